@@ -1,0 +1,1 @@
+//! Downloads and seeds one torrent: the reactor loop of the client.

@@ -1,0 +1,1 @@
+//! Makes .torrent files out of files and folders.

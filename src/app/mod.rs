@@ -1,0 +1,6 @@
+//! Floor 2: joins brain and hands. The loops are here: events to logic, actions to io; no
+//! decisions of their own.
+
+pub mod client;
+pub mod maker;
+pub mod tracker;

@@ -1,0 +1,1 @@
+//! The tracker's loop: gate to registry and back.

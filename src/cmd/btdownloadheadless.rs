@@ -1,0 +1,1 @@
+//! `btdownloadheadless` (and `btdownload`): downloads and seeds one torrent, plain text.

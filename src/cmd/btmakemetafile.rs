@@ -1,0 +1,1 @@
+//! `btmakemetafile`: makes one .torrent per named file or folder.

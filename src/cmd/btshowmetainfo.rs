@@ -1,0 +1,1 @@
+//! `btshowmetainfo`: prints what a .torrent says.

@@ -1,0 +1,1 @@
+//! `bttrack`: the tracker.

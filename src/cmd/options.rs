@@ -1,0 +1,1 @@
+//! Option tables: parser, usage text.

@@ -1,0 +1,1 @@
+//! One non-blocking socket, its framer and its send queue.

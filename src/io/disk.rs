@@ -1,0 +1,1 @@
+//! Disk workers: write, hash, check, make ready for sending.

@@ -1,0 +1,1 @@
+//! Blocking HTTP(S) and name look-ups on a few threads.

@@ -1,0 +1,1 @@
+//! The HTTP door on the reactor: yields checked requests, writes answers.

@@ -1,0 +1,1 @@
+//! Hash workers for the makers and for checking data at start.

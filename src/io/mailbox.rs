@@ -1,0 +1,1 @@
+//! Bounded channel and waker: how every worker reaches the reactor.

@@ -1,0 +1,1 @@
+//! tiny_http behind the gate, on a private Unix socket: pages for people.

@@ -1,0 +1,1 @@
+//! Plain lines, or a redrawn terminal.

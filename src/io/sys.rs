@@ -1,0 +1,1 @@
+//! Thin safe wrappers over rustix: poll, non-blocking connect, sendfile, socket options.

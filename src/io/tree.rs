@@ -1,0 +1,1 @@
+//! Walks a folder in the order a torrent lists it.

@@ -1,0 +1,1 @@
+//! Addresses we know of: where from, when to try again, banned or not.

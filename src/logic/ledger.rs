@@ -1,0 +1,1 @@
+//! The state of every piece and block, with one owner.

@@ -1,0 +1,1 @@
+//! One connection's talk: stage, flags, request queue, timeouts.

@@ -1,0 +1,1 @@
+//! Rate meter and token bucket.

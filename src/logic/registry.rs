@@ -1,0 +1,1 @@
+//! The tracker's side: swarms, announce, scrape, expiry.

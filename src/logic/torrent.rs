@@ -1,0 +1,1 @@
+//! One torrent's brain: puts ledger, picker, choker, candidates and peers together.

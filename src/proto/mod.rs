@@ -1,0 +1,14 @@
+//! Floor 0: bytes to values and back, and the arithmetic on them.
+//!
+//! Nothing here touches the machine: no sockets, files, threads, clocks or printing. Decoders of
+//! foreign bytes never panic and never allocate more than their input justifies.
+
+pub mod announce;
+pub mod bencode;
+pub mod bitfield;
+pub mod geometry;
+pub mod hash;
+pub mod ids;
+pub mod metainfo;
+pub mod resume;
+pub mod wire;

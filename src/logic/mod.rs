@@ -14,3 +14,8 @@ pub mod registry;
 pub mod rng;
 pub mod timers;
 pub mod torrent;
+
+/// Which connection of a torrent is meant. Numbers are given out ascending and never again, so
+/// that a late word about a lost peer cannot hit a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerKey(pub u64);

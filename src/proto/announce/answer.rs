@@ -1,0 +1,1 @@
+//! The tracker's side: query to request, answer to bencoded bytes.

@@ -1,0 +1,1 @@
+//! The client's side: request to query, bencoded bytes to reply.

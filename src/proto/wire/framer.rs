@@ -1,0 +1,512 @@
+//! Bytes in, whole messages out.
+//!
+//! The framer owns the places where the next bytes of a connection go: a small buffer for heads
+//! and short messages, and, once the head of a `piece` message has been read, a block buffer from
+//! the [`Pool`], so that a block is read from the socket straight to where the disk takes it from.
+//! One `readv` into [`Framer::space`] reads the rest of a block and the head of the next one.
+
+use super::{
+    HELLO_LENGTH, Hello, Incoming, MAX_MESSAGE_LENGTH, MAX_SLICE_LENGTH, Message,
+    PIECE_HEAD_LENGTH, PROTOCOL, PeerFault, Pool, kind,
+};
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
+use crate::proto::ids::{InfoHash, PeerId};
+use std::sync::Arc;
+
+/// Room for short messages, in bytes: a burst of a few dozen `have`s.
+const SMALL_LENGTH: usize = 512;
+
+/// What [`Framer::next`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A whole one.
+    Got(Incoming),
+    /// More bytes are needed.
+    More,
+    /// A block follows, and the pool has no buffer for it: read no further until it has.
+    NoBuffer,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Hello,
+    Id,
+    /// Between messages, or inside a short one.
+    Head,
+    /// Inside the data of a `piece` message.
+    Block {
+        block: BlockRef,
+        data: Vec<u8>,
+        filled: usize,
+    },
+    /// Inside a bitfield.
+    Bits {
+        bytes: Vec<u8>,
+        filled: usize,
+    },
+    /// Inside a message that is of no interest; so many bytes are left of it.
+    Skip(usize),
+}
+
+/// Puts the bytes of one connection together. Made when it opens; told the torrent's measures as
+/// soon as they are known.
+#[derive(Debug)]
+pub struct Framer {
+    stage: Stage,
+    small: Box<[u8; SMALL_LENGTH]>,
+    /// The unread bytes are `small[start..end]`.
+    start: usize,
+    end: usize,
+    geometry: Option<Arc<Geometry>>,
+    /// Whether the last message was a block: then probably the next one is, and no more than its
+    /// head should be read into the small buffer, since what follows it would have to be copied.
+    after_block: bool,
+}
+
+impl Default for Framer {
+    fn default() -> Framer {
+        Framer::new()
+    }
+}
+
+impl Framer {
+    /// A framer that expects a handshake.
+    pub fn new() -> Framer {
+        Framer {
+            stage: Stage::Hello,
+            small: Box::new([0; SMALL_LENGTH]),
+            start: 0,
+            end: 0,
+            geometry: None,
+            after_block: false,
+        }
+    }
+
+    /// Tells the measures of the torrent the connection is about. Until then nothing behind the
+    /// handshake is read.
+    pub fn attach(&mut self, geometry: Arc<Geometry>) {
+        self.geometry = Some(geometry);
+    }
+
+    /// Where the next bytes go: into the first slice, and when that is full into the second. Both
+    /// are empty only while [`next`](Self::next) has not been asked for all it has.
+    pub fn space(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.compact();
+        let free = match self.stage {
+            Stage::Block { .. } | Stage::Bits { .. } => PIECE_HEAD_LENGTH,
+            Stage::Head if self.after_block => PIECE_HEAD_LENGTH.saturating_sub(self.end),
+            _ => SMALL_LENGTH - self.end,
+        };
+        let small = &mut self.small[self.end..self.end + free];
+        match &mut self.stage {
+            Stage::Block { data, filled, .. } => (&mut data[*filled..], small),
+            Stage::Bits { bytes, filled } => (&mut bytes[*filled..], small),
+            _ => (small, &mut []),
+        }
+    }
+
+    /// Says that `n` bytes were put into [`space`](Self::space).
+    pub fn filled(&mut self, n: usize) {
+        let large = match &mut self.stage {
+            Stage::Block { data, filled, .. } => fill(data.len(), filled, n),
+            Stage::Bits { bytes, filled } => fill(bytes.len(), filled, n),
+            _ => 0,
+        };
+        self.end = (self.end + n - large).min(SMALL_LENGTH);
+    }
+
+    /// The next whole thing, if it is there. To be called again until it is not.
+    ///
+    /// # Errors
+    /// What the peer did wrong; the connection cannot be used after it.
+    pub fn next(&mut self, pool: &mut Pool) -> Result<Next, PeerFault> {
+        loop {
+            let step = match &mut self.stage {
+                Stage::Hello => self.hello()?,
+                Stage::Id => self.id(),
+                Stage::Head => self.head(pool)?,
+                Stage::Block { .. } => self.block(),
+                Stage::Bits { .. } => self.bits()?,
+                Stage::Skip(_) => self.skip(),
+            };
+            match step {
+                Step::Again => {}
+                Step::Say(next) => return Ok(next),
+            }
+        }
+    }
+
+    /// Gives back a block buffer that is half filled, when the connection ends.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if let Stage::Block { data, .. } = std::mem::replace(&mut self.stage, Stage::Head) {
+            pool.give(data);
+        }
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.small[self.start..self.end]
+    }
+
+    fn compact(&mut self) {
+        self.small.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+    }
+
+    fn hello(&mut self) -> Result<Step, PeerFault> {
+        // A stranger who speaks something else is known by its first bytes, not after 48.
+        let known = self.unread().len().min(PROTOCOL.len());
+        if self.unread()[..known] != PROTOCOL[..known] {
+            return Err(PeerFault::NotBitTorrent);
+        }
+        let Some((reserved, hash)) = self.unread().get(20..HELLO_LENGTH).map(|b| b.split_at(8))
+        else {
+            return Ok(Step::Say(Next::More));
+        };
+        let hello = Hello {
+            reserved: reserved.try_into().expect("split after eight bytes"),
+            info_hash: InfoHash::from_bytes(hash).expect("48 less 28 is 20"),
+        };
+        self.start += HELLO_LENGTH;
+        self.stage = Stage::Id;
+        Ok(Step::Say(Next::Got(Incoming::Hello(hello))))
+    }
+
+    fn id(&mut self) -> Step {
+        let Some(id) = self.unread().get(..20).and_then(PeerId::from_bytes) else {
+            return Step::Say(Next::More);
+        };
+        self.start += 20;
+        self.stage = Stage::Head;
+        Step::Say(Next::Got(Incoming::Id(id)))
+    }
+
+    fn head(&mut self, pool: &mut Pool) -> Result<Step, PeerFault> {
+        let Some(geometry) = self.geometry.clone() else { return Ok(Step::Say(Next::More)) };
+        let bytes = self.unread();
+        let Some(length) = be32(bytes, 0) else { return Ok(Step::Say(Next::More)) };
+        if length > MAX_MESSAGE_LENGTH {
+            return Err(PeerFault::TooLong);
+        }
+        if length == 0 {
+            return Ok(self.got(4, Message::KeepAlive));
+        }
+        let Some(&kind) = bytes.get(4) else { return Ok(Step::Say(Next::More)) };
+        let payload = length - 1;
+        match kind {
+            kind::CHOKE..=kind::NOT_INTERESTED => {
+                expect(payload, 0)?;
+                let message = match kind {
+                    kind::CHOKE => Message::Choke,
+                    kind::UNCHOKE => Message::Unchoke,
+                    kind::INTERESTED => Message::Interested,
+                    _ => Message::NotInterested,
+                };
+                Ok(self.got(5, message))
+            }
+            kind::HAVE => {
+                expect(payload, 4)?;
+                let Some(index) = be32(bytes, 5) else { return Ok(Step::Say(Next::More)) };
+                let piece = geometry.piece(index).ok_or(PeerFault::OutOfRange)?;
+                Ok(self.got(9, Message::Have(piece)))
+            }
+            kind::REQUEST | kind::CANCEL => {
+                expect(payload, 12)?;
+                self.request(kind, &geometry)
+            }
+            kind::BITFIELD => self.begin_bits(payload, &geometry),
+            kind::PIECE => self.begin_block(payload, &geometry, pool),
+            // As BEP 3 asks of the future: a kind that is not known is passed over.
+            _ => {
+                self.start += 5;
+                self.after_block = false;
+                self.stage = Stage::Skip(payload as usize);
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    fn got(&mut self, used: usize, message: Message) -> Step {
+        self.start += used;
+        Step::Say(Next::Got(Incoming::Message(message)))
+    }
+
+    fn request(&mut self, kind: u8, geometry: &Geometry) -> Result<Step, PeerFault> {
+        let bytes = self.unread();
+        let (Some(index), Some(begin), Some(length)) =
+            (be32(bytes, 5), be32(bytes, 9), be32(bytes, 13))
+        else {
+            // The rest of a request is longer than the head of a block.
+            self.after_block = false;
+            return Ok(Step::Say(Next::More));
+        };
+        if kind == kind::REQUEST && length > MAX_SLICE_LENGTH {
+            return Err(PeerFault::BadRequest);
+        }
+        let block = geometry.range(index, begin, length).ok_or(PeerFault::OutOfRange)?;
+        let message = match kind {
+            kind::REQUEST => Message::Request(block),
+            _ => Message::Cancel(block),
+        };
+        Ok(self.got(17, message))
+    }
+
+    fn begin_bits(&mut self, payload: u32, geometry: &Geometry) -> Result<Step, PeerFault> {
+        let length = Bitfield::byte_len(geometry.piece_count());
+        expect(payload, length as u32)?;
+        self.start += 5;
+        let mut bytes = vec![0; length];
+        let filled = self.take_small(&mut bytes);
+        self.stage = Stage::Bits { bytes, filled };
+        Ok(Step::Again)
+    }
+
+    fn begin_block(
+        &mut self,
+        payload: u32,
+        geometry: &Geometry,
+        pool: &mut Pool,
+    ) -> Result<Step, PeerFault> {
+        // We ask for blocks of this length or less, so a longer one was not asked for.
+        let length = payload.checked_sub(8).ok_or(PeerFault::BadLength)?;
+        if length > BLOCK_LENGTH {
+            return Err(PeerFault::TooLong);
+        }
+        let (Some(index), Some(begin)) = (be32(self.unread(), 5), be32(self.unread(), 9)) else {
+            return Ok(Step::Say(Next::More));
+        };
+        let block = geometry.range(index, begin, length).ok_or(PeerFault::OutOfRange)?;
+        let Some(mut data) = pool.take(length as usize) else {
+            return Ok(Step::Say(Next::NoBuffer));
+        };
+        self.start += PIECE_HEAD_LENGTH;
+        let filled = self.take_small(&mut data);
+        self.stage = Stage::Block { block, data, filled };
+        Ok(Step::Again)
+    }
+
+    /// Moves what the small buffer holds of a body to its place; returns how much that was.
+    fn take_small(&mut self, body: &mut [u8]) -> usize {
+        let n = body.len().min(self.end - self.start);
+        body[..n].copy_from_slice(&self.small[self.start..self.start + n]);
+        self.start += n;
+        n
+    }
+
+    fn block(&mut self) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Head) {
+            Stage::Block { block, data, filled } if filled == data.len() => {
+                self.after_block = true;
+                self.got(0, Message::Piece { block, data })
+            }
+            unfinished => {
+                self.stage = unfinished;
+                Step::Say(Next::More)
+            }
+        }
+    }
+
+    fn bits(&mut self) -> Result<Step, PeerFault> {
+        let Stage::Bits { bytes, filled } = &self.stage else { return Ok(Step::Again) };
+        if *filled < bytes.len() {
+            return Ok(Step::Say(Next::More));
+        }
+        let pieces = self.geometry.as_ref().map_or(0, |g| g.piece_count());
+        let bits = Bitfield::from_bytes(bytes, pieces).ok_or(PeerFault::OutOfRange)?;
+        self.stage = Stage::Head;
+        Ok(self.got(0, Message::Bitfield(bits)))
+    }
+
+    fn skip(&mut self) -> Step {
+        let Stage::Skip(left) = &mut self.stage else { return Step::Again };
+        let n = (*left).min(self.end - self.start);
+        *left -= n;
+        self.start += n;
+        if *left > 0 {
+            return Step::Say(Next::More);
+        }
+        self.stage = Stage::Head;
+        Step::Again
+    }
+}
+
+enum Step {
+    Again,
+    Say(Next),
+}
+
+/// Counts `n` new bytes towards a body of `length`; returns how many of them it took.
+fn fill(length: usize, filled: &mut usize, n: usize) -> usize {
+    let taken = n.min(length - *filled);
+    *filled += taken;
+    taken
+}
+
+fn expect(payload: u32, wanted: u32) -> Result<(), PeerFault> {
+    if payload == wanted { Ok(()) } else { Err(PeerFault::BadLength) }
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    let four = bytes.get(at..at + 4)?;
+    Some(u32::from_be_bytes(four.try_into().expect("four bytes were taken")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handshake;
+    use super::*;
+
+    fn geometry() -> Arc<Geometry> {
+        Arc::new(Geometry::new(40_000, [100_001]).unwrap())
+    }
+
+    /// Feeds `bytes` in portions of at most `cut`, and collects what comes out.
+    fn feed(framer: &mut Framer, bytes: &[u8], cut: usize) -> Result<Vec<Incoming>, PeerFault> {
+        let mut pool = Pool::new(1000);
+        let mut rest = bytes;
+        let mut out = Vec::new();
+        loop {
+            while let Next::Got(incoming) = framer.next(&mut pool)? {
+                out.push(incoming);
+            }
+            if rest.is_empty() {
+                return Ok(out);
+            }
+            let (a, b) = framer.space();
+            let n = cut.min(rest.len());
+            let first = n.min(a.len());
+            let second = (n - first).min(b.len());
+            assert!(first > 0, "no space, and nothing to say");
+            a[..first].copy_from_slice(&rest[..first]);
+            b[..second].copy_from_slice(&rest[first..first + second]);
+            framer.filled(first + second);
+            rest = &rest[first + second..];
+        }
+    }
+
+    fn open_framer() -> Framer {
+        let mut framer = Framer::new();
+        framer.attach(geometry());
+        let shake = handshake(InfoHash([7; 20]), PeerId([9; 20]));
+        feed(&mut framer, &shake, 68).unwrap();
+        framer
+    }
+
+    fn every_message() -> Vec<Message> {
+        let g = geometry();
+        let piece = g.piece(2).unwrap();
+        let block = |n| g.block(piece, n).unwrap();
+        let data = |b: BlockRef| (0..b.length()).map(|i| (i % 251) as u8).collect();
+        vec![
+            Message::Bitfield(Bitfield::full(3)),
+            Message::KeepAlive,
+            Message::Piece { block: block(0), data: data(block(0)) },
+            Message::Piece { block: block(1), data: data(block(1)) },
+            Message::Request(block(1)),
+            Message::Choke,
+            Message::Unchoke,
+            Message::Piece { block: block(0), data: data(block(0)) },
+            Message::Interested,
+            Message::NotInterested,
+            Message::Have(piece),
+            Message::Cancel(block(0)),
+        ]
+    }
+
+    #[test]
+    fn messages_come_out_as_they_went_in_however_they_are_cut() {
+        let mut bytes = handshake(InfoHash([7; 20]), PeerId([9; 20])).to_vec();
+        every_message().iter().for_each(|m| m.encode_to(&mut bytes));
+        let mut wanted = vec![
+            Incoming::Hello(Hello { reserved: [0; 8], info_hash: InfoHash([7; 20]) }),
+            Incoming::Id(PeerId([9; 20])),
+        ];
+        wanted.extend(every_message().into_iter().map(Incoming::Message));
+        for cut in [1, 2, 3, 13, 17, 100, 16_384, 1 << 20] {
+            let mut framer = Framer::new();
+            framer.attach(geometry());
+            assert_eq!(feed(&mut framer, &bytes, cut).unwrap(), wanted, "cut {cut}");
+        }
+    }
+
+    #[test]
+    fn a_stranger_is_known_by_its_first_bytes() {
+        let mut framer = Framer::new();
+        assert_eq!(feed(&mut framer, b"GET / HTTP", 3), Err(PeerFault::NotBitTorrent));
+    }
+
+    #[test]
+    fn a_hello_is_enough_to_be_answered() {
+        let shake = handshake(InfoHash([7; 20]), PeerId([9; 20]));
+        let got = feed(&mut Framer::new(), &shake[..48], 48).unwrap();
+        assert!(matches!(got[..], [Incoming::Hello(_)]));
+    }
+
+    #[test]
+    fn unknown_kinds_are_passed_over() {
+        let mut bytes = vec![0, 0, 4, 1, 20];
+        bytes.extend([1; 1024]);
+        Message::Choke.encode_to(&mut bytes);
+        let got = feed(&mut open_framer(), &bytes, 100).unwrap();
+        assert_eq!(got, [Incoming::Message(Message::Choke)]);
+    }
+
+    #[test]
+    fn bad_messages_are_faults() {
+        let request = |begin: u32, length: u32| {
+            let mut m = vec![0, 0, 0, 13, 6, 0, 0, 0, 2];
+            m.extend(begin.to_be_bytes());
+            m.extend(length.to_be_bytes());
+            m
+        };
+        let cases: Vec<(Vec<u8>, PeerFault)> = vec![
+            (vec![0xff, 0, 0, 0], PeerFault::TooLong),
+            (vec![0, 0, 0, 2, 0, 0], PeerFault::BadLength),
+            (vec![0, 0, 0, 5, 4, 0, 0, 0, 3], PeerFault::OutOfRange),
+            (vec![0, 0, 0, 3, 5, 0, 0], PeerFault::BadLength),
+            (vec![0, 0, 0, 2, 5, 0xff], PeerFault::OutOfRange),
+            (vec![0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0], PeerFault::BadLength),
+            (vec![0, 0, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0], PeerFault::OutOfRange),
+            (vec![0, 1, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0], PeerFault::TooLong),
+            (request(0, 131_073), PeerFault::BadRequest),
+            (request(20_000, 2), PeerFault::OutOfRange),
+            (request(0, 0), PeerFault::OutOfRange),
+        ];
+        for (bytes, fault) in cases {
+            assert_eq!(feed(&mut open_framer(), &bytes, 7), Err(fault), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn stops_where_the_pool_is_empty_and_goes_on_when_it_is_not() {
+        let mut framer = open_framer();
+        let mut bytes = Vec::new();
+        let message = every_message().swap_remove(2);
+        message.encode_to(&mut bytes);
+        let (a, _) = framer.space();
+        a[..20].copy_from_slice(&bytes[..20]);
+        framer.filled(20);
+        assert_eq!(framer.next(&mut Pool::new(0)), Ok(Next::NoBuffer));
+        let got = feed(&mut framer, &bytes[20..], 5_000).unwrap();
+        assert_eq!(got, [Incoming::Message(message)]);
+    }
+
+    #[test]
+    fn damaged_bytes_never_panic() {
+        let mut good = Vec::new();
+        every_message().iter().for_each(|m| m.encode_to(&mut good));
+        let mut seed = 3u64;
+        for _ in 0..300 {
+            let mut bytes = good.clone();
+            for _ in 0..4 {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                // Half of the damage goes where the heads are.
+                let span = if seed & 1 == 0 { bytes.len() } else { 40 };
+                let at = (seed >> 33) as usize % span;
+                bytes[at] = (seed >> 20) as u8 & if seed & 2 == 0 { 0xff } else { 7 };
+            }
+            let _ = feed(&mut open_framer(), &bytes, 1 + (seed >> 40) as usize % 5_000);
+        }
+    }
+}

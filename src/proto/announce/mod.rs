@@ -1,4 +1,141 @@
 //! Announce and scrape over HTTP: query to value to bencoded reply, for client and tracker alike (BEP 3, 7, 23, 48).
+//!
+//! The types both sides speak of stand here; [`ask`] is the client's side, [`answer`] the
+//! tracker's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::proto::ids::{InfoHash, PeerId};
 
 pub mod answer;
 pub mod ask;
+
+/// What a client tells a tracker besides that it is still there (BEP 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The first word of a run.
+    Started,
+    /// The last missing piece has arrived; never sent by one who started complete.
+    Completed,
+    /// The last word of a run.
+    Stopped,
+}
+
+impl Event {
+    /// The word that stands in a query.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::Started => "started",
+            Event::Completed => "completed",
+            Event::Stopped => "stopped",
+        }
+    }
+
+    /// The event of a query's word; `None` for any other word.
+    pub fn from_bytes(word: &[u8]) -> Option<Event> {
+        [Event::Started, Event::Completed, Event::Stopped]
+            .into_iter()
+            .find(|e| e.as_str().as_bytes() == word)
+    }
+}
+
+/// One announce, as a client means it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The torrent.
+    pub info_hash: InfoHash,
+    /// Our name in this run.
+    pub peer_id: PeerId,
+    /// The TCP port we listen on; 0 when we take no connections.
+    pub port: u16,
+    /// Payload bytes sent since the start of the run.
+    pub uploaded: u64,
+    /// Payload bytes received since the start of the run.
+    pub downloaded: u64,
+    /// Bytes still missing.
+    pub left: u64,
+    /// What happened, if anything.
+    pub event: Option<Event>,
+    /// How many peers to send; `None` leaves it to the tracker.
+    pub numwant: Option<u32>,
+    /// A secret by which the tracker knows us again when our address changes.
+    pub key: String,
+    /// What this tracker gave us as its id, given back (BEP 3 as practised).
+    pub tracker_id: Option<Vec<u8>>,
+    /// The address we want to be known by, where it is not the one we ask from.
+    pub ip: Option<String>,
+    /// BitTornado's mark of the dedicated seed of a torrent.
+    pub seed_id: Option<Vec<u8>>,
+    /// Peers may come without their ids, where the tracker sends dictionaries.
+    pub no_peer_id: bool,
+}
+
+impl Request {
+    /// A plain announce: nothing transferred, nothing missing, every optional field empty.
+    pub fn new(info_hash: InfoHash, peer_id: PeerId, port: u16) -> Request {
+        Request {
+            info_hash,
+            peer_id,
+            port,
+            uploaded: 0,
+            downloaded: 0,
+            left: 0,
+            event: None,
+            numwant: None,
+            key: String::new(),
+            tracker_id: None,
+            ip: None,
+            seed_id: None,
+            no_peer_id: false,
+        }
+    }
+}
+
+/// A peer that a tracker told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its id, which only replies of dictionaries carry.
+    pub id: Option<PeerId>,
+}
+
+/// The address as one may dial it: IPv4 written as IPv6 becomes IPv4 again. `None` for port 0 and
+/// for addresses that are no host's: unspecified, `0.0.0.0/8`, multicast, broadcast.
+pub fn dialable(address: SocketAddr) -> Option<SocketAddr> {
+    let ip = address.ip().to_canonical();
+    let is_host = match ip {
+        IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    };
+    (is_host && address.port() != 0).then(|| SocketAddr::new(ip, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_hosts_with_a_port_are_dialable() {
+        let ok = |text: &str| dialable(text.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(ok("1.2.3.4:5").as_deref(), Some("1.2.3.4:5"));
+        assert_eq!(ok("127.0.0.1:6881").as_deref(), Some("127.0.0.1:6881"));
+        assert_eq!(ok("[::ffff:1.2.3.4]:5").as_deref(), Some("1.2.3.4:5"));
+        assert_eq!(ok("[2001:db8::1]:5").as_deref(), Some("[2001:db8::1]:5"));
+        for bad in ["1.2.3.4:0", "0.0.0.0:5", "0.1.2.3:5", "224.0.0.1:5", "255.255.255.255:5"] {
+            assert_eq!(ok(bad), None, "{bad}");
+        }
+        for bad in ["[::]:5", "[ff02::1]:5", "[::ffff:0.0.0.0]:5"] {
+            assert_eq!(ok(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn events_are_read_as_they_are_written() {
+        for e in [Event::Started, Event::Completed, Event::Stopped] {
+            assert_eq!(Event::from_bytes(e.as_str().as_bytes()), Some(e));
+        }
+        assert_eq!(Event::from_bytes(b""), None);
+        assert_eq!(Event::from_bytes(b"Started"), None);
+    }
+}

@@ -111,6 +111,8 @@ pub enum Fault {
     BadKey,
     /// More than [`MAX_DEPTH`] levels.
     TooDeep,
+    /// More values than the caller allows.
+    TooMany,
     /// Bytes follow the value.
     Trailing,
 }
@@ -123,6 +125,7 @@ impl fmt::Display for Error {
             Fault::BadNumber => "bad number",
             Fault::BadKey => "bad dictionary key",
             Fault::TooDeep => "nested too deep",
+            Fault::TooMany => "too many values",
             Fault::Trailing => "bytes after the end",
         };
         write!(f, "bad bencoded data: {what} at byte {}", self.at)
@@ -145,7 +148,16 @@ pub fn decode(input: &[u8]) -> Result<Value<'_>, Error> {
 /// # Errors
 /// As [`decode`], except that bytes may follow the value.
 pub fn decode_prefix(input: &[u8]) -> Result<(Value<'_>, usize), Error> {
-    let mut reader = Reader { input, at: 0 };
+    decode_prefix_within(input, usize::MAX)
+}
+
+/// As [`decode_prefix`], but of at most `values` values: two bytes of input can cost a
+/// [`Value`], so whoever takes megabytes from strangers names the number it can bear.
+///
+/// # Errors
+/// As [`decode_prefix`], and [`Fault::TooMany`].
+pub fn decode_prefix_within(input: &[u8], values: usize) -> Result<(Value<'_>, usize), Error> {
+    let mut reader = Reader { input, at: 0, left: values };
     let value = reader.value(0)?;
     Ok((value, reader.at))
 }
@@ -153,6 +165,8 @@ pub fn decode_prefix(input: &[u8]) -> Result<(Value<'_>, usize), Error> {
 struct Reader<'a> {
     input: &'a [u8],
     at: usize,
+    /// How many more values may be read.
+    left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -168,6 +182,10 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return self.fail(Fault::TooDeep);
         }
+        self.left = match self.left.checked_sub(1) {
+            Some(left) => left,
+            None => return self.fail(Fault::TooMany),
+        };
         let start = self.at;
         let kind = match self.peek()? {
             b'i' => {
@@ -384,6 +402,13 @@ mod tests {
         assert_eq!(fault(b"d1:bi1e1:ai2e1:bi2ee"), (Fault::BadKey, 1));
         assert_eq!(fault(b"i1ei2e"), (Fault::Trailing, 3));
         assert_eq!(fault("l".repeat(40).as_bytes()).0, Fault::TooDeep);
+    }
+
+    #[test]
+    fn stops_at_the_number_of_values_allowed() {
+        assert!(decode_prefix_within(b"li1ei2ee", 3).is_ok());
+        let e = decode_prefix_within(b"li1ei2ee", 2).unwrap_err();
+        assert_eq!((e.fault, e.at), (Fault::TooMany, 4));
     }
 
     #[test]

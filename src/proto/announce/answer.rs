@@ -1,1 +1,606 @@
-//! The tracker's side: query to request, answer to bencoded bytes.
+//! The tracker's side of announce and scrape: from the query to a checked value, from the reply
+//! to bencode (BEP 3, 7, 23, 48).
+//!
+//! Used by `logic/registry` and `app/tracker`. Reads what strangers sent: never panics, and
+//! allocates no more than the query's length. It decides nothing: what is well formed comes out.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::proto::bencode::{put_bytes, put_int};
+use crate::proto::ids::{InfoHash, PeerId};
+
+/// The pairs of a query, in their order: split at `&` and the first `=`, `+` read as a blank, then
+/// percent-decoded once. A key without `=` has an empty value.
+pub fn pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+    query.split(|b| *b == b'&').filter(|part| !part.is_empty()).map(|part| {
+        let at = part.iter().position(|b| *b == b'=').unwrap_or(part.len());
+        (percent_decode(&part[..at]), percent_decode(part.get(at + 1..).unwrap_or_default()))
+    })
+}
+
+/// Reads `+` as a blank and `%xx` as a byte; a `%` that no two hex digits follow stays.
+pub fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|b| matches!(b, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        match (first, more) {
+            (b'+', _) => out.push(b' '),
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(h), Some(l)) => {
+                    out.push(h << 4 | l);
+                    rest = after;
+                }
+                _ => out.push(b'%'),
+            },
+            (other, _) => out.push(*other),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// What an announce tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// No event, an empty one, or the `snooped` of the original's tracker talk: an ordinary update.
+    Nothing,
+    /// The download begins.
+    Started,
+    /// The last piece came in.
+    Completed,
+    /// The peer leaves.
+    Stopped,
+}
+
+/// How a peer stands to the obfuscated handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crypto {
+    /// It said nothing, or `0`.
+    Plain,
+    /// `supportcrypto`.
+    Supported,
+    /// `requirecrypto`, which implies support.
+    Required,
+}
+
+/// The secret with which a peer may change its address: the first [`Key::MAX`] bytes of what it
+/// sent, kept inline because every peer of a tracker has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Key {
+    bytes: [u8; Key::MAX],
+    length: u8,
+}
+
+impl Key {
+    /// Bytes that count. Clients send 8 characters; of a longer key the rest is ignored.
+    pub const MAX: usize = 15;
+
+    /// The key a peer sent; `None` if it is empty.
+    pub fn new(sent: &[u8]) -> Option<Key> {
+        let mut key = Key::default();
+        let used = sent.len().min(Key::MAX);
+        key.bytes[..used].copy_from_slice(&sent[..used]);
+        key.length = u8::try_from(used).expect("MAX fits a byte");
+        (used > 0).then_some(key)
+    }
+
+    /// Its bytes, 1 to [`Key::MAX`].
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// A well-formed announce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announce {
+    /// The torrent meant.
+    pub info_hash: InfoHash,
+    /// Who announces.
+    pub peer_id: PeerId,
+    /// Where it listens: `cryptoport` if there is one, else `port`. 0 = nowhere.
+    pub port: u16,
+    /// Bytes it still needs; 0 makes it a seed. Cut to what bencode can hold.
+    pub left: u64,
+    /// What happened.
+    pub event: Told,
+    /// Peers wanted; `None` = as many as the tracker likes (absent or negative `numwant`).
+    pub wanted: Option<u32>,
+    /// The `ip` parameter, if it is the literal of an address a peer can have.
+    pub given_ip: Option<IpAddr>,
+    /// The `key` parameter.
+    pub key: Option<Key>,
+    /// `supportcrypto` and `requirecrypto`.
+    pub crypto: Crypto,
+    /// Whether `compact` was sent and is not 0.
+    pub compact: bool,
+    /// Whether `no_peer_id` was sent and is not 0.
+    pub no_peer_id: bool,
+    /// Whether another tracker asks (`tracker` was sent).
+    pub from_tracker: bool,
+}
+
+/// Why an announce is malformed. `Display` gives what the original put after
+/// `you sent me garbage - `.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Garbage {
+    /// No `info_hash`, or an empty one.
+    NoInfoHash,
+    /// An `info_hash` that has not 20 bytes.
+    InfoHashLength(Vec<u8>),
+    /// No `peer_id`, or one that has not 20 bytes.
+    PeerId,
+    /// An event that does not exist.
+    Event,
+    /// No port, or one beyond 65535.
+    Port,
+    /// No `left`.
+    NoLeft,
+    /// A negative `left`.
+    Left,
+    /// The named parameter should be a whole number.
+    Number(&'static str),
+}
+
+impl fmt::Display for Garbage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Garbage::NoInfoHash => f.write_str("no info hash"),
+            Garbage::InfoHashLength(sent) => {
+                write!(f, "invalid length for Infohash: b'{}'", sent.escape_ascii())
+            }
+            Garbage::PeerId => f.write_str("id not of length 20"),
+            Garbage::Event => f.write_str("invalid event"),
+            Garbage::Port => f.write_str("invalid port"),
+            Garbage::NoLeft => f.write_str("amount left not sent"),
+            Garbage::Left => f.write_str("invalid amount left"),
+            Garbage::Number(name) => write!(f, "{name} is not a number"),
+        }
+    }
+}
+
+/// The parameters that count, as they were sent; of a repeated one the first.
+#[derive(Default)]
+struct Sent<'a> {
+    values: [Option<Cow<'a, [u8]>>; NAMES.len()],
+}
+
+const NAMES: [&str; 14] = [
+    "info_hash",
+    "peer_id",
+    "port",
+    "cryptoport",
+    "left",
+    "event",
+    "numwant",
+    "ip",
+    "key",
+    "compact",
+    "no_peer_id",
+    "supportcrypto",
+    "requirecrypto",
+    "tracker",
+];
+
+impl<'a> Sent<'a> {
+    fn read(query: &'a [u8]) -> Sent<'a> {
+        let mut sent = Sent::default();
+        for (key, value) in pairs(query) {
+            if let Some(place) = NAMES.iter().position(|n| n.as_bytes() == &*key) {
+                sent.values[place].get_or_insert(value);
+            }
+        }
+        sent
+    }
+
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        let place = NAMES.iter().position(|n| *n == name).expect("only names of the table");
+        self.values[place].as_deref()
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<i128>, Garbage> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(text) => integer(text).map(Some).ok_or(Garbage::Number(name)),
+        }
+    }
+
+    fn flag(&self, name: &'static str) -> Result<bool, Garbage> {
+        Ok(self.number(name)?.is_some_and(|n| n != 0))
+    }
+}
+
+/// A decimal number as the original reads it: a sign and blanks around it are fine.
+fn integer(text: &[u8]) -> Option<i128> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+impl Announce {
+    /// Reads the query of an announce, in the original's order of checks.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn from_query(query: &[u8]) -> Result<Announce, Garbage> {
+        let sent = Sent::read(query);
+        let info_hash = match sent.get("info_hash") {
+            None | Some([]) => return Err(Garbage::NoInfoHash),
+            Some(b) => {
+                InfoHash::from_bytes(b).ok_or_else(|| Garbage::InfoHashLength(b.to_vec()))?
+            }
+        };
+        let peer_id = sent.get("peer_id").and_then(PeerId::from_bytes).ok_or(Garbage::PeerId)?;
+        let event = event(sent.get("event"))?;
+        let port = sent.get("cryptoport").or(sent.get("port")).and_then(integer);
+        let port = port.and_then(|p| u16::try_from(p).ok()).ok_or(Garbage::Port)?;
+        let left = sent.number("left")?.ok_or(Garbage::NoLeft)?;
+        let left = u64::try_from(left.min(i64::MAX.into())).map_err(|_| Garbage::Left)?;
+        let wanted = sent.number("numwant")?.filter(|n| *n >= 0);
+        let crypto = match (sent.flag("supportcrypto")?, sent.flag("requirecrypto")?) {
+            (_, true) => Crypto::Required,
+            (true, false) => Crypto::Supported,
+            (false, false) => Crypto::Plain,
+        };
+        Ok(Announce {
+            info_hash,
+            peer_id,
+            port,
+            left,
+            event,
+            wanted: wanted.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+            given_ip: sent.get("ip").and_then(address),
+            key: sent.get("key").and_then(Key::new),
+            crypto,
+            compact: sent.flag("compact")?,
+            no_peer_id: sent.flag("no_peer_id")?,
+            from_tracker: sent.get("tracker").is_some(),
+        })
+    }
+
+    /// How the peers are to be listed for it; `None` if it did not ask for compact lists and
+    /// `compact_required` says that it must.
+    pub fn form(&self, compact_required: bool) -> Option<Form> {
+        match (self.compact, self.crypto) {
+            (true, Crypto::Plain) => Some(Form::Compact),
+            (true, Crypto::Supported) => Some(Form::WithFlags),
+            (true, Crypto::Required) => Some(Form::CryptoOnly),
+            (false, _) if compact_required => None,
+            (false, _) if self.no_peer_id => Some(Form::DictsWithoutId),
+            (false, _) => Some(Form::Dicts),
+        }
+    }
+}
+
+fn event(sent: Option<&[u8]>) -> Result<Told, Garbage> {
+    match sent {
+        // BEP 3 allows the empty event; the original refused it.
+        None | Some(b"" | b"snooped") => Ok(Told::Nothing),
+        Some(b"started") => Ok(Told::Started),
+        Some(b"completed") => Ok(Told::Completed),
+        Some(b"stopped") => Ok(Told::Stopped),
+        Some(_) => Err(Garbage::Event),
+    }
+}
+
+/// An address literal that a peer can have; IPv4 inside IPv6 comes out as IPv4. Host names are not
+/// looked up.
+pub fn address(text: &[u8]) -> Option<IpAddr> {
+    let ip: IpAddr = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    let ip = ip.to_canonical();
+    let usable = match ip {
+        IpAddr::V4(v4) => !v4.is_broadcast() && v4.octets()[0] != 0,
+        IpAddr::V6(_) => true,
+    };
+    (usable && !ip.is_multicast() && !ip.is_unspecified()).then_some(ip)
+}
+
+/// The shapes of a peer list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Bytes (BEP 23), of peers that do not require crypto.
+    Compact,
+    /// Bytes, of peers that support crypto, with a flag 1 for each.
+    CryptoOnly,
+    /// Bytes, of all peers, with a flag for each: 1 = requires crypto.
+    WithFlags,
+    /// Dictionaries (BEP 3), of peers that do not require crypto.
+    Dicts,
+    /// The same without `peer id`.
+    DictsWithoutId,
+}
+
+/// A peer in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub id: PeerId,
+    /// Where to find it.
+    pub ip: IpAddr,
+    /// Its port, never 0.
+    pub port: u16,
+    /// How it stands to crypto.
+    pub crypto: Crypto,
+}
+
+/// The answer to a good announce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Seeds known.
+    pub complete: u32,
+    /// Other peers known.
+    pub incomplete: u32,
+    /// Seconds until the next announce is due.
+    pub interval: u32,
+    /// The shape of the list.
+    pub form: Form,
+    /// The list.
+    pub peers: Vec<Listed>,
+}
+
+impl Reply {
+    /// Its bytes. `peers6` (BEP 7) is there only when the list has IPv6 peers; `crypto_flags` tell
+    /// of the peers in `peers`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96 + self.peers.len() * 20);
+        out.push(b'd');
+        put_count(&mut out, "complete", self.complete);
+        if let Form::CryptoOnly | Form::WithFlags = self.form {
+            let flags: Vec<u8> =
+                self.peers.iter().filter(|p| p.ip.is_ipv4()).map(|p| self.flag(p)).collect();
+            put_bytes(&mut out, b"crypto_flags");
+            put_bytes(&mut out, &flags);
+        }
+        put_count(&mut out, "incomplete", self.incomplete);
+        put_count(&mut out, "interval", self.interval);
+        put_bytes(&mut out, b"peers");
+        match self.form {
+            Form::Dicts | Form::DictsWithoutId => self.put_dicts(&mut out),
+            _ => self.put_compact(&mut out),
+        }
+        out.push(b'e');
+        out
+    }
+
+    fn flag(&self, peer: &Listed) -> u8 {
+        u8::from(self.form == Form::CryptoOnly || peer.crypto == Crypto::Required)
+    }
+
+    fn put_compact(&self, out: &mut Vec<u8>) {
+        let (mut four, mut six) = (Vec::with_capacity(self.peers.len() * 6), Vec::new());
+        for peer in &self.peers {
+            let list = match peer.ip {
+                IpAddr::V4(ip) => {
+                    four.extend_from_slice(&ip.octets());
+                    &mut four
+                }
+                IpAddr::V6(ip) => {
+                    six.extend_from_slice(&ip.octets());
+                    &mut six
+                }
+            };
+            list.extend_from_slice(&peer.port.to_be_bytes());
+        }
+        put_bytes(out, &four);
+        if !six.is_empty() {
+            put_bytes(out, b"peers6");
+            put_bytes(out, &six);
+        }
+    }
+
+    fn put_dicts(&self, out: &mut Vec<u8>) {
+        out.push(b'l');
+        for peer in &self.peers {
+            out.push(b'd');
+            put_bytes(out, b"ip");
+            put_bytes(out, peer.ip.to_string().as_bytes());
+            if self.form == Form::Dicts {
+                put_bytes(out, b"peer id");
+                put_bytes(out, &peer.id.0);
+            }
+            put_count(out, "port", peer.port.into());
+            out.push(b'e');
+        }
+        out.push(b'e');
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, key: &str, n: u32) {
+    put_bytes(out, key.as_bytes());
+    put_int(out, n.into());
+}
+
+/// A refusal as clients show it to people: `d14:failure reason…e`.
+pub fn encode_failure(reason: &str) -> Vec<u8> {
+    let mut out = b"d14:failure reason".to_vec();
+    put_bytes(&mut out, reason.as_bytes());
+    out.push(b'e');
+    out
+}
+
+/// What a scrape tells of a torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Seeds.
+    pub complete: u32,
+    /// Completed downloads since the tracker's records begin.
+    pub downloaded: u32,
+    /// Other peers.
+    pub incomplete: u32,
+}
+
+/// The info hashes a scrape asks for, those of a wrong length left out; `None` = it names none,
+/// and so asks for everything.
+pub fn scraped_hashes(query: &[u8]) -> Option<Vec<InfoHash>> {
+    let mut named = pairs(query).filter(|(key, _)| &**key == b"info_hash").peekable();
+    named.peek()?;
+    Some(named.filter_map(|(_, value)| InfoHash::from_bytes(&value)).collect())
+}
+
+/// The answer to a scrape (BEP 48). Puts `files` into the order bencode wants; of a hash that is
+/// there twice the first counts.
+pub fn encode_scrape(files: &mut Vec<(InfoHash, Counts)>) -> Vec<u8> {
+    files.sort_by_key(|(hash, _)| *hash);
+    files.dedup_by_key(|(hash, _)| *hash);
+    let mut out = Vec::with_capacity(16 + files.len() * 72);
+    out.extend_from_slice(b"d5:filesd");
+    for (hash, counts) in files {
+        put_bytes(&mut out, &hash.0);
+        out.push(b'd');
+        put_count(&mut out, "complete", counts.complete);
+        put_count(&mut out, "downloaded", counts.downloaded);
+        put_count(&mut out, "incomplete", counts.incomplete);
+        out.push(b'e');
+    }
+    out.extend_from_slice(b"ee");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::bencode;
+
+    const GOOD: &str = "info_hash=%41AAAAAAAAAAAAAAAAAAA&peer_id=-XX0001-aaaaaaaaaaaa&port=6881\
+        &uploaded=0&downloaded=0&left=1000&compact=1&event=started&key=k&numwant=7&ip=9.8.7.6";
+
+    fn with(change: &str) -> Result<Announce, Garbage> {
+        // The first of repeated parameters counts, so a change in front wins.
+        Announce::from_query(format!("{change}&{GOOD}").as_bytes())
+    }
+
+    #[test]
+    fn reads_all_that_an_announce_says() {
+        let a = Announce::from_query(GOOD.as_bytes()).unwrap();
+        assert_eq!(a.info_hash, InfoHash([b'A'; 20]));
+        assert_eq!((a.port, a.left, a.event), (6881, 1000, Told::Started));
+        assert_eq!((a.wanted, a.given_ip), (Some(7), "9.8.7.6".parse().ok()));
+        assert_eq!(a.key, Key::new(b"k"));
+        assert!(a.compact && !a.no_peer_id && !a.from_tracker);
+        assert_eq!(a.form(true), Some(Form::Compact));
+    }
+
+    #[test]
+    fn says_what_is_wrong_in_the_originals_words() {
+        let text = |change| with(change).unwrap_err().to_string();
+        assert_eq!(text("info_hash="), "no info hash");
+        assert_eq!(text("info_hash=a%00'"), r"invalid length for Infohash: b'a\x00\''");
+        assert_eq!(text("peer_id=short"), "id not of length 20");
+        assert_eq!(text("event=paused"), "invalid event");
+        for port in ["port=x", "port=70000", "port=-1", "cryptoport="] {
+            assert_eq!(text(port), "invalid port");
+        }
+        assert_eq!(text("left=-4"), "invalid amount left");
+        assert_eq!(text("left=4.5"), "left is not a number");
+        assert_eq!(text("compact=x"), "compact is not a number");
+        assert_eq!(
+            Announce::from_query(
+                b"info_hash=AAAAAAAAAAAAAAAAAAAA&peer_id=aaaaaaaaaaaaaaaaaaaa&port=1"
+            ),
+            Err(Garbage::NoLeft)
+        );
+        assert_eq!(Announce::from_query(b""), Err(Garbage::NoInfoHash));
+    }
+
+    #[test]
+    fn takes_what_the_original_stumbled_over() {
+        assert_eq!(with("event=").unwrap().event, Told::Nothing);
+        assert_eq!(with("numwant=-1").unwrap().wanted, None);
+        assert_eq!(with("supportcrypto=0&requirecrypto=0").unwrap().crypto, Crypto::Plain);
+        assert_eq!(with("requirecrypto=1").unwrap().form(true), Some(Form::CryptoOnly));
+        assert_eq!(with("left=99999999999999999999").unwrap().left, u64::MAX / 2);
+        assert_eq!(with("cryptoport=77").unwrap().port, 77);
+        for nowhere in ["ip=", "ip=host.example", "ip=0.0.0.0", "ip=255.255.255.255", "ip=ff02::1"]
+        {
+            assert_eq!(with(nowhere).unwrap().given_ip, None, "{nowhere}");
+        }
+        assert_eq!(with("ip=::ffff:1.2.3.4").unwrap().given_ip, "1.2.3.4".parse().ok());
+    }
+
+    #[test]
+    fn whoever_asks_for_no_compact_list_gets_dictionaries_or_is_refused() {
+        assert_eq!(with("compact=0").unwrap().form(true), None);
+        assert_eq!(with("compact=0").unwrap().form(false), Some(Form::Dicts));
+        assert_eq!(with("compact=0&no_peer_id=1").unwrap().form(false), Some(Form::DictsWithoutId));
+    }
+
+    #[test]
+    fn percent_signs_are_read_once_and_leniently() {
+        assert_eq!(&*percent_decode(b"a%2541+%zz%4"), b"a%41 %zz%4");
+        let all: Vec<_> = pairs(b"&a=1=2&&b&=c").collect();
+        let all: Vec<(&[u8], &[u8])> = all.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(all, [(&b"a"[..], &b"1=2"[..]), (b"b", b""), (b"", b"c")]);
+    }
+
+    fn reply(form: Form) -> Vec<u8> {
+        let peer = |ip: &str, crypto| Listed {
+            id: PeerId([b'p'; 20]),
+            ip: ip.parse().unwrap(),
+            port: 258,
+            crypto,
+        };
+        let peers = vec![peer("1.2.3.4", Crypto::Plain), peer("::5", Crypto::Required)];
+        Reply { complete: 1, incomplete: 2, interval: 1800, form, peers }.encode()
+    }
+
+    #[test]
+    fn writes_every_form_of_the_list() {
+        assert_eq!(
+            reply(Form::Compact),
+            b"d8:completei1e10:incompletei2e8:intervali1800e5:peers6:\x01\x02\x03\x04\x01\x026:peers618:\
+              \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x01\x02e"
+        );
+        assert!(reply(Form::WithFlags).starts_with(b"d8:completei1e12:crypto_flags1:\x0010:inc"));
+        assert!(reply(Form::CryptoOnly).starts_with(b"d8:completei1e12:crypto_flags1:\x0110:inc"));
+        assert!(reply(Form::Dicts).ends_with(
+            b"5:peersld2:ip7:1.2.3.47:peer id20:pppppppppppppppppppp4:porti258eed2:ip3:::5\
+              7:peer id20:pppppppppppppppppppp4:porti258eeee"
+        ));
+        assert!(
+            reply(Form::DictsWithoutId)
+                .ends_with(b"5:peersld2:ip7:1.2.3.44:porti258eed2:ip3:::54:porti258eeee")
+        );
+        for form in [Form::Compact, Form::WithFlags, Form::Dicts] {
+            let bytes = reply(form);
+            assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_scrape_names_each_torrent_once_and_in_order() {
+        let counts = Counts { complete: 1, downloaded: 2, incomplete: 3 };
+        let (a, b) = (InfoHash([b'a'; 20]), InfoHash([b'b'; 20]));
+        assert_eq!(
+            encode_scrape(&mut vec![(b, counts), (a, counts), (b, Counts::default())]),
+            b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi2e10:incompletei3ee\
+              20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi2e10:incompletei3eeee"
+        );
+        assert_eq!(scraped_hashes(b"x=1"), None);
+        assert_eq!(scraped_hashes(b"info_hash=zz"), Some(vec![]));
+        assert_eq!(
+            scraped_hashes(b"info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=bbbbbbbbbbbbbbbbbbbb"),
+            Some(vec![a, b])
+        );
+    }
+
+    #[test]
+    fn damaged_queries_never_panic() {
+        let mut seed = 7u64;
+        for round in 0..20_000 {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            for _ in 0..=round % 4 {
+                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let at = (seed >> 33) as usize % bytes.len();
+                bytes[at] = b"%&=+0-\xff\x00"[(seed >> 24) as usize % 8];
+            }
+            let _ = Announce::from_query(&bytes);
+            let _ = scraped_hashes(&bytes);
+        }
+    }
+}

@@ -1,1 +1,184 @@
-//! Bounded channel and waker: how every worker reaches the reactor.
+//! Bounded channels: how every worker reaches the reactor, and how jobs reach the workers.
+//!
+//! * [`mailbox`]: from any thread to the reactor's; every post wakes it.
+//! * [`jobs`]: from the reactor (or any thread) to a pool of workers that sleep until one comes.
+//!
+//! The rule that keeps two bounded queues free of deadlock: the reactor only tries (`try_send`,
+//! `try_recv`), the workers may wait (`send`, `recv`).
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::io::reactor::Waker;
+
+/// The workers' end of a mailbox.
+#[derive(Debug)]
+pub struct Post<T> {
+    sender: Sender<T>,
+    waker: Waker,
+}
+
+/// The reactor's end of a mailbox.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    receiver: Receiver<T>,
+}
+
+/// A queue of at most `capacity` messages (at least 1) towards the reactor that `waker` wakes.
+pub fn mailbox<T>(capacity: usize, waker: Waker) -> (Post<T>, Mailbox<T>) {
+    let (sender, receiver) = bounded(capacity.max(1));
+    (Post { sender, waker }, Mailbox { receiver })
+}
+
+impl<T> Post<T> {
+    /// Posts a message and wakes the reactor; waits while the mailbox is full, so the reactor's
+    /// own thread must not call it. `false`: the mailbox is gone and so is the message.
+    pub fn send(&self, message: T) -> bool {
+        // Those that filled the mailbox have each rung, so the reactor is on its way to empty it
+        // and this wait ends. The message goes in before the ring, never after: a ring promises
+        // the reactor that there is something to see (the waker tells why none is lost and why
+        // most cost no system call).
+        let sent = self.sender.send(message).is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// Posts a message and wakes the reactor, or gives it back if the mailbox is full or gone.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn try_send(&self, message: T) -> Result<(), T> {
+        self.sender.try_send(message).map_err(TrySendError::into_inner)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+impl<T> Clone for Post<T> {
+    fn clone(&self) -> Post<T> {
+        Post { sender: self.sender.clone(), waker: self.waker.clone() }
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// The oldest message, if there is one. After each turn call it until there is none: the wake
+    /// for what is left would not come again.
+    pub fn try_recv(&self) -> Option<T> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+/// The giving end of a job queue. When the last is dropped, the workers finish what is queued and
+/// then their `recv` ends.
+#[derive(Debug)]
+pub struct JobSender<J> {
+    sender: Sender<J>,
+}
+
+/// The workers' end of a job queue; each job goes to one of its clones.
+#[derive(Debug)]
+pub struct JobReceiver<J> {
+    receiver: Receiver<J>,
+}
+
+/// A queue of at most `capacity` jobs (at least 1).
+pub fn jobs<J>(capacity: usize) -> (JobSender<J>, JobReceiver<J>) {
+    let (sender, receiver) = bounded(capacity.max(1));
+    (JobSender { sender }, JobReceiver { receiver })
+}
+
+impl<J> JobSender<J> {
+    /// Queues a job, or gives it back if the queue is full or every worker gone. Never waits.
+    ///
+    /// # Errors
+    /// The job itself.
+    pub fn try_send(&self, job: J) -> Result<(), J> {
+        self.sender.try_send(job).map_err(TrySendError::into_inner)
+    }
+
+    /// Queues a job and waits for room if there is none; not for the reactor's thread.
+    /// `false`: every worker is gone and so is the job.
+    pub fn send(&self, job: J) -> bool {
+        self.sender.send(job).is_ok()
+    }
+}
+
+impl<J> Clone for JobSender<J> {
+    fn clone(&self) -> JobSender<J> {
+        JobSender { sender: self.sender.clone() }
+    }
+}
+
+impl<J> JobReceiver<J> {
+    /// The oldest job; waits for one. `None`: there will never be another.
+    pub fn recv(&self) -> Option<J> {
+        self.receiver.recv().ok()
+    }
+
+    /// The oldest job, if one waits.
+    pub fn try_recv(&self) -> Option<J> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl<J> Clone for JobReceiver<J> {
+    fn clone(&self) -> JobReceiver<J> {
+        JobReceiver { receiver: self.receiver.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::reactor::Reactor;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn no_message_waits_for_a_wake_that_was_lost() {
+        const EACH: u32 = 20_000;
+        let mut reactor = Reactor::new().unwrap();
+        let (post, mailbox) = mailbox::<u32>(8, reactor.waker());
+        let senders: Vec<_> = (0..3)
+            .map(|_| {
+                let post = post.clone();
+                std::thread::spawn(move || (0..EACH).all(|n| post.send(n)))
+            })
+            .collect();
+        let (mut events, mut got) = (vec![], 0);
+        let mut longest = Duration::ZERO;
+        while got < 3 * EACH {
+            // A lost wake leaves everybody asleep until this long wait is over.
+            let start = Instant::now();
+            reactor.turn(Some(Duration::from_secs(20)), &mut events).unwrap();
+            longest = longest.max(start.elapsed());
+            while mailbox.try_recv().is_some() {
+                got += 1;
+            }
+        }
+        assert!(longest < Duration::from_secs(20), "slept through a wake");
+        assert!(senders.into_iter().all(|s| s.join().unwrap()));
+    }
+
+    #[test]
+    fn a_full_or_closed_mailbox_gives_the_message_back() {
+        let reactor = Reactor::new().unwrap();
+        let (post, mailbox) = mailbox(1, reactor.waker());
+        assert_eq!(post.try_send('a'), Ok(()));
+        assert_eq!(post.try_send('b'), Err('b'));
+        assert_eq!((mailbox.try_recv(), mailbox.try_recv()), (Some('a'), None));
+        drop(mailbox);
+        assert_eq!(post.try_send('c'), Err('c'));
+        assert!(!post.send('d'));
+    }
+
+    #[test]
+    fn workers_finish_what_is_queued_when_the_sender_is_gone() {
+        let (sender, receiver) = jobs(2);
+        assert_eq!(sender.try_send(1), Ok(()));
+        assert_eq!(sender.try_send(2), Ok(()));
+        assert_eq!(sender.try_send(3), Err(3));
+        let other = receiver.clone();
+        drop(sender);
+        assert_eq!((receiver.recv(), other.try_recv()), (Some(1), Some(2)));
+        assert_eq!((receiver.recv(), other.try_recv()), (None, None));
+    }
+}

@@ -1,1 +1,0 @@
-//! Thin safe wrappers over rustix: poll, non-blocking connect, sendfile, socket options.

@@ -1,0 +1,89 @@
+//! Files: positioned reads and writes, the page cache, opening beneath a directory.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::AsFd;
+
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
+
+/// Reads at an offset, without moving the file's position; 0 is the end of the file.
+///
+/// # Errors
+/// What pread(2) says.
+pub fn pread(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::pread(file, &mut *buffer, offset))?)
+}
+
+/// Writes at an offset, at most 1024 buffers, and says how many bytes went.
+///
+/// # Errors
+/// What pwritev(2) says.
+pub fn pwritev(file: &File, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset))?)
+}
+
+/// Whether the byte at this offset could be read without waiting for a disk: `None` where the
+/// kernel or the file's system cannot tell.
+///
+/// # Errors
+/// What preadv2(2) says; the end of the file is `UnexpectedEof`.
+pub fn is_cached(file: &File, offset: u64) -> io::Result<Option<bool>> {
+    let mut byte = [0];
+    let read = retry_on_intr(|| {
+        let mut buffers = [IoSliceMut::new(&mut byte)];
+        rustix::io::preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
+    });
+    match read {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Ok(Some(true)),
+        Err(Errno::AGAIN) => Ok(Some(false)),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks the kernel to read a range into the page cache. Only advice: nothing tells whether it was
+/// taken.
+pub fn will_need(file: &File, offset: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::WillNeed);
+}
+
+/// The length of an open file, in bytes.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn length(file: impl AsFd) -> io::Result<u64> {
+    let stat = rustix::fs::fstat(file)?;
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positioned_reads_and_writes_do_not_move() {
+        let path = std::env::temp_dir().join(format!("bittornado-pread-{}", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let parts = [IoSlice::new(b"abc"), IoSlice::new(b"def")];
+        assert_eq!(pwritev(&file, &parts, 10).unwrap(), 6);
+        assert_eq!(length(&file).unwrap(), 16);
+        let mut buffer = [1; 8];
+        assert_eq!(pread(&file, &mut buffer, 9).unwrap(), 7);
+        assert_eq!(&buffer[..7], b"\0abcdef");
+        assert_eq!(pread(&file, &mut buffer, 16).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_was_just_written_is_cached_and_the_end_is_told() {
+        let path = std::env::temp_dir().join(format!("bittornado-cached-{}", std::process::id()));
+        std::fs::write(&path, [7; 5000]).unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_ne!(is_cached(&file, 4999).unwrap(), Some(false));
+        assert_eq!(is_cached(&file, 5000).map_err(|e| e.kind()).unwrap_or(None), None);
+        will_need(&file, 0, 5000);
+    }
+}

@@ -1,0 +1,280 @@
+//! Sockets that never block.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sockopt,
+};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+fn socket(address: &SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
+/// Starts to connect by TCP, from the given local address if there is one. The socket becomes
+/// writable when the attempt is over; [`take_error`] then says how it ended.
+///
+/// # Errors
+/// What can be told at once: no route, no such local address, out of descriptors.
+pub fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let socket = socket(&to, SocketType::STREAM)?;
+    if let Some(ip) = from {
+        rustix::net::bind(&socket, &SocketAddr::new(ip, 0))?;
+    }
+    match rustix::net::connect(&socket, &to) {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Listens for TCP connections; an IPv6 address takes IPv6 connections only, so that both
+/// families can have a listener on one port. `reuse` lets a server that was restarted have its
+/// port back at once, while old connections linger.
+///
+/// # Errors
+/// The port is taken, the address not ours, or the right to it missing.
+pub fn listen(on: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
+    let socket = bound(on, reuse, SocketType::STREAM)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// A UDP socket at this address; `reuse` and IPv6 as for [`listen`].
+///
+/// # Errors
+/// As for [`listen`].
+pub fn bind_udp(on: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
+    bound(on, reuse, SocketType::DGRAM)
+}
+
+fn bound(on: SocketAddr, reuse: bool, kind: SocketType) -> io::Result<OwnedFd> {
+    let socket = socket(&on, kind)?;
+    sockopt::set_socket_reuseaddr(&socket, reuse)?;
+    if on.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &on)?;
+    Ok(socket)
+}
+
+/// Takes a connection that waits, and its other end's address.
+///
+/// # Errors
+/// `WouldBlock` when none waits; else what accept(2) says. An error may concern that one
+/// connection only or be a lack of descriptors, so a listener must outlive all of them.
+pub fn accept(listener: impl AsFd) -> io::Result<(OwnedFd, SocketAddr)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let (socket, from) = retry_on_intr(|| rustix::net::acceptfrom_with(listener.as_fd(), flags))?;
+    let from = from.ok_or(Errno::CONNABORTED)?;
+    Ok((socket, SocketAddr::try_from(from)?))
+}
+
+/// The address a socket has at our end.
+///
+/// # Errors
+/// It is no internet socket.
+pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
+}
+
+/// How an attempt to connect ended, or what has gone wrong since.
+///
+/// # Errors
+/// The socket's pending error, which is gone thereafter.
+pub fn take_error(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::socket_error(socket)??)
+}
+
+/// Sends small writes at once instead of waiting for more.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, true)?)
+}
+
+/// Reads what has come, at most the buffer's length; 0 is the end of the stream.
+///
+/// # Errors
+/// `WouldBlock` when nothing has come; else the connection's end.
+pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (length, _) =
+        retry_on_intr(|| rustix::net::recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()))?;
+    Ok(length)
+}
+
+/// Like [`recv`], into several buffers, each filled before the next.
+///
+/// # Errors
+/// As for [`recv`].
+pub fn readv(socket: impl AsFd, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::readv(socket.as_fd(), buffers))?)
+}
+
+/// Sends as much as the socket takes now. `more` says that the next send follows at once, so a
+/// packet may wait for it.
+///
+/// # Errors
+/// `WouldBlock` when it takes nothing; `BrokenPipe` (never a signal) when the connection ended.
+pub fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::net::send(socket.as_fd(), bytes, send_flags(more)))?)
+}
+
+/// Like [`send`], from several buffers (the kernel takes at most 1024).
+///
+/// # Errors
+/// As for [`send`].
+pub fn writev(socket: impl AsFd, buffers: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+    Ok(retry_on_intr(|| {
+        let mut control = SendAncillaryBuffer::default();
+        rustix::net::sendmsg(socket.as_fd(), buffers, &mut control, send_flags(more))
+    })?)
+}
+
+fn send_flags(more: bool) -> SendFlags {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
+    flags
+}
+
+/// Sends bytes of a file from the page cache, without a copy through our memory, as many as the
+/// socket takes now. It waits for the disk where the page cache lacks them. 0 means that the
+/// file ends at or before `offset`.
+///
+/// # Errors
+/// `WouldBlock` when the socket takes nothing; `InvalidInput` where the file's system cannot.
+pub fn sendfile(
+    socket: impl AsFd,
+    file: impl AsFd,
+    offset: u64,
+    length: usize,
+) -> io::Result<usize> {
+    Ok(retry_on_intr(|| {
+        let mut at = offset;
+        rustix::fs::sendfile(socket.as_fd(), file.as_fd(), Some(&mut at), length)
+    })?)
+}
+
+/// Takes one datagram and its sender's address; what does not fit the buffer is lost.
+///
+/// # Errors
+/// `WouldBlock` when none has come.
+pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let (length, _, from) =
+        retry_on_intr(|| rustix::net::recvfrom(socket.as_fd(), &mut *buffer, RecvFlags::empty()))?;
+    let from = from.ok_or(Errno::CONNABORTED)?;
+    Ok((length, SocketAddr::try_from(from)?))
+}
+
+/// Sends one datagram.
+///
+/// # Errors
+/// `WouldBlock` when the socket's buffer is full; else what the network says.
+pub fn send_to(socket: impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::net::sendto(socket.as_fd(), bytes, send_flags(false), &to))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Interest, poll};
+    use super::*;
+    use std::fs::File;
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    const WAIT: Option<Duration> = Some(Duration::from_secs(5));
+
+    fn wait(fd: &OwnedFd, interest: Interest) {
+        let mut found = false;
+        poll(1, [(fd.as_fd(), interest)].into_iter(), WAIT, |_, _| found = true).unwrap();
+        assert!(found, "not ready in 5 s");
+    }
+
+    fn pair(on: &str) -> (OwnedFd, OwnedFd) {
+        let listener = listen(on.parse().unwrap(), false).unwrap();
+        let ours = connect(local_address(&listener).unwrap(), None).unwrap();
+        wait(&listener, Interest::READ);
+        let (theirs, from) = accept(&listener).unwrap();
+        wait(&ours, Interest::WRITE);
+        take_error(&ours).unwrap();
+        assert_eq!(from, local_address(&ours).unwrap());
+        (ours, theirs)
+    }
+
+    #[test]
+    fn bytes_go_both_ways_and_empty_sockets_do_not_block() {
+        for on in ["127.0.0.1:0", "[::1]:0"] {
+            let (a, b) = pair(on);
+            set_nodelay(&a).unwrap();
+            let mut buffer = [0; 16];
+            assert_eq!(recv(&b, &mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(send(&a, b"one ", true).unwrap(), 4);
+            let parts = [IoSlice::new(b"two "), IoSlice::new(b"three")];
+            assert_eq!(writev(&a, &parts, false).unwrap(), 9);
+            wait(&b, Interest::READ);
+            let (mut head, mut tail) = ([0; 4], [0; 16]);
+            let mut parts = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+            assert_eq!(readv(&b, &mut parts).unwrap(), 13);
+            assert_eq!((&head, &tail[..9]), (b"one ", &b"two three"[..]));
+            drop(b);
+            wait(&a, Interest::READ);
+            assert_eq!(recv(&a, &mut buffer).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_told_by_take_error() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let address = local_address(&listener).unwrap();
+        drop(listener);
+        let socket = connect(address, Some("127.0.0.1".parse().unwrap())).unwrap();
+        wait(&socket, Interest::WRITE);
+        assert_eq!(take_error(&socket).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_and_both_families_share_one() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let port = local_address(&listener).unwrap().port();
+        let again = listen(SocketAddr::new("127.0.0.1".parse().unwrap(), port), true);
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrInUse);
+        let everywhere = listen("[::1]:0".parse().unwrap(), true).unwrap();
+        assert!(sockopt::ipv6_v6only(&everywhere).unwrap());
+    }
+
+    #[test]
+    fn sendfile_starts_at_its_offset_and_ends_with_the_file() {
+        let (a, b) = pair("127.0.0.1:0");
+        let path = std::env::temp_dir().join(format!("bittornado-sendfile-{}", std::process::id()));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(sendfile(&a, &file, 4, 100).unwrap(), 6);
+        assert_eq!(sendfile(&a, &file, 10, 100).unwrap(), 0);
+        wait(&b, Interest::READ);
+        let mut buffer = [0; 16];
+        assert_eq!(recv(&b, &mut buffer).unwrap(), 6);
+        assert_eq!(&buffer[..6], b"456789");
+    }
+
+    #[test]
+    fn datagrams_tell_their_sender() {
+        let a = bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let b = bind_udp("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        send_to(&a, b"hello", local_address(&b).unwrap()).unwrap();
+        wait(&b, Interest::READ);
+        let mut buffer = [0; 16];
+        assert_eq!(recv_from(&b, &mut buffer).unwrap(), (5, local_address(&a).unwrap()));
+        assert_eq!(recv_from(&b, &mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}

@@ -1,1 +1,702 @@
-//! Reading, checking and building .torrent files (BEP 3, BEP 12).
+//! Reading, checking and building .torrent files (BEP 3, BEP 12, BEP 17, BEP 19, BEP 27, BEP 47).
+//!
+//! [`Metainfo::decode`] serves the client, the tracker and the tools that show; [`Draft`] serves
+//! the makers. Decoding never panics and its memory is bounded by [`MAX_SIZE`] and
+//! [`MAX_VALUES`]. The info hash is taken over the bytes of `info` as they stand in the file, so
+//! keys unknown here do no harm. Nothing decoded is ever encoded again: whoever edits a .torrent
+//! works on its [`bencode::Item`] and loses nothing.
+
+use crate::proto::bencode::{self, Item, Value};
+use crate::proto::geometry::{Geometry, GeometryError};
+use crate::proto::hash::sha1;
+use crate::proto::ids::InfoHash;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// The largest .torrent taken, in bytes: at 20 bytes a piece, 3.3 million pieces.
+pub const MAX_SIZE: u64 = 64 << 20;
+
+/// How many bencoded values a .torrent may have: enough for some 400,000 files.
+pub const MAX_VALUES: usize = 2_000_000;
+
+/// What a .torrent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metainfo {
+    /// The tracker's address.
+    pub announce: Option<String>,
+    /// Tiers of tracker addresses (BEP 12), without empty ones; see [`Metainfo::tiers`].
+    pub announce_list: Vec<Vec<String>>,
+    /// Whatever the maker wanted to say.
+    pub comment: Option<String>,
+    /// The program that made it.
+    pub created_by: Option<String>,
+    /// Seconds since 1970.
+    pub creation_date: Option<i64>,
+    /// Web seeds in Hoffman's style (BEP 17), without empty ones.
+    pub httpseeds: Vec<String>,
+    /// Web seeds in GetRight's style (BEP 19), without empty ones.
+    pub url_list: Vec<String>,
+    /// The content.
+    pub info: Info,
+    /// The SHA-1 of the bytes of `info`, as they stand in the file.
+    pub info_hash: InfoHash,
+    /// How many bytes follow the dictionary. They are ignored, but worth a warning.
+    pub trailing: usize,
+}
+
+/// The content of a torrent: checked, so that names are safe to be created below a folder and
+/// the pieces cover the files exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// The name of the file or folder.
+    pub name: String,
+    /// Bytes a piece, at least 1.
+    pub piece_length: u32,
+    /// The SHA-1 of every piece.
+    pub pieces: Arc<[[u8; 20]]>,
+    /// The files in order; exactly one with an empty path if the layout is single.
+    pub files: Vec<File>,
+    /// One file, or a folder of files.
+    pub layout: Layout,
+    /// Peers come from the trackers alone (BEP 27).
+    pub private: bool,
+}
+
+/// Whether the content is a file or a folder. A folder may well hold a single file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `length`: one file, called by the torrent's name.
+    Single,
+    /// `files`: a folder, called by the torrent's name.
+    Multi,
+}
+
+/// One file of a torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The names from below the torrent's folder down to the file; empty in a single layout.
+    pub path: Vec<String>,
+    /// Bytes.
+    pub length: u64,
+    /// Zeros that only fill up a piece (BEP 47); its path is `.pad/LENGTH`, whatever it was, so
+    /// two of one path are alike.
+    pub pad: bool,
+}
+
+/// Why a .torrent is refused. The user must get another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MetainfoError {
+    /// More than [`MAX_SIZE`] bytes.
+    Size,
+    /// No bencoded data.
+    Bencode(bencode::Error),
+    /// Something other than a dictionary.
+    NotADictionary,
+    /// This key is needed and is not there.
+    Missing(&'static str),
+    /// The value of this key is of the wrong kind, or makes no sense.
+    Bad(&'static str),
+    /// `length` and `files` are both there, or none is.
+    Layout,
+    /// The torrent's name could lead out of the folder it is saved in, or hides.
+    Name(String),
+    /// The path of a file could.
+    Path(String),
+    /// Two files have this path, or one of them needs the other for a folder.
+    Clash(String),
+    /// The pieces do not cover the files.
+    TooBig,
+    /// There are more pieces than the files have.
+    TooSmall,
+    /// The measures are beyond what a client can hold.
+    Geometry(GeometryError),
+    /// A torrent of BitTorrent version 2 alone (BEP 52).
+    Version2,
+}
+
+impl fmt::Display for MetainfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MetainfoError::Size => write!(f, "larger than {} MiB", MAX_SIZE >> 20),
+            MetainfoError::Bencode(e) => write!(f, "{e}"),
+            MetainfoError::NotADictionary => f.write_str("bad metainfo: not a dictionary"),
+            MetainfoError::Missing(key) => write!(f, "bad metainfo: no '{key}'"),
+            MetainfoError::Bad(key) => write!(f, "bad metainfo: bad '{key}'"),
+            MetainfoError::Layout => {
+                f.write_str("bad metainfo: exactly one of 'length' and 'files' must be there")
+            }
+            MetainfoError::Name(name) => {
+                write!(f, "name '{}' disallowed for security reasons", printable(name))
+            }
+            MetainfoError::Path(path) => {
+                write!(f, "path '{}' disallowed for security reasons", printable(path))
+            }
+            MetainfoError::Clash(path) => {
+                write!(f, "bad metainfo: path '{}' is there twice", printable(path))
+            }
+            MetainfoError::TooBig => f.write_str("bad metainfo: total too big"),
+            MetainfoError::TooSmall => f.write_str("bad metainfo: total too small"),
+            MetainfoError::Geometry(e) => write!(f, "bad metainfo: {e}"),
+            MetainfoError::Version2 => {
+                f.write_str("this torrent is of BitTorrent version 2 only, which is not supported")
+            }
+        }
+    }
+}
+
+impl std::error::Error for MetainfoError {}
+
+impl From<bencode::Error> for MetainfoError {
+    fn from(e: bencode::Error) -> Self {
+        MetainfoError::Bencode(e)
+    }
+}
+
+impl From<GeometryError> for MetainfoError {
+    fn from(e: GeometryError) -> Self {
+        MetainfoError::Geometry(e)
+    }
+}
+
+impl Metainfo {
+    /// Reads and checks the bytes of a .torrent. Names in another encoding than UTF-8 are taken
+    /// from `name.utf-8` and `path.utf-8` where these are, else every odd byte becomes `%XX`.
+    ///
+    /// # Errors
+    /// Whatever would make it useless or dangerous; see [`MetainfoError`].
+    pub fn decode(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(MetainfoError::Size);
+        }
+        let (top, used) = bencode::decode_prefix_within(bytes, MAX_VALUES)?;
+        if top.as_dict().is_none() {
+            return Err(MetainfoError::NotADictionary);
+        }
+        let info = top.get("info").ok_or(MetainfoError::Missing("info"))?;
+        Ok(Metainfo {
+            announce: text(&top, "announce").filter(|a| !a.is_empty()),
+            announce_list: top.get("announce-list").map(read_tiers).unwrap_or_default(),
+            comment: text(&top, "comment").filter(|c| !c.is_empty()),
+            created_by: text(&top, "created by"),
+            creation_date: top.get("creation date").and_then(Value::as_int),
+            httpseeds: top.get("httpseeds").map(read_texts).unwrap_or_default(),
+            url_list: top.get("url-list").map(read_texts).unwrap_or_default(),
+            info: Info::read(info)?,
+            info_hash: InfoHash(sha1(&bytes[info.span.clone()])),
+            trailing: bytes.len() - used,
+        })
+    }
+
+    /// The trackers to ask, tier by tier: `announce-list` if there is one, else `announce`
+    /// (BEP 12); empty if there is neither.
+    pub fn tiers(&self) -> Vec<Vec<String>> {
+        if !self.announce_list.is_empty() {
+            return self.announce_list.clone();
+        }
+        self.announce.iter().map(|a| vec![a.clone()]).collect()
+    }
+}
+
+impl Info {
+    fn read(info: &Value) -> Result<Info, MetainfoError> {
+        if info.as_dict().is_none() {
+            return Err(MetainfoError::Bad("info"));
+        }
+        if info.get("pieces").is_none() && info.get("meta version").is_some() {
+            return Err(MetainfoError::Version2);
+        }
+        let name = read_name(info)?;
+        let piece_length = need(info, "piece length")?.as_int();
+        let piece_length = piece_length.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+        let (layout, files) = read_files(info)?;
+        let info = Info {
+            name,
+            piece_length: piece_length.ok_or(MetainfoError::Bad("piece length"))?,
+            pieces: read_pieces(need(info, "pieces")?)?,
+            files,
+            layout,
+            private: info.get("private").and_then(Value::as_int).is_some_and(|n| n != 0),
+        };
+        let wanted = info.measure()?.piece_count() as usize;
+        match info.pieces.len().cmp(&wanted) {
+            std::cmp::Ordering::Less => Err(MetainfoError::TooBig),
+            std::cmp::Ordering::Greater => Err(MetainfoError::TooSmall),
+            std::cmp::Ordering::Equal => Ok(info),
+        }
+    }
+
+    fn measure(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(self.piece_length, self.files.iter().map(|f| f.length))
+    }
+
+    /// The measures of the content.
+    pub fn geometry(&self) -> Geometry {
+        self.measure().expect("checked when it was read")
+    }
+
+    /// Bytes of all files together.
+    pub fn total(&self) -> u64 {
+        self.files.iter().map(|f| f.length).sum()
+    }
+}
+
+fn need<'v, 'a>(dict: &'v Value<'a>, key: &'static str) -> Result<&'v Value<'a>, MetainfoError> {
+    dict.get(key).ok_or(MetainfoError::Missing(key))
+}
+
+fn text(dict: &Value, key: &str) -> Option<String> {
+    dict.get(key)?.as_bytes().map(|b| readable(b).into_owned())
+}
+
+/// Strings of a list, or the one string that some write in its place; other kinds and empty
+/// strings are left out.
+fn read_texts(value: &Value) -> Vec<String> {
+    let members = value.as_list().unwrap_or(std::slice::from_ref(value));
+    let texts = members.iter().filter_map(Value::as_bytes).filter(|b| !b.is_empty());
+    texts.map(|b| readable(b).into_owned()).collect()
+}
+
+fn read_tiers(value: &Value) -> Vec<Vec<String>> {
+    let tiers = value.as_list().unwrap_or_default().iter().map(read_texts);
+    tiers.filter(|tier| !tier.is_empty()).collect()
+}
+
+fn read_pieces(value: &Value) -> Result<Arc<[[u8; 20]]>, MetainfoError> {
+    let bytes = value.as_bytes().filter(|b| b.len() % 20 == 0);
+    let bytes = bytes.ok_or(MetainfoError::Bad("pieces"))?;
+    Ok(bytes.chunks_exact(20).map(|c| c.try_into().expect("chunks of 20")).collect())
+}
+
+fn read_name(info: &Value) -> Result<String, MetainfoError> {
+    let name = need(info, "name")?.as_bytes().ok_or(MetainfoError::Bad("name"))?;
+    let utf8 = info.get("name.utf-8").and_then(Value::as_str);
+    let name = match (std::str::from_utf8(name), utf8) {
+        (Err(_), Some(utf8)) => utf8.to_string(),
+        _ => readable(name).into_owned(),
+    };
+    if is_safe_name(&name) { Ok(name) } else { Err(MetainfoError::Name(name)) }
+}
+
+fn read_files(info: &Value) -> Result<(Layout, Vec<File>), MetainfoError> {
+    match (info.get("length"), info.get("files")) {
+        (Some(length), None) => {
+            let length = read_length(length)?;
+            Ok((Layout::Single, vec![File { path: Vec::new(), length, pad: false }]))
+        }
+        (None, Some(files)) => {
+            let files = files.as_list().filter(|l| !l.is_empty());
+            let files = files.ok_or(MetainfoError::Bad("files"))?;
+            let files = files.iter().map(read_file).collect::<Result<Vec<File>, _>>()?;
+            refuse_clashes(&files)?;
+            Ok((Layout::Multi, files))
+        }
+        _ => Err(MetainfoError::Layout),
+    }
+}
+
+fn read_length(value: &Value) -> Result<u64, MetainfoError> {
+    value.as_int().and_then(|n| u64::try_from(n).ok()).ok_or(MetainfoError::Bad("length"))
+}
+
+fn read_file(file: &Value) -> Result<File, MetainfoError> {
+    let length = read_length(need(file, "length")?)?;
+    if file.get("attr").and_then(Value::as_bytes).is_some_and(|a| a.contains(&b'p')) {
+        let path = vec![".pad".to_string(), length.to_string()];
+        return Ok(File { path, length, pad: true });
+    }
+    let path = path_names(need(file, "path")?).ok_or(MetainfoError::Bad("path"))?;
+    let path = match file.get("path.utf-8").and_then(path_names) {
+        Some(utf8) if path.iter().any(|n| std::str::from_utf8(n).is_err()) => utf8,
+        _ => path,
+    };
+    let path: Vec<String> = path.into_iter().map(|n| readable(n).into_owned()).collect();
+    if !path.iter().all(|name| is_safe_name(name)) {
+        return Err(MetainfoError::Path(path.join("/")));
+    }
+    Ok(File { path, length, pad: false })
+}
+
+fn path_names<'a>(value: &Value<'a>) -> Option<Vec<&'a [u8]>> {
+    let names = value.as_list().filter(|l| !l.is_empty())?;
+    names.iter().map(Value::as_bytes).collect()
+}
+
+/// Refuses two files of one path, and a file whose path goes through another file.
+fn refuse_clashes(files: &[File]) -> Result<(), MetainfoError> {
+    let mut paths: Vec<&[String]> =
+        files.iter().filter(|f| !f.pad).map(|f| f.path.as_slice()).collect();
+    paths.sort_unstable();
+    // A path sorts directly before those that go through it.
+    match paths.windows(2).find(|w| w[1].starts_with(w[0])) {
+        Some(pair) => Err(MetainfoError::Clash(pair[0].join("/"))),
+        None => Ok(()),
+    }
+}
+
+/// Whether a name may be created below a folder: not empty, not hidden, no other way out, as
+/// BitTornado always demanded; and no NUL, which no file system takes.
+pub fn is_safe_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with(['.', '~']) && !name.contains(['/', '\\', '\0'])
+}
+
+/// Text of unknown encoding: as it is if it is UTF-8, else with every odd byte as `%XX`.
+fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|b| text.push_str(&format!("%{b:02X}")));
+    }
+    Cow::Owned(text)
+}
+
+/// Text of strangers made safe to print on one line: control characters, and those that change
+/// the direction or order of what is around them, are escaped as in Rust's strings.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    fn is_odd(c: char) -> bool {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    }
+    if !text.contains(is_odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_odd(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// A torrent to be written: the keys that BitTornado's makers write, no others.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// The tracker's address, always written.
+    pub announce: String,
+    /// Tiers of trackers; left out if empty.
+    pub announce_list: Vec<Vec<String>>,
+    /// Left out if empty.
+    pub comment: String,
+    /// Seconds since 1970.
+    pub creation_date: i64,
+    /// Web seeds in Hoffman's style; left out if empty.
+    pub httpseeds: Vec<String>,
+    /// The name of the file or folder.
+    pub name: String,
+    /// Bytes a piece.
+    pub piece_length: u32,
+    /// Its file, or its files.
+    pub content: Content,
+    /// The SHA-1 of every piece.
+    pub pieces: Vec<[u8; 20]>,
+}
+
+/// What a [`Draft`] is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// One file of so many bytes.
+    File(u64),
+    /// A folder of files: names from below the folder, and bytes.
+    Folder(Vec<(Vec<String>, u64)>),
+}
+
+impl Content {
+    /// Bytes of each file, in order.
+    pub fn lengths(&self) -> Vec<u64> {
+        match self {
+            Content::File(length) => vec![*length],
+            Content::Folder(files) => files.iter().map(|(_, length)| *length).collect(),
+        }
+    }
+}
+
+impl Draft {
+    /// The bytes of the .torrent.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut entries = vec![
+            ("announce", Item::from(self.announce.as_str())),
+            ("creation date", Item::Int(self.creation_date)),
+            ("info", self.info()),
+        ];
+        if !self.announce_list.is_empty() {
+            let tiers = self.announce_list.iter().map(|tier| list(tier)).collect();
+            entries.push(("announce-list", Item::List(tiers)));
+        }
+        if !self.comment.is_empty() {
+            entries.push(("comment", Item::from(self.comment.as_str())));
+        }
+        if !self.httpseeds.is_empty() {
+            entries.push(("httpseeds", list(&self.httpseeds)));
+        }
+        let entries = entries.into_iter().map(|(k, v)| (k.as_bytes().to_vec(), v));
+        Item::Dict(entries.collect()).encode()
+    }
+
+    fn info(&self) -> Item {
+        let (key, content) = match &self.content {
+            Content::File(length) => ("length", int(*length)),
+            Content::Folder(files) => {
+                let file = |(path, length): &(Vec<String>, u64)| {
+                    Item::dict([("length", int(*length)), ("path", list(path))])
+                };
+                ("files", Item::List(files.iter().map(file).collect()))
+            }
+        };
+        Item::dict([
+            (key, content),
+            ("name", Item::from(self.name.as_str())),
+            ("piece length", Item::Int(self.piece_length.into())),
+            ("pieces", Item::Bytes(self.pieces.concat())),
+        ])
+    }
+}
+
+fn list(texts: &[String]) -> Item {
+    Item::List(texts.iter().map(|t| Item::from(t.as_str())).collect())
+}
+
+fn int(length: u64) -> Item {
+    Item::Int(i64::try_from(length).expect("Geometry bounds the total by 2^63"))
+}
+
+/// The piece length (bytes) for content of `total` bytes, as BitTornado chooses it.
+pub fn automatic_piece_length(total: u64) -> u32 {
+    const MIB: u64 = 1 << 20;
+    let steps = [4 * MIB, 16 * MIB, 64 * MIB, 512 * MIB, 2048 * MIB, 8192 * MIB];
+    let above = steps.iter().filter(|step| total > **step).count();
+    (32 * 1024) << above
+}
+
+/// Tiers of trackers as users write them: `url,url|url`. Empty items and tiers are dropped.
+pub fn parse_tiers(text: &str) -> Vec<Vec<String>> {
+    let tiers = text.split('|').map(|tier| split(tier, ','));
+    tiers.filter(|tier| !tier.is_empty()).collect()
+}
+
+/// Addresses as users write them: `url|url`. Empty ones are dropped.
+pub fn parse_urls(text: &str) -> Vec<String> {
+    split(text, '|')
+}
+
+fn split(text: &str, by: char) -> Vec<String> {
+    text.split(by).filter(|item| !item.is_empty()).map(str::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft() -> Draft {
+        Draft {
+            announce: "http://t/a".into(),
+            announce_list: Vec::new(),
+            comment: String::new(),
+            creation_date: 1_000_000_000,
+            httpseeds: Vec::new(),
+            name: "n".into(),
+            piece_length: 32768,
+            content: Content::File(40_000),
+            pieces: vec![[b'x'; 20]; 2],
+        }
+    }
+
+    fn folder(files: &[(&str, u64)]) -> Draft {
+        let split = |p: &str| p.split('/').map(str::to_string).collect();
+        let files = files.iter().map(|(p, n)| (split(p), *n)).collect();
+        Draft { content: Content::Folder(files), pieces: vec![[0; 20]], ..draft() }
+    }
+
+    /// A .torrent with this text for `info`.
+    fn with_info(info: &str) -> Result<Metainfo, MetainfoError> {
+        Metainfo::decode(format!("d4:info{info}e").as_bytes())
+    }
+
+    #[test]
+    fn writes_exactly_the_keys_of_the_original() {
+        let bytes = Draft { pieces: vec![], content: Content::File(0), ..draft() }.encode();
+        let wanted = "d8:announce10:http://t/a13:creation datei1000000000e4:infod6:lengthi0e\
+                      4:name1:n12:piece lengthi32768e6:pieces0:ee";
+        assert_eq!(String::from_utf8(bytes).unwrap(), wanted);
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let draft = Draft {
+            announce_list: parse_tiers("|http://1,,http://2||,|http://3|"),
+            comment: "hello wörld".into(),
+            httpseeds: parse_urls("http://s1|http://s2"),
+            ..folder(&[("b/c", 7), ("a", 0), ("d", 100)])
+        };
+        let m = Metainfo::decode(&draft.encode()).unwrap();
+        assert_eq!(m.announce.as_deref(), Some("http://t/a"));
+        assert_eq!(m.announce_list, [vec!["http://1", "http://2"], vec!["http://3"]]);
+        assert_eq!(m.comment.as_deref(), Some("hello wörld"));
+        assert_eq!(m.creation_date, Some(1_000_000_000));
+        assert_eq!(m.httpseeds, ["http://s1", "http://s2"]);
+        assert_eq!(m.info.layout, Layout::Multi);
+        let paths: Vec<String> = m.info.files.iter().map(|f| f.path.join("/")).collect();
+        assert_eq!(paths, ["b/c", "a", "d"]);
+        assert_eq!((m.info.total(), m.info.geometry().piece_count()), (107, 1));
+        assert!(!m.info.private);
+    }
+
+    #[test]
+    fn a_folder_with_one_file_stays_a_folder() {
+        let m = Metainfo::decode(&folder(&[("only", 5)]).encode()).unwrap();
+        assert_eq!((m.info.layout, m.info.files.len()), (Layout::Multi, 1));
+    }
+
+    #[test]
+    fn the_info_hash_is_taken_over_the_bytes_as_they_stand() {
+        let info = "d6:lengthi1e4:name1:n12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa\
+                    6:source3:yese";
+        let m = with_info(info).unwrap();
+        assert_eq!(m.info_hash.0, sha1(info.as_bytes()));
+        let unsorted = "d4:name1:n6:lengthi0e6:pieces0:12:piece lengthi1ee";
+        assert_eq!(with_info(unsorted).unwrap().info_hash.0, sha1(unsorted.as_bytes()));
+    }
+
+    #[test]
+    fn the_announce_list_beats_announce() {
+        let m = Metainfo::decode(&draft().encode()).unwrap();
+        assert_eq!(m.tiers(), [["http://t/a"]]);
+        let listed = Draft { announce_list: parse_tiers("u,v|w"), ..draft() };
+        let m = Metainfo::decode(&listed.encode()).unwrap();
+        assert_eq!(m.tiers(), [vec!["u", "v"], vec!["w"]]);
+        let silent = with_info("d6:lengthi0e4:name1:n12:piece lengthi1e6:pieces0:e").unwrap();
+        assert!(silent.tiers().is_empty());
+    }
+
+    #[test]
+    fn names_that_lead_out_or_hide_are_refused() {
+        for bad in ["", ".", "..", ".x", "~x", "/x", "\\x", "a/b", "a\\b", "a\0b"] {
+            let named = Draft { name: bad.into(), ..draft() };
+            let e = Metainfo::decode(&named.encode()).unwrap_err();
+            assert_eq!(e, MetainfoError::Name(bad.into()));
+            let mut filed = folder(&[("x", 1)]);
+            filed.content = Content::Folder(vec![(vec!["d".into(), bad.into()], 1)]);
+            let e = Metainfo::decode(&filed.encode()).unwrap_err();
+            assert_eq!(e, MetainfoError::Path(format!("d/{bad}")));
+        }
+        assert!(is_safe_name("a~.b"));
+    }
+
+    #[test]
+    fn files_that_cannot_stand_side_by_side_are_refused() {
+        for files in [["a", "b", "a"], ["x/a", "c", "x"], ["x", "x/y/z", "xx"]] {
+            let files: Vec<(&str, u64)> = files.iter().map(|p| (*p, 1)).collect();
+            let e = Metainfo::decode(&folder(&files).encode()).unwrap_err();
+            assert!(matches!(e, MetainfoError::Clash(_)), "{files:?}: {e}");
+        }
+        assert!(Metainfo::decode(&folder(&[("x", 1), ("xx/y", 1), ("x y", 1)]).encode()).is_ok());
+    }
+
+    #[test]
+    fn pieces_must_cover_the_files_exactly() {
+        let pieces = |n| Draft { pieces: vec![[0; 20]; n], ..draft() }.encode();
+        assert_eq!(Metainfo::decode(&pieces(1)), Err(MetainfoError::TooBig));
+        assert!(Metainfo::decode(&pieces(2)).is_ok());
+        assert_eq!(Metainfo::decode(&pieces(3)), Err(MetainfoError::TooSmall));
+    }
+
+    #[test]
+    fn names_in_other_encodings_come_out_readable() {
+        let file = |extra: &[u8]| {
+            let mut b = b"d4:infod5:filesld6:lengthi1e4:pathl2:\xe9xe".to_vec();
+            b.extend_from_slice(extra);
+            b.extend_from_slice(b"ee4:name3:\xfc%!12:piece lengthi1e6:pieces20:");
+            b.extend_from_slice(&[7; 20]);
+            b.extend_from_slice(b"ee");
+            Metainfo::decode(&b).unwrap().info
+        };
+        let plain = file(b"");
+        assert_eq!((plain.name.as_str(), plain.files[0].path[0].as_str()), ("%FC%!", "%E9x"));
+        let told = file("10:path.utf-8l3:éxe".as_bytes());
+        assert_eq!(told.files[0].path, ["éx"]);
+    }
+
+    #[test]
+    fn padding_files_of_hybrid_torrents_are_known() {
+        let pad = "d4:attr1:p6:lengthi3e4:pathl4:.pad1:3ee";
+        let m = with_info(&format!(
+            "d5:filesld6:lengthi1e4:pathl1:aee{pad}d6:lengthi1e4:pathl1:bee{pad}e\
+             12:meta versioni2e4:name1:n12:piece lengthi4e6:pieces40:{}e",
+            "x".repeat(40)
+        ));
+        let files = m.unwrap().info.files;
+        assert_eq!(files.iter().map(|f| f.pad).collect::<Vec<_>>(), [false, true, false, true]);
+        assert_eq!(files[1].path, [".pad", "3"]);
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_only_counted() {
+        let mut bytes = draft().encode();
+        bytes.extend_from_slice(b"\r\n");
+        assert_eq!(Metainfo::decode(&bytes).unwrap().trailing, 2);
+    }
+
+    #[test]
+    fn piece_lengths_follow_the_table_of_the_original() {
+        let mib = 1u64 << 20;
+        for (total, kib) in [
+            (0, 32),
+            (4 * mib, 32),
+            (4 * mib + 1, 64),
+            (16 * mib, 64),
+            (16 * mib + 1, 128),
+            (64 * mib + 1, 256),
+            (512 * mib, 256),
+            (512 * mib + 1, 512),
+            (2048 * mib + 1, 1024),
+            (8192 * mib, 1024),
+            (8192 * mib + 1, 2048),
+            (1 << 50, 2048),
+        ] {
+            assert_eq!(automatic_piece_length(total), kib * 1024, "{total}");
+        }
+    }
+
+    #[test]
+    fn text_of_strangers_is_printed_on_one_line() {
+        assert_eq!(printable("naïve 日本"), "naïve 日本");
+        assert_eq!(printable("a\n\x1b[2J\u{202e}b"), "a\\n\\u{1b}[2J\\u{202e}b");
+    }
+
+    #[test]
+    fn damaged_torrents_never_panic() {
+        let whole = Draft {
+            announce_list: parse_tiers("a,b|c"),
+            comment: "c".into(),
+            ..folder(&[("a/b", 3), ("c", 4)])
+        }
+        .encode();
+        for seed in 1..=3000u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as usize % below
+            };
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = random(256) as u8,
+                    1 => bytes[at] = b"0123456789deli:-"[random(16)],
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let outcome = std::panic::catch_unwind(|| {
+                if let Ok(m) = Metainfo::decode(&bytes) {
+                    assert_eq!(m.info.geometry().total(), m.info.total());
+                }
+            });
+            assert!(outcome.is_ok(), "seed {seed}: {}", bytes.escape_ascii());
+        }
+    }
+}

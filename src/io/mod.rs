@@ -14,3 +14,12 @@ pub mod signals;
 pub mod storage;
 pub mod sys;
 pub mod tree;
+
+/// What an operating system error says, without its number, for messages to people.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_string(),
+        None => text,
+    }
+}

@@ -1,1 +1,169 @@
 //! Writes a file whole or not at all.
+//!
+//! For the makers, the edit tools, saved states and settings. A reader of the path sees the old
+//! bytes or the new ones, never a part, also after a crash. Decides nothing: whether a file may
+//! be replaced is the caller's question.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::{fmt, process};
+
+/// Why a file could not be written. Nothing of it is left; an old file is as it was.
+#[derive(Debug)]
+pub struct SaveError {
+    op: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl fmt::Display for SaveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} '{}': {}", self.op, self.path.display(), super::reason(&self.source))
+    }
+}
+
+impl std::error::Error for SaveError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Puts `bytes` at `path`, in place of what is there.
+///
+/// A new file gets the mode that the process creates files with; one that is replaced keeps its
+/// own, and a symbolic link keeps pointing at it. What is no regular file (a terminal, a pipe) is
+/// written through, for renaming over a device would destroy it.
+///
+/// # Errors
+/// Whatever the system refuses; see [`SaveError`].
+pub fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
+    let fail = |op| move |source| SaveError { op, path: path.to_path_buf(), source };
+    let old = match fs::metadata(path) {
+        Ok(old) => Some(old),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(fail("write")(e)),
+    };
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        // Opening a folder for writing fails with the right words.
+        let through = OpenOptions::new().write(true).open(path);
+        return through.and_then(|mut f| f.write_all(bytes)).map_err(fail("write"));
+    }
+    let place = match old {
+        Some(_) => fs::canonicalize(path).map_err(fail("write"))?,
+        None => path.to_path_buf(),
+    };
+    let (temp, file) = create_beside(&place).map_err(fail("create"))?;
+    let mode = old.map(|old| old.permissions());
+    let filled = fill(file, bytes, mode).map_err(fail("write"));
+    let done = filled.and_then(|()| fs::rename(&temp, &place).map_err(fail("replace")));
+    if done.is_err() {
+        // The first error is the one to tell; this file is ours, and hidden.
+        let _ = fs::remove_file(&temp);
+        return done;
+    }
+    // The file is complete and in place; only its survival of a power cut hangs on this, and
+    // some file systems cannot do it for folders.
+    let _ = File::open(folder_of(&place)).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A new hidden file in the same folder, since only there a rename is one step. Its name does not
+/// contain the other's, which may have the greatest length already.
+fn create_beside(place: &Path) -> io::Result<(PathBuf, File)> {
+    const TRIES: u32 = 100;
+    for n in 0.. {
+        let temp = folder_of(place).join(format!(".bittornado-{}-{n}.tmp", process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&temp) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < TRIES => {}
+            created => return created.map(|file| (temp, file)),
+        }
+    }
+    unreachable!("the last try returns")
+}
+
+fn fill(mut file: File, bytes: &[u8], mode: Option<fs::Permissions>) -> io::Result<()> {
+    file.write_all(bytes)?;
+    if let Some(mode) = mode {
+        file.set_permissions(mode)?;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A folder that is removed with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let path = std::env::temp_dir().join(format!("bt-save-{name}-{}", process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Folder(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let name = |e: io::Result<fs::DirEntry>| e.unwrap().file_name().into_string().unwrap();
+            let mut names: Vec<String> = fs::read_dir(&self.0).unwrap().map(name).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode_and_its_link() {
+        let folder = Folder::new("mode");
+        let (real, link) = (folder.0.join("real"), folder.0.join("link"));
+        save(&real, b"one").unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("real", &link).unwrap();
+        save(&link, b"two").unwrap();
+        assert_eq!(fs::read(&real).unwrap(), b"two");
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(folder.names(), ["link", "real"]);
+    }
+
+    #[test]
+    fn a_name_of_the_greatest_length_can_be_written() {
+        let folder = Folder::new("long");
+        let name = "n".repeat(255);
+        save(&folder.0.join(&name), b"x").unwrap();
+        assert_eq!(folder.names(), [name]);
+    }
+
+    #[test]
+    fn a_failure_names_the_path_and_leaves_nothing() {
+        let folder = Folder::new("fail");
+        let missing = folder.0.join("no/where");
+        let e = save(&missing, b"x").unwrap_err().to_string();
+        assert_eq!(e, format!("cannot create '{}': No such file or directory", missing.display()));
+        let e = save(&folder.0, b"x").unwrap_err().to_string();
+        assert_eq!(e, format!("cannot write '{}': Is a directory", folder.0.display()));
+        let full = save(Path::new("/dev/full"), b"x").unwrap_err().to_string();
+        assert_eq!(full, "cannot write '/dev/full': No space left on device");
+        assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn a_leftover_of_a_killed_process_is_no_obstacle() {
+        let folder = Folder::new("left");
+        let left = folder.0.join(format!(".bittornado-{}-0.tmp", process::id()));
+        fs::write(&left, b"old").unwrap();
+        save(&folder.0.join("new"), b"new").unwrap();
+        assert_eq!(fs::read(left).unwrap(), b"old");
+    }
+}

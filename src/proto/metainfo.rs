@@ -116,6 +116,7 @@ pub enum MetainfoError {
 }
 
 impl fmt::Display for MetainfoError {
+    /// Names of files come as they are: whoever prints escapes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MetainfoError::Size => write!(f, "larger than {} MiB", MAX_SIZE >> 20),
@@ -127,13 +128,13 @@ impl fmt::Display for MetainfoError {
                 f.write_str("bad metainfo: exactly one of 'length' and 'files' must be there")
             }
             MetainfoError::Name(name) => {
-                write!(f, "name '{}' disallowed for security reasons", printable(name))
+                write!(f, "name '{}' disallowed for security reasons", name)
             }
             MetainfoError::Path(path) => {
-                write!(f, "path '{}' disallowed for security reasons", printable(path))
+                write!(f, "path '{}' disallowed for security reasons", path)
             }
             MetainfoError::Clash(path) => {
-                write!(f, "bad metainfo: path '{}' is there twice", printable(path))
+                write!(f, "bad metainfo: path '{}' is there twice", path)
             }
             MetainfoError::TooBig => f.write_str("bad metainfo: total too big"),
             MetainfoError::TooSmall => f.write_str("bad metainfo: total too small"),
@@ -351,24 +352,6 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
         chunk.invalid().iter().for_each(|b| text.push_str(&format!("%{b:02X}")));
     }
     Cow::Owned(text)
-}
-
-/// Text of strangers made safe to print on one line: control characters, and those that change
-/// the direction or order of what is around them, are escaped as in Rust's strings.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    fn is_odd(c: char) -> bool {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    }
-    if !text.contains(is_odd) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_odd(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    Cow::Owned(out)
 }
 
 /// A torrent to be written: the keys that BitTornado's makers write, no others.
@@ -657,12 +640,6 @@ mod tests {
         ] {
             assert_eq!(automatic_piece_length(total), kib * 1024, "{total}");
         }
-    }
-
-    #[test]
-    fn text_of_strangers_is_printed_on_one_line() {
-        assert_eq!(printable("naïve 日本"), "naïve 日本");
-        assert_eq!(printable("a\n\x1b[2J\u{202e}b"), "a\\n\\u{1b}[2J\\u{202e}b");
     }
 
     #[test]

@@ -1,1 +1,261 @@
-//! The form of saved state.
+//! The form of the saved state. Here: the tracker's, as the original's `--dfile` has it, so that
+//! files of the original load and ours load there.
+//!
+//! Used by `logic/registry`. Touches no file.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::proto::announce::answer::{Crypto, address};
+use crate::proto::bencode::{self, Value, put_bytes, put_int};
+use crate::proto::ids::{InfoHash, PeerId};
+
+/// A peer in a tracker's state file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedPeer {
+    /// Its name.
+    pub id: PeerId,
+    /// The address it announced from.
+    pub ip: IpAddr,
+    /// The address it wanted to be listed by.
+    pub given_ip: Option<IpAddr>,
+    /// Where it listens; 0 = nowhere.
+    pub port: u16,
+    /// Bytes it still needs.
+    pub left: u64,
+    /// How it stands to crypto.
+    pub crypto: Crypto,
+    /// Its secret; empty = none.
+    pub key: Vec<u8>,
+}
+
+/// What a tracker's state file holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrackerState {
+    /// Completed downloads of each torrent.
+    pub completed: Vec<(InfoHash, u32)>,
+    /// The peers of each torrent.
+    pub peers: Vec<(InfoHash, Vec<SavedPeer>)>,
+}
+
+/// Why bytes are no tracker state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateError {
+    /// They are no bencode.
+    Bencode(bencode::Error),
+    /// The named part is missing or has a wrong kind.
+    Shape(&'static str),
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::Bencode(e) => e.fmt(f),
+            StateError::Shape(part) => {
+                write!(f, "bad tracker state: '{part}' is not as it should be")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+impl TrackerState {
+    /// Reads a state file. Peers whose address or port cannot be used are left out; keys it does
+    /// not know are ignored (the original keeps its allowed torrents there).
+    ///
+    /// # Errors
+    /// What is not bencode, or not of this shape.
+    pub fn decode(bytes: &[u8]) -> Result<TrackerState, StateError> {
+        let root = bencode::decode(bytes).map_err(StateError::Bencode)?;
+        root.as_dict().ok_or(StateError::Shape("the whole"))?;
+        let mut state = TrackerState::default();
+        for (hash, value) in part(&root, "completed")? {
+            let count = value.as_int().ok_or(StateError::Shape("completed"))?;
+            let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+            state.completed.push((info_hash(hash, "completed")?, count));
+        }
+        for (hash, swarm) in part(&root, "peers")? {
+            let swarm = swarm.as_dict().ok_or(StateError::Shape("peers"))?;
+            let mut peers = Vec::with_capacity(swarm.len());
+            for (id, value) in swarm {
+                let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
+                value.as_dict().ok_or(StateError::Shape("peers"))?;
+                peers.extend(saved_peer(id, value));
+            }
+            state.peers.push((info_hash(hash, "peers")?, peers));
+        }
+        Ok(state)
+    }
+}
+
+type Entries<'v, 'a> = &'v [(&'a [u8], Value<'a>)];
+
+/// The entries of a dictionary in the root; none if it is not there.
+fn part<'v, 'a>(root: &'v Value<'a>, key: &'static str) -> Result<Entries<'v, 'a>, StateError> {
+    root.get(key).map_or(Ok(&[]), |v| v.as_dict().ok_or(StateError::Shape(key)))
+}
+
+fn info_hash(bytes: &[u8], part: &'static str) -> Result<InfoHash, StateError> {
+    InfoHash::from_bytes(bytes).ok_or(StateError::Shape(part))
+}
+
+fn saved_peer(id: PeerId, value: &Value) -> Option<SavedPeer> {
+    let number = |key| value.get(key).and_then(Value::as_int);
+    let ip = |key| value.get(key).and_then(Value::as_bytes).and_then(address);
+    let crypto = match (number("requirecrypto"), number("supportcrypto")) {
+        (Some(n), _) if n != 0 => Crypto::Required,
+        (_, Some(n)) if n != 0 => Crypto::Supported,
+        _ => Crypto::Plain,
+    };
+    Some(SavedPeer {
+        id,
+        ip: ip("ip")?,
+        given_ip: ip("given ip"),
+        port: u16::try_from(number("port")?).ok()?,
+        left: u64::try_from(number("left")?).ok()?,
+        crypto,
+        key: value.get("key").and_then(Value::as_bytes).unwrap_or_default().to_vec(),
+    })
+}
+
+/// Writes a state file piece by piece, so that a large tracker needs no second copy of its peers.
+/// Both parts in ascending order of their hashes: first all [`StateWriter::completed`], then all
+/// [`StateWriter::swarm`].
+#[derive(Debug)]
+pub struct StateWriter {
+    out: Vec<u8>,
+    in_peers: bool,
+}
+
+impl Default for StateWriter {
+    fn default() -> StateWriter {
+        StateWriter { out: b"d9:completedd".to_vec(), in_peers: false }
+    }
+}
+
+impl StateWriter {
+    /// Notes completed downloads of a torrent.
+    pub fn completed(&mut self, hash: InfoHash, count: u32) {
+        put_bytes(&mut self.out, &hash.0);
+        put_int(&mut self.out, count.into());
+    }
+
+    /// Notes a torrent's peers; puts them into order.
+    pub fn swarm(&mut self, hash: InfoHash, peers: &mut [SavedPeer]) {
+        self.begin_peers();
+        peers.sort_by_key(|p| p.id);
+        put_bytes(&mut self.out, &hash.0);
+        self.out.push(b'd');
+        for peer in peers {
+            put_bytes(&mut self.out, &peer.id.0);
+            self.peer(peer);
+        }
+        self.out.push(b'e');
+    }
+
+    fn begin_peers(&mut self) {
+        if !self.in_peers {
+            self.out.extend_from_slice(b"e5:peersd");
+            self.in_peers = true;
+        }
+    }
+
+    fn peer(&mut self, peer: &SavedPeer) {
+        self.out.push(b'd');
+        if let Some(ip) = peer.given_ip {
+            self.text("given ip", ip.to_string().as_bytes());
+        }
+        self.text("ip", peer.ip.to_string().as_bytes());
+        if !peer.key.is_empty() {
+            self.text("key", &peer.key);
+        }
+        self.number("left", i64::try_from(peer.left).unwrap_or(i64::MAX));
+        // Whether the original's connect-back is still to come; we list everybody at once.
+        self.number("nat", 0);
+        self.number("port", peer.port.into());
+        self.number("requirecrypto", (peer.crypto == Crypto::Required).into());
+        self.number("supportcrypto", (peer.crypto != Crypto::Plain).into());
+        self.out.push(b'e');
+    }
+
+    fn text(&mut self, key: &str, value: &[u8]) {
+        put_bytes(&mut self.out, key.as_bytes());
+        put_bytes(&mut self.out, value);
+    }
+
+    fn number(&mut self, key: &str, value: i64) {
+        put_bytes(&mut self.out, key.as_bytes());
+        put_int(&mut self.out, value);
+    }
+
+    /// The whole file.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.begin_peers();
+        self.out.extend_from_slice(b"ee");
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> TrackerState {
+        let peer = |id, ip: &str| SavedPeer {
+            id: PeerId([id; 20]),
+            ip: ip.parse().unwrap(),
+            given_ip: None,
+            port: 99,
+            left: 0,
+            crypto: Crypto::Plain,
+            key: Vec::new(),
+        };
+        let crypto = SavedPeer {
+            crypto: Crypto::Required,
+            key: b"k".to_vec(),
+            given_ip: "9.9.9.9".parse().ok(),
+            ..peer(b'b', "::1")
+        };
+        TrackerState {
+            completed: vec![(InfoHash([b'D'; 20]), 7)],
+            peers: vec![(InfoHash([b'D'; 20]), vec![peer(b'a', "127.0.0.1"), crypto])],
+        }
+    }
+
+    fn encode(mut state: TrackerState) -> Vec<u8> {
+        let mut writer = StateWriter::default();
+        state.completed.iter().for_each(|(hash, n)| writer.completed(*hash, *n));
+        state.peers.iter_mut().for_each(|(hash, peers)| writer.swarm(*hash, peers));
+        writer.finish()
+    }
+
+    #[test]
+    fn comes_back_as_it_was() {
+        let bytes = encode(state());
+        assert_eq!(TrackerState::decode(&bytes), Ok(state()));
+        assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes);
+        assert_eq!(encode(TrackerState::default()), b"d9:completedde5:peersdee");
+    }
+
+    #[test]
+    fn a_peer_is_written_with_the_originals_keys() {
+        let text = String::from_utf8(encode(state())).unwrap();
+        assert!(text.contains(
+            "d2:ip9:127.0.0.14:lefti0e3:nati0e4:porti99e13:requirecryptoi0e13:supportcryptoi0ee"
+        ));
+        assert!(text.contains("d8:given ip7:9.9.9.92:ip3:::13:key1:k4:left"));
+    }
+
+    #[test]
+    fn refuses_what_has_another_shape_and_drops_peers_it_cannot_use() {
+        let shape = |b: &[u8]| TrackerState::decode(b).unwrap_err();
+        assert_eq!(shape(b"le"), StateError::Shape("the whole"));
+        assert_eq!(shape(b"d9:completedi1ee"), StateError::Shape("completed"));
+        assert_eq!(shape(b"d5:peersd2:hhdeee"), StateError::Shape("peers"));
+        assert!(matches!(shape(b"d5:peers"), StateError::Bencode(_)));
+        let odd = String::from_utf8(encode(state())).unwrap().replace("127.0.0.1", "localhost");
+        assert_eq!(TrackerState::decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
+        assert_eq!(TrackerState::decode(b"de"), Ok(TrackerState::default()));
+    }
+}

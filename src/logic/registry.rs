@@ -1,1 +1,0 @@
-//! The tracker's side: swarms, announce, scrape, expiry.

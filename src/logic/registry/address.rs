@@ -1,0 +1,95 @@
+//! Which address a peer is filed under, and which it is listed by.
+//!
+//! The rules of the original's `only_local_override_ip`; see [`super::Settings`].
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::proto::announce::answer::address;
+
+/// What proxies say about whom they speak for: the values of these headers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forwarded<'a> {
+    /// `X-Forwarded-For`.
+    pub x_forwarded_for: Option<&'a [u8]>,
+    /// `Client-IP`.
+    pub client_ip: Option<&'a [u8]>,
+    /// `Via`.
+    pub via: Option<&'a [u8]>,
+    /// `From`.
+    pub from: Option<&'a [u8]>,
+}
+
+impl Forwarded<'_> {
+    /// The first public address of the first of these headers that is there. That header decides
+    /// even when what it says is of no use, as BitTornado does.
+    pub fn address(&self) -> Option<IpAddr> {
+        if let Some(list) = self.x_forwarded_for {
+            return list.split(|b| *b == b',').filter_map(address).find(|ip| !is_local(*ip));
+        }
+        let value = match (self.client_ip, self.via, self.from) {
+            (Some(ip), _, _) => ip,
+            (None, Some(via), _) => behind_for(via),
+            (None, None, from) => from?,
+        };
+        address(value).filter(|ip| !is_local(*ip))
+    }
+}
+
+/// What follows the last word `for` of a `Via` header.
+fn behind_for(via: &[u8]) -> &[u8] {
+    let word = b"for ";
+    let at = via.windows(word.len()).rposition(|w| w == word);
+    at.map_or(&[], |at| &via[at + word.len()..])
+}
+
+/// Whether an address is of this machine or of a network behind the same door, so that nobody
+/// far away can be it: loopback, private, link-local, unique local.
+pub fn is_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => {
+            let first = v6.segments()[0];
+            let of = |net: u16, mask: u16| first & mask == net;
+            // fec0::/10 are the site-local addresses of old.
+            v6 == Ipv6Addr::LOCALHOST
+                || of(0xfe80, 0xffc0)
+                || of(0xfec0, 0xffc0)
+                || of(0xfc00, 0xfe00)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_is_what_strangers_cannot_be() {
+        for ip in ["127.0.0.9", "10.1.1.1", "172.31.0.1", "192.168.0.1", "169.254.1.1"] {
+            assert!(is_local(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["::1", "fe80::1", "fec0::1", "fd00::1", "::ffff:10.0.0.1"] {
+            assert!(is_local(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["172.32.0.1", "9.9.9.9", "2001:db8::1", "::ffff:9.9.9.9"] {
+            assert!(!is_local(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[test]
+    fn the_first_header_there_decides() {
+        let of = |headers: Forwarded| headers.address().map(|ip| ip.to_string());
+        let none = Forwarded::default();
+        let list =
+            |text: &'static str| Forwarded { x_forwarded_for: Some(text.as_bytes()), ..none };
+        assert_eq!(of(none), None);
+        assert_eq!(of(list("5.6.7.8")).as_deref(), Some("5.6.7.8"));
+        assert_eq!(of(list("192.168.1.1, 7.7.7.7")).as_deref(), Some("7.7.7.7"));
+        assert_eq!(of(list("10.0.0.1, unknown,7.7.7.7 , 8.8.8.8")).as_deref(), Some("7.7.7.7"));
+        assert_eq!(of(Forwarded { client_ip: Some(b"8.8.4.4"), ..list("10.0.0.1") }), None);
+        let via = Forwarded { via: Some(b"1.0 proxy for 9.9.9.9"), ..none };
+        assert_eq!(of(via).as_deref(), Some("9.9.9.9"));
+        assert_eq!(of(Forwarded { via: Some(b"1.0 proxy"), ..none }), None);
+        assert_eq!(of(Forwarded { from: Some(b"4.4.4.4"), ..none }).as_deref(), Some("4.4.4.4"));
+    }
+}

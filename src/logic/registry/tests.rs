@@ -1,0 +1,234 @@
+use super::*;
+
+/// A tracker with a clock in seconds, and announces in one line.
+struct Desk {
+    registry: Registry,
+    start: Instant,
+    now: u64,
+    rng: Rng,
+}
+
+fn settings() -> Settings {
+    Settings {
+        interval: 1800,
+        response_size: 50,
+        expiry: Duration::from_secs(100),
+        keep_dead: false,
+        compact_required: true,
+        scraping: Scraping::Full,
+        believe_given_ip: false,
+    }
+}
+
+fn desk(settings: Settings) -> Desk {
+    let start = Instant::now();
+    Desk { registry: Registry::new(settings, start), start, now: 0, rng: Rng::new(1) }
+}
+
+impl Desk {
+    /// `torrent peer from query`, the rest of the query as it would be sent.
+    fn says(&mut self, line: &str) -> Result<Reply, Refused> {
+        let [torrent, peer, from, query] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+            panic!("four words: {line}");
+        };
+        let query = format!(
+            "{query}&info_hash={}&peer_id={}&port=10{}&left=5&compact=1",
+            torrent.repeat(20),
+            peer.repeat(20),
+            peer.as_bytes()[0] - b'a',
+        );
+        let request = Announce::from_query(query.as_bytes()).unwrap();
+        let from = from.parse().unwrap();
+        self.registry.announce(self.at(), &request, from, &mut self.rng)
+    }
+
+    fn at(&self) -> Instant {
+        self.start + Duration::from_secs(self.now)
+    }
+
+    fn listed(&mut self, line: &str) -> Vec<String> {
+        let peers = self.says(line).unwrap().peers;
+        let mut list: Vec<_> = peers.iter().map(|p| format!("{}:{}", p.ip, p.port)).collect();
+        list.sort();
+        list
+    }
+
+    /// Seeds, completed downloads, leechers of a torrent; `None` if it is unknown.
+    fn counts(&self, torrent: u8) -> Option<[u32; 3]> {
+        let found = self.registry.scrape(Some(&[InfoHash([torrent; 20])])).unwrap();
+        found.first().map(|(_, c)| [c.complete, c.downloaded, c.incomplete])
+    }
+
+    fn passes(&mut self, seconds: u64) {
+        self.now += seconds;
+        let now = self.at();
+        self.registry.expire(now);
+    }
+}
+
+#[test]
+fn a_peer_is_counted_listed_and_forgotten() {
+    let mut d = desk(settings());
+    assert_eq!(d.listed("A a 9.0.0.1 event=started"), ["9.0.0.1:100"]);
+    assert_eq!(d.listed("A b 9.0.0.2 left=0"), ["9.0.0.1:100"]);
+    assert_eq!(d.listed("A a 9.0.0.1 left=3"), ["9.0.0.1:100", "9.0.0.2:101"]);
+    assert_eq!(d.counts(b'A'), Some([1, 0, 1]));
+    assert_eq!(d.listed("A a 9.0.0.1 event=stopped"), [""; 0]);
+    assert_eq!(d.counts(b'A'), Some([1, 0, 0]));
+    assert_eq!(d.counts(b'B'), None);
+}
+
+#[test]
+fn a_stranger_who_stops_leaves_no_trace() {
+    let mut d = desk(settings());
+    d.says("A a 9.0.0.1 event=stopped").unwrap();
+    assert!(d.registry.is_empty() && !d.registry.has_changed());
+}
+
+#[test]
+fn a_refused_announce_leaves_no_trace() {
+    let mut d = desk(settings());
+    assert_eq!(d.says("A a 9.0.0.1 compact=0"), Err(Refused::OldClient));
+    assert_eq!(d.says("A a 9.0.0.1 tracker=1"), Err(Refused::Tracker));
+    assert!(d.registry.is_empty());
+}
+
+#[test]
+fn completed_counts_the_change_to_seed_not_the_event() {
+    let mut d = desk(settings());
+    let downloaded = |d: &Desk| d.counts(b'A').unwrap()[1];
+    d.says("A a 9.0.0.1 left=5").unwrap();
+    d.says("A a 9.0.0.1 event=completed").unwrap();
+    assert_eq!(downloaded(&d), 0, "it still needs bytes");
+    d.says("A a 9.0.0.1 left=0").unwrap();
+    assert_eq!(downloaded(&d), 1);
+    d.says("A a 9.0.0.1 left=0&event=completed").unwrap();
+    assert_eq!(downloaded(&d), 1, "only once");
+    d.says("A b 9.0.0.2 left=0").unwrap();
+    assert_eq!(downloaded(&d), 1, "a new seed downloaded nothing");
+    d.says("A c 9.0.0.3 left=0&event=completed").unwrap();
+    assert_eq!(downloaded(&d), 2, "a new one that says so did");
+    d.says("A a 9.0.0.1 left=7").unwrap();
+    assert_eq!(d.counts(b'A'), Some([2, 2, 1]), "a seed can lose data");
+}
+
+#[test]
+fn only_the_key_or_the_old_address_may_change_a_peer() {
+    let mut d = desk(settings());
+    d.says("A a 9.0.0.1 key=secret").unwrap();
+    d.says("A a 9.0.0.2 key=wrong&left=0").unwrap();
+    d.says("A a 9.0.0.2 event=stopped").unwrap();
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]));
+    assert_eq!(d.listed("A a 9.0.0.2 key=secret"), ["9.0.0.2:100"]);
+    assert_eq!(d.listed("A a 9.0.0.2 port=77"), ["9.0.0.2:77"], "a new port is taken over");
+    d.says("A b 9.0.0.3 left=0").unwrap();
+    d.says("A b 9.0.0.4 event=stopped").unwrap();
+    assert_eq!(d.counts(b'A'), Some([1, 0, 1]), "two absent keys are not the same key");
+}
+
+#[test]
+fn a_named_address_is_believed_on_the_local_network_only() {
+    let mut d = desk(settings());
+    assert_eq!(d.listed("A a 10.0.0.1 ip=9.8.7.6"), ["9.8.7.6:100"]);
+    assert_eq!(d.listed("B a 9.0.0.1 ip=9.8.7.6"), ["9.0.0.1:100"]);
+    let mut d = desk(Settings { believe_given_ip: true, ..settings() });
+    assert_eq!(d.listed("B a 9.0.0.1 ip=9.8.7.6"), ["9.8.7.6:100"]);
+    assert_eq!(d.listed("C a ::ffff:9.0.0.1 x"), ["9.0.0.1:100"], "IPv4 inside IPv6 is IPv4");
+}
+
+#[test]
+fn numwant_is_cut_to_the_response_size() {
+    let mut d = desk(Settings { response_size: 6, ..settings() });
+    for n in b'a'..=b'm' {
+        d.says(&format!("A {} 9.0.0.1 left={}", n as char, n % 3)).unwrap();
+    }
+    for (query, count) in [("x", 6), ("numwant=3", 3), ("numwant=100", 6), ("numwant=0", 0)] {
+        assert_eq!(d.listed(&format!("A a 9.0.0.1 {query}")).len(), count, "{query}");
+    }
+    assert_eq!(d.listed("A a 9.0.0.1 numwant=-1").len(), 6, "negative: as many as we like");
+}
+
+#[test]
+fn port_zero_is_counted_and_never_listed() {
+    let mut d = desk(settings());
+    assert_eq!(d.listed("A a 9.0.0.1 port=0"), [""; 0]);
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]));
+}
+
+#[test]
+fn the_silent_go_after_one_to_two_periods() {
+    let mut d = desk(settings());
+    d.passes(40);
+    d.says("A a 9.0.0.1 x").unwrap();
+    d.passes(61);
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]), "heard of in the period that ended");
+    d.says("A b 9.0.0.2 left=0&event=completed").unwrap();
+    d.passes(99);
+    assert_eq!(d.counts(b'A'), Some([1, 1, 1]), "not yet time");
+    d.passes(1);
+    assert_eq!(d.counts(b'A'), Some([1, 1, 0]));
+    d.passes(100);
+    assert_eq!(d.counts(b'A'), None, "a torrent without peers is forgotten");
+    d.says("A c 9.0.0.3 x").unwrap();
+    assert_eq!(d.counts(b'A'), Some([0, 1, 1]), "its completed downloads are not");
+}
+
+#[test]
+fn keep_dead_keeps_torrents_without_peers() {
+    let mut d = desk(Settings { keep_dead: true, ..settings() });
+    d.says("A a 9.0.0.1 x").unwrap();
+    d.passes(500);
+    d.passes(500);
+    assert_eq!(d.counts(b'A'), Some([0, 0, 0]));
+}
+
+#[test]
+fn scraping_follows_the_policy() {
+    let mut d = desk(Settings { scraping: Scraping::Specific, ..settings() });
+    d.says("A a 9.0.0.1 x").unwrap();
+    assert_eq!(d.registry.scrape(None), Err(Refused::FullScrape));
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]));
+    d.registry.settings.scraping = Scraping::None;
+    assert_eq!(d.registry.scrape(Some(&[])), Err(Refused::SpecificScrape));
+    d.registry.settings.scraping = Scraping::Full;
+    assert_eq!(d.registry.scrape(None).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_saved_comes_back_and_goes_at_the_first_expiry() {
+    let mut d = desk(settings());
+    d.says("A a 10.0.0.1 left=0&event=completed&key=k&ip=9.8.7.6").unwrap();
+    d.says("B b 2001:db8::1 requirecrypto=1").unwrap();
+    assert!(d.registry.has_changed());
+    let bytes = d.registry.save();
+    assert!(!d.registry.has_changed());
+    d.says("B b 2001:db8::1 requirecrypto=1").unwrap();
+    assert!(!d.registry.has_changed(), "a mere sign of life is not in the file");
+
+    let mut again = desk(settings());
+    again.registry.restore(TrackerState::decode(&bytes).unwrap());
+    assert_eq!(again.registry.save(), bytes);
+    assert_eq!((again.counts(b'A'), again.counts(b'B')), (Some([1, 1, 0]), Some([0, 0, 1])));
+    assert_eq!(again.listed("A c 9.0.0.9 x"), ["9.0.0.9:102", "9.8.7.6:100"]);
+    again.says("B b 2001:db8::2 x").unwrap();
+    again.passes(101);
+    assert_eq!(again.counts(b'B'), None);
+    assert_eq!(again.counts(b'A'), Some([0, 1, 1]));
+}
+
+#[test]
+fn many_peers_of_many_torrents_keep_the_sum_true() {
+    let mut d = desk(settings());
+    for step in 0..5000u64 {
+        let pick = |n: u32, d: &mut Desk| char::from(b'a' + d.rng.below(n) as u8);
+        let (torrent, peer) = (pick(5, &mut d), pick(20, &mut d));
+        let event = if d.rng.below(4) == 0 { "event=stopped" } else { "left=0" };
+        let ip = d.rng.below(3);
+        d.says(&format!("{torrent} {peer} 9.0.0.{ip} {event}")).unwrap();
+        if step % 50 == 0 {
+            d.passes(30);
+        }
+        let sum: usize = d.registry.swarms.values().map(Swarm::len).sum();
+        assert_eq!(sum, d.registry.peers, "step {step}");
+    }
+}

@@ -48,10 +48,7 @@ const STACK: usize = 64 * 1024;
 ///
 /// # Errors
 /// No thread or descriptor to be had; then some of the signals may already be swallowed.
-pub fn watch(
-    signals: &[Signal],
-    mut heard: impl FnMut(Signal) + Send + 'static,
-) -> io::Result<()> {
+pub fn watch(signals: &[Signal], mut heard: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let (mut wake, ring) = UnixStream::pair()?;
     let mut flags = Vec::with_capacity(signals.len());
     for signal in signals {

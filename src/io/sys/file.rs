@@ -1,10 +1,12 @@
 //! Files: positioned reads and writes, the page cache, opening beneath a directory.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::Advice;
+use rustix::fs::{Access, Advice, AtFlags, FileType, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 /// Reads at an offset, without moving the file's position; 0 is the end of the file.
@@ -56,6 +58,110 @@ pub fn will_need(file: &File, offset: u64, length: u64) {
 pub fn length(file: impl AsFd) -> io::Result<u64> {
     let stat = rustix::fs::fstat(file)?;
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+/// How to open a file beneath a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenMode {
+    /// For reading and writing, and made if it is not there; else for reading only.
+    pub write: bool,
+    /// Whether a symbolic link of this name is followed or is an error.
+    pub follow: bool,
+}
+
+/// What a name in a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file of this many bytes.
+    File(u64),
+    /// A directory.
+    Directory,
+    /// A symbolic link that was not followed.
+    Link,
+    /// A device, a socket or a pipe.
+    Other,
+}
+
+/// Opens a directory as a place to look up names in, nothing else; it follows symbolic links.
+///
+/// # Errors
+/// What open(2) says.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?)
+}
+
+/// Like [`open_dir`] for a name in `dir`. A symbolic link that is not followed is "not a
+/// directory".
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_dir_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<OwnedFd> {
+    let mut flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    flags.set(OFlags::NOFOLLOW, !follow);
+    Ok(retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty()))?)
+}
+
+/// Makes a directory in `dir`; one that is there already is as good.
+///
+/// # Errors
+/// What mkdirat(2) says.
+pub fn make_dir_at(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a file in `dir`. A pipe or a device without another end does not hang it; whether it is
+/// a regular file is for the caller to check.
+///
+/// # Errors
+/// What openat(2) says.
+pub fn open_file_at(dir: &OwnedFd, name: &OsStr, mode: OpenMode) -> io::Result<File> {
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    flags |= if mode.write { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDONLY };
+    flags.set(OFlags::NOFOLLOW, !mode.follow);
+    let permissions = Mode::from_raw_mode(0o666);
+    Ok(retry_on_intr(|| rustix::fs::openat(dir, name, flags, permissions))?.into())
+}
+
+/// What this name in `dir` stands for.
+///
+/// # Errors
+/// What fstatat(2) says, so `NotFound` for nothing.
+pub fn kind_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<Kind> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = rustix::fs::statat(dir, name, flags)?;
+    Ok(kind(&stat))
+}
+
+/// What an open file is.
+///
+/// # Errors
+/// What fstat(2) says.
+pub fn kind_of(file: impl AsFd) -> io::Result<Kind> {
+    Ok(kind(&rustix::fs::fstat(file)?))
+}
+
+fn kind(stat: &rustix::fs::Stat) -> Kind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File(u64::try_from(stat.st_size).unwrap_or(0)),
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Link,
+        _ => Kind::Other,
+    }
+}
+
+/// Whether this process may write a file of this name in `dir`, or, for the name `.`, make new
+/// ones there.
+///
+/// # Errors
+/// Why not, as access(2) says.
+pub fn may_write_at(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+    let mut access = Access::WRITE_OK;
+    access.set(Access::EXEC_OK, name == ".");
+    Ok(rustix::fs::accessat(dir, name, access, AtFlags::empty())?)
 }
 
 #[cfg(test)]

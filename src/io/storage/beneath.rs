@@ -1,0 +1,172 @@
+//! Names beneath the root of a torrent, looked up one component at a time.
+//!
+//! The names come from a stranger's .torrent, and the directory may hold symbolic links that
+//! somebody else put there: a plain open of the joined path would follow them anywhere. Each
+//! component is opened from the directory before it instead, so that a link is seen and refused
+//! at the very step that would follow it. (openat2(2) does the same in one call, but some kernels
+//! and sandboxes lack it, and files are opened rarely.)
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use crate::io::sys::{self, Kind, OpenMode};
+
+/// What to do about symbolic links beneath the root. The root itself is the user's choice and may
+/// be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// A link is an error, wherever it leads.
+    Refuse,
+    /// A link is followed, wherever it leads.
+    Follow,
+}
+
+/// The directory a torrent's files lie in, or the one file of a single-file torrent.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub path: PathBuf,
+    pub links: Links,
+}
+
+impl Root {
+    /// The full name of a file, for messages.
+    pub fn full(&self, path: &Path) -> PathBuf {
+        if path.as_os_str().is_empty() { self.path.clone() } else { self.path.join(path) }
+    }
+
+    /// Whether the root of a torrent with many files is a folder, or is not there yet.
+    pub fn check_folder(&self) -> io::Result<()> {
+        match sys::open_dir(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a regular file; for writing, it and its directories are made if they are missing.
+    pub fn open(&self, path: &Path, write: bool) -> io::Result<File> {
+        let (dir, name) = self.parent(path, write)?;
+        let mode = OpenMode { write, follow: self.follow(path) };
+        let file = sys::open_file_at(&dir, name, mode)
+            .map_err(|error| self.explain(error, &dir, name, path))?;
+        match sys::kind_of(&file)? {
+            Kind::File(_) => Ok(file),
+            kind => Err(not_a_file(kind)),
+        }
+    }
+
+    /// The length of a regular file; `None` if there is nothing of this name.
+    pub fn length(&self, path: &Path) -> io::Result<Option<u64>> {
+        let kind = self
+            .parent(path, false)
+            .and_then(|(dir, name)| sys::kind_at(&dir, name, self.follow(path)));
+        match kind {
+            Ok(Kind::File(length)) => Ok(Some(length)),
+            Ok(kind) => Err(not_a_file(kind)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an existing file may be written.
+    pub fn may_write(&self, path: &Path) -> io::Result<()> {
+        let (dir, name) = self.parent(path, false)?;
+        sys::may_write_at(&dir, name)
+    }
+
+    /// Whether a missing file may be made: asks the deepest directory on the way to it.
+    pub fn may_create(&self, path: &Path) -> io::Result<()> {
+        let (base, steps, _) = self.split(path)?;
+        let mut dir = None;
+        for above in base.ancestors() {
+            match sys::open_dir(or_here(above)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                found => {
+                    dir = Some((found?, above == base));
+                    break;
+                }
+            }
+        }
+        let (mut dir, whole) = dir.ok_or(ErrorKind::NotFound)?;
+        for step in steps.components().take_while(|_| whole) {
+            match self.step(&dir, step, path) {
+                Ok(next) => dir = next,
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+        }
+        sys::may_write_at(&dir, OsStr::new("."))
+    }
+
+    /// Opens the directory a file lies in, and gives the file's name in it.
+    fn parent<'a>(&'a self, path: &'a Path, create: bool) -> io::Result<(OwnedFd, &'a OsStr)> {
+        let (base, steps, name) = self.split(path)?;
+        let mut dir = match sys::open_dir(or_here(base)) {
+            Err(error) if create && error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(base)?;
+                sys::open_dir(base)?
+            }
+            result => result?,
+        };
+        for step in steps.components() {
+            dir = match self.step(&dir, step, path) {
+                Err(error) if create && error.kind() == ErrorKind::NotFound => {
+                    sys::make_dir_at(&dir, step.as_os_str())?;
+                    self.step(&dir, step, path)?
+                }
+                result => result?,
+            };
+        }
+        Ok((dir, name))
+    }
+
+    fn step(&self, dir: &OwnedFd, step: Component<'_>, path: &Path) -> io::Result<OwnedFd> {
+        let Component::Normal(name) = step else {
+            return Err(io::Error::new(ErrorKind::InvalidInput, "a name that leads elsewhere"));
+        };
+        sys::open_dir_at(dir, name, self.follow(path))
+            .map_err(|error| self.explain(error, dir, name, path))
+    }
+
+    /// Where the walk starts (the user's own path), the directories below it, the file's name.
+    fn split<'a>(&'a self, path: &'a Path) -> io::Result<(&'a Path, &'a Path, &'a OsStr)> {
+        let nothing = Path::new("");
+        let (base, path) = if path == nothing {
+            (
+                self.path.parent().unwrap_or(nothing),
+                Path::new(self.path.file_name().unwrap_or_default()),
+            )
+        } else {
+            (self.path.as_path(), path)
+        };
+        match (path.parent(), path.file_name()) {
+            (Some(steps), Some(name)) => Ok((base, steps, name)),
+            _ => Err(not_a_file(Kind::Directory)),
+        }
+    }
+
+    fn follow(&self, path: &Path) -> bool {
+        self.links == Links::Follow || path.as_os_str().is_empty()
+    }
+
+    /// The kernel says "not a directory" or "too many levels" of a link that it may not follow.
+    fn explain(&self, error: io::Error, dir: &OwnedFd, name: &OsStr, path: &Path) -> io::Error {
+        let link = sys::kind_at(dir, name, false).is_ok_and(|kind| kind == Kind::Link);
+        if link && !self.follow(path) { not_a_file(Kind::Link) } else { error }
+    }
+}
+
+/// The empty path means the current directory, but not to open(2).
+fn or_here(path: &Path) -> &Path {
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
+}
+
+fn not_a_file(kind: Kind) -> io::Error {
+    io::Error::other(match kind {
+        Kind::Directory => "it is a directory",
+        Kind::Link => "a symbolic link is in the way",
+        _ => "it is not a regular file",
+    })
+}

@@ -1,0 +1,275 @@
+//! The files of a torrent: names, creation, an open-file limit, reads and writes by range.
+//!
+//! The disk workers, the check at start and the makers share one [`Storage`]. Every piece is
+//! always at its final place; files grow sparsely as pieces come. It never truncates, never
+//! deletes, never checks a hash, and follows no symbolic link unless told to.
+
+mod beneath;
+mod error;
+mod handles;
+
+pub use beneath::Links;
+pub use error::DiskError;
+pub use handles::MAX_FILES_OPEN;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::io::sys;
+use crate::proto::geometry::{BlockRef, FileRange, Geometry};
+use beneath::Root;
+use handles::Handles;
+
+/// One file of a torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Its name beneath the root, of checked components; empty where the root is the file itself.
+    pub path: PathBuf,
+    /// Its length in the end, in bytes.
+    pub length: u64,
+}
+
+/// A range of one open file, to be sent as it is.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The file, open for reading at least.
+    pub file: Arc<File>,
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Number of bytes, at least 1.
+    pub length: u64,
+}
+
+/// The files of one torrent. All calls may block on the disk and come from any thread.
+#[derive(Debug)]
+pub struct Storage {
+    root: Root,
+    files: Vec<FileEntry>,
+    geometry: Arc<Geometry>,
+    handles: Mutex<Handles>,
+}
+
+/// How many buffers go into one system call.
+const BUFFERS_A_CALL: usize = 32;
+
+impl Storage {
+    /// The files of a torrent beneath `root`, with the measures of `geometry`. Touches nothing.
+    pub fn new(
+        root: PathBuf,
+        files: Vec<FileEntry>,
+        geometry: Arc<Geometry>,
+        links: Links,
+    ) -> Storage {
+        debug_assert_eq!(files.len(), geometry.file_count());
+        let root = Root { path: root, links };
+        Storage { root, files, geometry, handles: Mutex::default() }
+    }
+
+    /// The measures of the content.
+    pub fn geometry(&self) -> &Arc<Geometry> {
+        &self.geometry
+    }
+
+    /// Checks that the torrent can live here, then makes its directories' root and its empty
+    /// files. Whatever it refuses, it has made nothing. Data that is complete may be read-only.
+    ///
+    /// # Errors
+    /// The first thing that is in the way: a root or file of the wrong kind, a file longer than
+    /// the torrent says, a place or file that may not be written although something is missing.
+    pub fn prepare(&self) -> Result<(), DiskError> {
+        let about_root = |op| move |source| DiskError { op, path: self.root.path.clone(), source };
+        let in_folder = self.files.iter().all(|file| !file.path.as_os_str().is_empty());
+        if in_folder {
+            self.root.check_folder().map_err(about_root("use"))?;
+        }
+        for (number, file) in self.files.iter().enumerate() {
+            self.check(file).map_err(|source| self.error("use", number, source))?;
+        }
+        if in_folder {
+            std::fs::create_dir_all(&self.root.path).map_err(about_root("create"))?;
+        }
+        for (number, file) in self.files.iter().enumerate().filter(|(_, f)| f.length == 0) {
+            let made = match self.root.length(&file.path) {
+                Ok(None) => self.root.open(&file.path, true).map(drop),
+                there => there.map(drop),
+            };
+            made.map_err(|source| self.error("create", number, source))?;
+        }
+        Ok(())
+    }
+
+    fn check(&self, file: &FileEntry) -> io::Result<()> {
+        match self.root.length(&file.path)? {
+            None => self.root.may_create(&file.path),
+            Some(length) if length > file.length => {
+                let (is, says) = (length, file.length);
+                Err(io::Error::other(format!("it has {is} bytes, the torrent says {says}")))
+            }
+            Some(length) if length < file.length => self.root.may_write(&file.path),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Fills `buffer`, which must be as long as `range`, from the files.
+    ///
+    /// # Errors
+    /// [`DiskError::is_absent`] if a file is missing or too short; else what the system says.
+    pub fn read(&self, range: BlockRef, buffer: &mut [u8]) -> Result<(), DiskError> {
+        debug_assert_eq!(buffer.len(), range.length() as usize);
+        let mut rest = buffer;
+        for part in self.geometry.file_ranges(range) {
+            // A part is no longer than its piece, so its length fits usize.
+            let (head, tail) = rest.split_at_mut(part.length as usize);
+            rest = tail;
+            self.read_part(part, head).map_err(|e| self.error("read", part.file, e))?;
+        }
+        Ok(())
+    }
+
+    fn read_part(&self, part: FileRange, mut buffer: &mut [u8]) -> io::Result<()> {
+        let file = self.open(part.file, false)?;
+        let mut offset = part.offset;
+        while !buffer.is_empty() {
+            let got = sys::pread(&file, buffer, offset)?;
+            if got == 0 {
+                return Err(too_short());
+            }
+            offset += got as u64;
+            buffer = &mut buffer[got..];
+        }
+        Ok(())
+    }
+
+    /// Writes `data`, which must be as long as `range`, to the files, and makes those that are
+    /// missing.
+    ///
+    /// # Errors
+    /// What the system says; a part of the data may be written then.
+    pub fn write(&self, range: BlockRef, data: &[u8]) -> Result<(), DiskError> {
+        self.write_vectored(range, &[data])
+    }
+
+    /// Like [`Storage::write`], for data in several buffers, one behind the other.
+    ///
+    /// # Errors
+    /// As for [`Storage::write`].
+    pub fn write_vectored(&self, range: BlockRef, data: &[&[u8]]) -> Result<(), DiskError> {
+        let mut source = Source { data, used: 0 };
+        for part in self.geometry.file_ranges(range) {
+            self.write_part(part, &mut source).map_err(|e| self.error("write", part.file, e))?;
+        }
+        debug_assert!(source.data.is_empty(), "data as long as its range");
+        Ok(())
+    }
+
+    fn write_part(&self, part: FileRange, source: &mut Source<'_>) -> io::Result<()> {
+        let file = self.open(part.file, true)?;
+        let (mut offset, mut left) = (part.offset, part.length as usize);
+        while left > 0 {
+            let mut buffers = [IoSlice::new(&[]); BUFFERS_A_CALL];
+            let count = source.slices(left, &mut buffers);
+            let put = sys::pwritev(&file, &buffers[..count], offset)?;
+            if put == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+            source.advance(put);
+            offset += put as u64;
+            left -= put;
+        }
+        Ok(())
+    }
+
+    /// The open files and offsets where a range lies. Whether they are long enough is not checked.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or is missing ([`DiskError::is_absent`]).
+    pub fn parts(&self, range: BlockRef) -> Result<Vec<Part>, DiskError> {
+        let part = |part: FileRange| match self.open(part.file, false) {
+            Ok(file) => Ok(Part { file, offset: part.offset, length: part.length }),
+            Err(source) => Err(self.error("read", part.file, source)),
+        };
+        self.geometry.file_ranges(range).map(part).collect()
+    }
+
+    /// Waits until everything written so far is on the disk itself.
+    ///
+    /// # Errors
+    /// The first file that failed; what failed is tried again by the next call.
+    pub fn sync(&self) -> Result<(), DiskError> {
+        let dirty = std::mem::take(&mut self.handles().dirty);
+        let mut first = None;
+        for number in dirty {
+            let synced = self.open(number, false).and_then(|file| file.sync_data());
+            if let Err(source) = synced {
+                self.handles().dirty.insert(number);
+                first.get_or_insert(self.error("sync", number, source));
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    fn open(&self, number: usize, write: bool) -> io::Result<Arc<File>> {
+        if let Some(file) = self.handles().get(number, write) {
+            return Ok(file);
+        }
+        let file = self.root.open(&self.files[number].path, write)?;
+        Ok(self.handles().put(number, write, file))
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Handles> {
+        // A table of open files has no state in between: one thread's panic does not spoil it.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An error about file number `file`.
+    pub(in crate::io) fn error(
+        &self,
+        op: &'static str,
+        file: usize,
+        source: io::Error,
+    ) -> DiskError {
+        DiskError { op, path: self.root.full(&self.files[file].path), source }
+    }
+}
+
+fn too_short() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the file is too short")
+}
+
+/// Buffers that are written one behind the other, in steps that need not end where they do.
+struct Source<'a> {
+    data: &'a [&'a [u8]],
+    /// How much of the first buffer is written.
+    used: usize,
+}
+
+impl<'a> Source<'a> {
+    /// Puts the next bytes, at most `limit`, into `out` and says how many places that took.
+    fn slices(&self, limit: usize, out: &mut [IoSlice<'a>]) -> usize {
+        let (mut left, mut skip, mut count) = (limit, self.used, 0);
+        for (place, data) in out.iter_mut().zip(self.data) {
+            if left == 0 {
+                break;
+            }
+            let data = &data[skip..];
+            skip = 0;
+            *place = IoSlice::new(&data[..data.len().min(left)]);
+            left -= place.len();
+            count += 1;
+        }
+        count
+    }
+
+    fn advance(&mut self, written: usize) {
+        self.used += written;
+        while let Some(first) = self.data.first().filter(|first| first.len() <= self.used) {
+            self.used -= first.len();
+            self.data = &self.data[1..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// An empty folder that is gone with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bittornado-storage-{}-{n}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn storage(root: &Path, piece: u32, files: &[(&str, u64)], links: Links) -> Storage {
+    let geometry = Geometry::new(piece, files.iter().map(|f| f.1)).unwrap();
+    let files = files.iter().map(|(p, l)| FileEntry { path: p.into(), length: *l }).collect();
+    Storage::new(root.into(), files, Arc::new(geometry), links)
+}
+
+fn range(storage: &Storage, piece: u32, begin: u32, length: u32) -> BlockRef {
+    storage.geometry().range(piece, begin, length).unwrap()
+}
+
+#[test]
+fn a_range_over_many_files_is_written_and_read_back() {
+    let dir = Dir::new();
+    let s = storage(
+        &dir.join("t"),
+        100,
+        &[("a", 30), ("e", 0), ("d/b", 5), ("d/x/c", 80)],
+        Links::Refuse,
+    );
+    s.prepare().unwrap();
+    assert_eq!(fs::read(dir.join("t/e")).unwrap(), b"");
+    assert!(!dir.join("t/a").exists(), "files come with their first byte");
+    let data: Vec<u8> = (0..100).collect();
+    let (one, two) = data[..90].split_at(33);
+    s.write_vectored(range(&s, 0, 10, 90), &[one, b"", two]).unwrap();
+    let mut back = [0; 90];
+    s.read(range(&s, 0, 10, 90), &mut back).unwrap();
+    assert_eq!(back, data[..90]);
+    assert_eq!(fs::read(dir.join("t/a")).unwrap(), [&[0; 10], &data[..20]].concat());
+    assert_eq!(fs::read(dir.join("t/d/b")).unwrap(), &data[20..25]);
+    assert_eq!(fs::read(dir.join("t/d/x/c")).unwrap(), &data[25..90]);
+    let parts = s.parts(range(&s, 0, 28, 10)).unwrap();
+    let parts: Vec<_> = parts.iter().map(|p| (p.offset, p.length)).collect();
+    assert_eq!(parts, [(28, 2), (0, 5), (0, 3)]);
+    s.sync().unwrap();
+}
+
+#[test]
+fn more_buffers_than_one_call_takes_are_all_written() {
+    let dir = Dir::new();
+    let s = storage(&dir.join("f"), 256, &[("", 256)], Links::Refuse);
+    let data: Vec<u8> = (0..=255).collect();
+    let pieces: Vec<&[u8]> = data.chunks(3).collect();
+    assert!(pieces.len() > BUFFERS_A_CALL);
+    s.write_vectored(range(&s, 0, 0, 256), &pieces).unwrap();
+    assert_eq!(fs::read(dir.join("f")).unwrap(), data);
+}
+
+#[test]
+fn what_is_missing_or_short_is_absent_and_other_trouble_is_not() {
+    let dir = Dir::new();
+    let s = storage(&dir.join("t"), 100, &[("a", 100), ("b", 100), ("c", 100)], Links::Refuse);
+    let mut buffer = [0; 100];
+    assert!(s.read(range(&s, 0, 0, 100), &mut buffer).unwrap_err().is_absent());
+    fs::create_dir_all(dir.join("t/c")).unwrap();
+    fs::write(dir.join("t/a"), [1; 99]).unwrap();
+    let error = s.read(range(&s, 0, 0, 100), &mut buffer).unwrap_err();
+    assert!(error.is_absent());
+    assert!(error.to_string().ends_with("t/a': the file is too short"), "{error}");
+    assert!(s.read(range(&s, 1, 0, 100), &mut buffer).unwrap_err().is_absent());
+    let error = s.read(range(&s, 2, 0, 100), &mut buffer).unwrap_err();
+    assert!(!error.is_absent());
+    assert!(error.to_string().ends_with("t/c': it is a directory"), "{error}");
+    assert!(!dir.join("t/b").exists(), "reading makes nothing");
+}
+
+#[test]
+fn symbolic_links_beneath_the_root_are_refused_unless_wanted() {
+    let dir = Dir::new();
+    fs::create_dir_all(dir.join("out")).unwrap();
+    fs::create_dir_all(dir.join("real")).unwrap();
+    symlink(dir.join("real"), dir.join("t")).unwrap();
+    symlink(dir.join("out"), dir.join("real/d")).unwrap();
+    symlink(dir.join("out/g"), dir.join("real/f")).unwrap();
+    let files = [("d/a", 10), ("f", 10)];
+    let s = storage(&dir.join("t"), 10, &files, Links::Refuse);
+    for piece in [0, 1] {
+        let error = s.write(range(&s, piece, 0, 10), &[1; 10]).unwrap_err();
+        assert!(error.to_string().ends_with("a symbolic link is in the way"), "{error}");
+        assert!(s.read(range(&s, piece, 0, 10), &mut [0; 10]).is_err());
+    }
+    assert!(s.prepare().is_err());
+    assert_eq!(fs::read_dir(dir.join("out")).unwrap().count(), 0);
+    let s = storage(&dir.join("t"), 10, &files, Links::Follow);
+    s.prepare().unwrap();
+    s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap();
+    s.write(range(&s, 1, 0, 10), &[2; 10]).unwrap();
+    assert_eq!(fs::read(dir.join("out/a")).unwrap(), [1; 10]);
+    assert_eq!(fs::read(dir.join("out/g")).unwrap(), [2; 10]);
+}
+
+#[test]
+fn names_that_lead_out_of_the_root_are_refused() {
+    let dir = Dir::new();
+    for name in ["../a", "/etc/bittornado/a", "d/../../a", ".."] {
+        let s = storage(&dir.join("t"), 10, &[(name, 10)], Links::Follow);
+        assert!(s.write(range(&s, 0, 0, 10), &[1; 10]).is_err(), "{name}");
+        assert!(!dir.join("a").exists());
+    }
+}
+
+#[test]
+fn prepare_refuses_what_is_in_the_way_and_makes_nothing() {
+    let dir = Dir::new();
+    let refused = |files: &[(&str, u64)], why: &str| {
+        let s = storage(&dir.join("t"), 10, files, Links::Refuse);
+        let error = s.prepare().unwrap_err().to_string();
+        assert!(error.ends_with(why), "{error}");
+        assert!(!dir.join("t/empty").exists());
+    };
+    fs::write(dir.join("t"), b"").unwrap();
+    refused(&[("empty", 0), ("a", 5)], "t': Not a directory");
+    fs::remove_file(dir.join("t")).unwrap();
+    fs::create_dir_all(dir.join("t/d")).unwrap();
+    refused(&[("", 5)], "t': it is a directory");
+    refused(&[("empty", 0), ("d", 5)], "d': it is a directory");
+    fs::write(dir.join("t/a"), b"123456").unwrap();
+    refused(&[("empty", 0), ("a", 5)], "t/a': it has 6 bytes, the torrent says 5");
+    assert_eq!(fs::read(dir.join("t/a")).unwrap(), b"123456");
+    refused(&[("empty", 0), ("a/b", 5)], "t/a/b': Not a directory");
+    let socket = std::os::unix::net::UnixListener::bind(dir.join("t/s")).unwrap();
+    refused(&[("empty", 0), ("s", 5)], "t/s': it is not a regular file");
+    drop(socket);
+}
+
+#[test]
+fn prepare_makes_the_folders_above_a_new_root() {
+    let dir = Dir::new();
+    let s = storage(&dir.join("x/y/t"), 10, &[("d/empty", 0), ("a", 5)], Links::Refuse);
+    s.prepare().unwrap();
+    assert_eq!(fs::metadata(dir.join("x/y/t/d/empty")).unwrap().len(), 0);
+    s.prepare().unwrap();
+    let s = storage(&dir.join("z/file"), 10, &[("", 5)], Links::Refuse);
+    s.prepare().unwrap();
+    s.write(range(&s, 0, 0, 5), b"12345").unwrap();
+    assert_eq!(fs::read(dir.join("z/file")).unwrap(), b"12345");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_matters_only_if_something_is_missing() {
+    // /proc refuses new files even to root.
+    let s = storage(Path::new("/proc/bittornado"), 10, &[("a", 5)], Links::Refuse);
+    let error = s.prepare().unwrap_err();
+    assert!(!error.is_absent() && error.to_string().starts_with("cannot "), "{error}");
+    // /proc/self/comm has no length, so this torrent lacks nothing there.
+    storage(Path::new("/proc/self"), 10, &[("comm", 0)], Links::Refuse).prepare().unwrap();
+}
+
+#[test]
+fn a_file_being_read_is_reopened_for_writing_and_few_stay_open() {
+    let dir = Dir::new();
+    let names: Vec<String> = (0..MAX_FILES_OPEN * 2).map(|n| format!("f{n}")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|n| (n.as_str(), 10)).collect();
+    let s = storage(&dir.join("t"), 10, &files, Links::Refuse);
+    for round in 1..=2 {
+        for piece in s.geometry().pieces() {
+            s.write(s.geometry().whole_piece(piece), &[round; 10]).unwrap();
+            let mut buffer = [0; 10];
+            s.read(s.geometry().whole_piece(piece), &mut buffer).unwrap();
+            assert_eq!(buffer, [round; 10]);
+            assert!(s.handles().count() <= MAX_FILES_OPEN);
+        }
+    }
+    assert_eq!(s.handles().dirty.len(), names.len());
+    s.sync().unwrap();
+    assert_eq!(s.handles().dirty.len(), 0);
+    let again = storage(&dir.join("t"), 10, &files, Links::Refuse);
+    again.read(range(&again, 0, 0, 10), &mut [0; 10]).unwrap();
+    again.write(range(&again, 0, 0, 10), &[3; 10]).unwrap();
+    assert_eq!((again.handles().count(), fs::read(dir.join("t/f0")).unwrap()), (1, vec![3; 10]));
+}

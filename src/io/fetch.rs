@@ -1,1 +1,0 @@
-//! Blocking HTTP(S) and name look-ups on a few threads.

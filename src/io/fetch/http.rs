@@ -1,0 +1,340 @@
+//! One request after another until there is an answer that is no redirect, through ureq.
+//!
+//! ureq follows no redirect itself: each hop is judged here. What a user or a torrent names may
+//! be any host, also one on this machine; but a public server must not be able to send us on into
+//! the network we stand in.
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "tls")]
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+use super::{Fault, FetchError, MAX_REDIRECTS, MAX_TIMEOUT, Reply, USER_AGENT, url};
+
+/// The size of the buffers of a connection: enough for a request or a TLS record's worth.
+const BUFFER: usize = 16 * 1024;
+
+/// The longest head of an answer; less than a buffer, or the library takes it for a lost connection.
+const MAX_HEAD: usize = 8 * 1024;
+
+/// Sends requests; shared by the threads.
+#[derive(Debug)]
+pub(super) struct Client {
+    plain: Agent,
+    /// Made at the first https request, since the certificates take time and memory. A failure is
+    /// not kept: they may be installed while we run.
+    #[cfg(feature = "tls")]
+    secure: Mutex<Option<Agent>>,
+}
+
+/// What one request may be answered by.
+enum Answer {
+    Redirect(String),
+    Reply(u16, Vec<u8>),
+}
+
+/// How a URL is to be fetched.
+enum Scheme {
+    Http,
+    Https,
+}
+
+impl Client {
+    pub(super) fn new() -> Client {
+        Client {
+            plain: agent(config().build()),
+            #[cfg(feature = "tls")]
+            secure: Mutex::new(None),
+        }
+    }
+
+    /// See [`get`](super::get).
+    pub(super) fn get(
+        &self,
+        start: &str,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Reply, FetchError> {
+        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let mut url = start.to_owned();
+        judge::start();
+        for _ in 0..=MAX_REDIRECTS {
+            match self.hop(&url, limit, deadline) {
+                Ok(Answer::Reply(status, body)) => return Ok(Reply { status, body, url }),
+                Ok(Answer::Redirect(location)) => url = url::join(&url, &location),
+                Err(fault) => return Err(FetchError { url, fault }),
+            }
+        }
+        Err(FetchError { url: start.to_owned(), fault: Fault::TooManyRedirects })
+    }
+
+    /// One request, no redirects.
+    fn hop(&self, url: &str, limit: usize, deadline: Instant) -> Result<Answer, Fault> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Fault::TimedOut);
+        }
+        judge::next_hop();
+        let agent = match scheme(url)? {
+            Scheme::Http => self.plain.clone(),
+            Scheme::Https => self.secure()?,
+        };
+        let request = agent.get(url).config().timeout_global(Some(left)).build();
+        let answer = request.header("Connection", "close").call();
+        let response = answer.map_err(|e| fault(e, limit))?;
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) {
+            return Ok(Answer::Redirect(location.to_owned()));
+        }
+        let most = u64::try_from(limit).unwrap_or(u64::MAX);
+        let body = response.into_body().into_with_config().limit(most).read_to_vec();
+        Ok(Answer::Reply(status, body.map_err(|e| fault(e, limit))?))
+    }
+
+    #[cfg(feature = "tls")]
+    fn secure(&self) -> Result<Agent, Fault> {
+        let mut secure = self.secure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(agent) = &*secure {
+            return Ok(agent.clone());
+        }
+        let roots = super::roots::load().map_err(Fault::NoCertificates)?;
+        let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
+        Ok(secure.insert(agent(config().tls_config(tls).build())).clone())
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secure(&self) -> Result<Agent, Fault> {
+        Err(Fault::NoTls)
+    }
+}
+
+/// What http and https have in common: nothing is kept between requests, and the environment's
+/// proxies are not asked (the original knew none, and they would hide whom we talk to).
+fn config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    Config::builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        .user_agent(USER_AGENT)
+        .max_response_header_size(MAX_HEAD)
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+}
+
+fn agent(config: Config) -> Agent {
+    Agent::with_parts(config, DefaultConnector::new(), Judge(DefaultResolver::default()))
+}
+
+fn scheme(url: &str) -> Result<Scheme, Fault> {
+    let uri: Uri = url.parse().map_err(|_| Fault::BadUrl)?;
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(Fault::BadUrl);
+    }
+    match uri.scheme_str() {
+        Some("http") => Ok(Scheme::Http),
+        Some("https") => Ok(Scheme::Https),
+        _ => Err(Fault::BadUrl),
+    }
+}
+
+fn fault(error: ureq::Error, limit: usize) -> Fault {
+    if judge::has_refused() {
+        return Fault::PrivateRedirect;
+    }
+    match error {
+        ureq::Error::Timeout(_) => Fault::TimedOut,
+        ureq::Error::BodyExceedsLimit(_) => Fault::TooLong(limit),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => Fault::BadUrl,
+        ureq::Error::HostNotFound => Fault::Unreachable("no such host".into()),
+        ureq::Error::Io(e) => match e.kind() {
+            std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock => Fault::TimedOut,
+            _ => Fault::Unreachable(crate::io::reason(&e)),
+        },
+        other => Fault::BadAnswer(other.to_string()),
+    }
+}
+
+/// Looks names up, and leaves out the addresses that a redirect must not lead to.
+#[derive(Debug)]
+struct Judge(DefaultResolver);
+
+impl Resolver for Judge {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let found = match literal(uri) {
+            // The library would start a thread to look it up.
+            Some(address) => {
+                let mut one = self.empty();
+                one.push(address);
+                one
+            }
+            None => self.0.resolve(uri, config, timeout)?,
+        };
+        let mut allowed = self.empty();
+        for address in found.iter().filter(|a| judge::allows(a.ip())) {
+            allowed.push(*address);
+        }
+        if allowed.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(allowed) }
+    }
+}
+
+/// The address that the URL names, where it names no host.
+fn literal(uri: &Uri) -> Option<SocketAddr> {
+    let host = uri.host()?;
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    Some(SocketAddr::new(host.parse().ok()?, uri.port_u16().unwrap_or(default)))
+}
+
+/// The rule for the addresses of redirects, and its memory.
+///
+/// The library asks its resolver on the thread that makes the request, and has no room for a word
+/// from one to the other: so the memory belongs to the thread.
+mod judge {
+    use super::{Cell, IpAddr, is_private};
+
+    #[derive(Clone, Copy, Default)]
+    struct Memory {
+        /// The hop before this one led outside.
+        from_outside: bool,
+        /// An address of this hop is outside.
+        outside: bool,
+        /// An address of this hop was refused.
+        refused: bool,
+    }
+
+    thread_local! {
+        static MEMORY: Cell<Memory> = const {
+            Cell::new(Memory { from_outside: false, outside: false, refused: false })
+        };
+    }
+
+    /// Begins a request: its own address may be any.
+    pub(super) fn start() {
+        MEMORY.set(Memory::default());
+    }
+
+    /// Begins the next hop.
+    pub(super) fn next_hop() {
+        MEMORY.set(Memory { from_outside: MEMORY.get().outside, ..Memory::default() });
+    }
+
+    /// Whether this hop may go there.
+    pub(super) fn allows(ip: IpAddr) -> bool {
+        let mut memory = MEMORY.get();
+        let allowed = !(memory.from_outside && is_private(ip));
+        memory.outside |= !is_private(ip);
+        memory.refused |= !allowed;
+        MEMORY.set(memory);
+        allowed
+    }
+
+    /// Whether this hop was stopped.
+    pub(super) fn has_refused() -> bool {
+        let memory = MEMORY.get();
+        memory.refused && !memory.outside
+    }
+}
+
+/// Whether an address belongs to this host or to a network that the outside does not reach:
+/// loopback, private (RFC 1918, RFC 4193), shared by a provider's customers (RFC 6598),
+/// link-local, unspecified.
+fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            a == 0
+                || v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_the_networks_that_are_not_for_strangers() {
+        let private = |text: &str| is_private(text.parse().unwrap());
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(private(text), "{text}");
+        }
+        for text in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
+            assert!(!private(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_from_outside_must_stay_outside() {
+        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+        judge::start();
+        judge::next_hop();
+        assert!(judge::allows(ip("127.0.0.1")), "named by the user");
+        judge::next_hop();
+        assert!(judge::allows(ip("10.0.0.1")), "from inside to inside");
+        judge::next_hop();
+        assert!(judge::allows(ip("1.1.1.1")));
+        judge::next_hop();
+        assert!(!judge::allows(ip("10.0.0.1")));
+        assert!(judge::has_refused());
+        assert!(judge::allows(ip("1.1.1.1")), "another address of the same host");
+        assert!(!judge::has_refused());
+        judge::start();
+        judge::next_hop();
+        assert!(judge::allows(ip("10.0.0.1")) && !judge::has_refused());
+    }
+
+    #[test]
+    fn addresses_in_urls_need_no_look_up() {
+        let of = |text: &str| literal(&text.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(of("http://127.0.0.1/a").as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(of("https://[::1]/a").as_deref(), Some("[::1]:443"));
+        assert_eq!(of("http://[::1]:6969/a").as_deref(), Some("[::1]:6969"));
+        assert_eq!(of("http://localhost:6969/a"), None);
+    }
+
+    #[test]
+    fn only_http_and_https_are_urls_here() {
+        for url in ["ftp://h/", "file:///etc/passwd", "http://", "/a", "h", "", "http://h/a b"] {
+            assert!(matches!(scheme(url), Err(Fault::BadUrl)), "{url}");
+        }
+        assert!(matches!(scheme("HTTP://h"), Ok(Scheme::Http)));
+        assert!(matches!(scheme("https://h:1/a?b"), Ok(Scheme::Https)));
+    }
+}

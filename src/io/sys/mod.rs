@@ -12,7 +12,7 @@ pub use file::*;
 pub use net::*;
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
@@ -136,6 +136,13 @@ pub fn raise_descriptor_limit() -> u64 {
         Err(_) => before,
     };
     now.unwrap_or(u64::MAX)
+}
+
+/// Columns and rows of a terminal, both at least 1; `None` if it is no terminal, or one that does
+/// not know.
+pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 #[cfg(test)]

@@ -263,7 +263,13 @@ fn https_trusts_what_the_systems_bundle_trusts_and_nothing_else() {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
     if let Ok(at) = std::env::var("ASK") {
-        match fetch::get(&format!("https://{at}/"), 1 << 16, LONG) {
+        // On a worker, whose stack is small.
+        let mut reactor = Reactor::new().unwrap();
+        let (post, inbox) = mailbox::<Done>(1, reactor.waker());
+        let fetch = Fetch::start(1, post).unwrap();
+        let url = format!("https://{at}/");
+        fetch.try_send(Job { id: 1, url, limit: 1 << 16, timeout: LONG }).unwrap();
+        match next(&mut reactor, &inbox).result {
             Ok(reply) => println!("\nstatus {}", reply.status),
             Err(error) => println!("\n{error}"),
         }
@@ -307,5 +313,5 @@ fn https_trusts_what_the_systems_bundle_trusts_and_nothing_else() {
     assert!(said[1].contains(": Is a directory\n"), "{}", said[1]);
     assert!(said[2].contains("': no certificates in '"), "{}", said[2]);
     assert!(said[3].contains("none.pem': No such file or directory\n"), "{}", said[3]);
-    assert!(said[4].contains("UnknownIssuer"), "{}", said[4]);
+    assert!(said[4].contains("invalid peer certificate"), "{}", said[4]);
 }

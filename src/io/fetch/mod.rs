@@ -35,7 +35,7 @@ pub const MAX_QUEUED: usize = 256;
 /// How many redirects one request follows.
 pub const MAX_REDIRECTS: u32 = 5;
 
-/// Address space of a worker; a TLS handshake in an unoptimised build takes about a third of it.
+/// Address space of a worker; a TLS handshake in an unoptimised build needs more than 128 KiB.
 const STACK: usize = 512 * 1024;
 
 /// Something to be fetched.

@@ -16,6 +16,9 @@ use crate::proto::ids::PeerId;
 /// How many peers of one reply are kept; far more than trackers send.
 pub const MAX_PEERS: usize = 2000;
 
+/// How many bencoded values a reply may hold: what [`MAX_PEERS`] dictionaries need, and to spare.
+const MAX_VALUES: usize = 10 * MAX_PEERS;
+
 /// How many bytes of a tracker's text (warning, failure reason) are kept.
 pub const MAX_TEXT: usize = 300;
 
@@ -187,9 +190,13 @@ pub fn http_reply(status: u16, body: &[u8]) -> Result<Reply, ReplyError> {
 /// # Errors
 /// What is no bencoded dictionary, has peers that are none, or is a refusal.
 pub fn reply(body: &[u8]) -> Result<Reply, ReplyError> {
+    let (value, used) =
+        bencode::decode_prefix_within(body, MAX_VALUES).map_err(ReplyError::NotBencode)?;
     // Some trackers end their answers with a newline.
-    let body = body.trim_ascii_end();
-    let value = bencode::decode(body).map_err(ReplyError::NotBencode)?;
+    if !body[used..].trim_ascii().is_empty() {
+        let fault = bencode::Fault::Trailing;
+        return Err(ReplyError::NotBencode(bencode::Error { fault, at: used }));
+    }
     if value.as_dict().is_none() {
         return Err(ReplyError::Malformed("answer"));
     }
@@ -304,6 +311,7 @@ fn read_compact<const IP: usize, const ENTRY: usize>(
 mod tests {
     use super::*;
     use crate::proto::announce::Event;
+    use crate::proto::announce::answer::{self, Announce};
     use crate::proto::bencode::Item;
     use crate::proto::ids::InfoHash;
 
@@ -453,6 +461,51 @@ mod tests {
         assert_eq!((reply.complete, reply.incomplete), (None, None));
         assert_eq!(reply.interval, DEFAULT_INTERVAL);
         assert_eq!(reply.min_interval, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_reply_of_countless_values_is_refused() {
+        let body = format!("d5:peersl{}ee", "le".repeat(MAX_VALUES));
+        assert!(matches!(reply(body.as_bytes()), Err(ReplyError::NotBencode(_))));
+        assert!(matches!(reply(b"d5:peers0:e x"), Err(ReplyError::NotBencode(_))));
+    }
+
+    #[test]
+    fn our_tracker_reads_what_our_client_writes_and_the_other_way_round() {
+        let mut asked = request();
+        asked.info_hash.0 = *b"\x00\xff%&+/=? #az09AZ-._~";
+        asked.left = 7;
+        asked.event = Some(Event::Completed);
+        asked.numwant = Some(3);
+        asked.key = "a+b".into();
+        let url = url("http://t/announce", &asked);
+        let read = Announce::from_query(url.split_once('?').unwrap().1.as_bytes()).unwrap();
+        assert_eq!((read.info_hash, read.peer_id), (asked.info_hash, asked.peer_id));
+        assert_eq!((read.port, read.left, read.wanted), (6881, 7, Some(3)));
+        assert_eq!(read.event, answer::Told::Completed);
+        assert_eq!(read.key, answer::Key::new(b"a+b"));
+        assert_eq!(read.form(true), Some(answer::Form::Compact));
+
+        let listed = |ip: &str| answer::Listed {
+            id: PeerId(*b"abcdefghijklmnopqrst"),
+            ip: ip.parse().unwrap(),
+            port: 81,
+            crypto: answer::Crypto::Plain,
+        };
+        for form in [answer::Form::Compact, answer::Form::Dicts, answer::Form::DictsWithoutId] {
+            let told = answer::Reply {
+                complete: 2,
+                incomplete: 3,
+                interval: 900,
+                form,
+                peers: vec![listed("1.2.3.4"), listed("2001:db8::1")],
+            };
+            let heard = reply(&told.encode()).unwrap();
+            assert_eq!(addresses(&heard), ["1.2.3.4:81", "[2001:db8::1]:81"], "{form:?}");
+            assert_eq!((heard.complete, heard.incomplete), (Some(2), Some(3)));
+            assert_eq!(heard.interval, Duration::from_secs(900));
+            assert_eq!(heard.peers[0].id.is_some(), form == answer::Form::Dicts);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Announce and scrape over HTTP: query to value to bencoded reply, for client and tracker alike (BEP 3, 7, 23, 48).
 //!
-//! The types both sides speak of stand here; [`ask`] is the client's side, [`answer`] the
-//! tracker's.
+//! [`ask`] is the client's side, [`answer`] the tracker's, which must read much that we would never
+//! write; so each has its own request and reply, and is tested against the other. What stands here
+//! is the client's too, except [`dialable`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,13 +30,6 @@ impl Event {
             Event::Completed => "completed",
             Event::Stopped => "stopped",
         }
-    }
-
-    /// The event of a query's word; `None` for any other word.
-    pub fn from_bytes(word: &[u8]) -> Option<Event> {
-        [Event::Started, Event::Completed, Event::Stopped]
-            .into_iter()
-            .find(|e| e.as_str().as_bytes() == word)
     }
 }
 
@@ -128,14 +122,5 @@ mod tests {
         for bad in ["[::]:5", "[ff02::1]:5", "[::ffff:0.0.0.0]:5"] {
             assert_eq!(ok(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn events_are_read_as_they_are_written() {
-        for e in [Event::Started, Event::Completed, Event::Stopped] {
-            assert_eq!(Event::from_bytes(e.as_str().as_bytes()), Some(e));
-        }
-        assert_eq!(Event::from_bytes(b""), None);
-        assert_eq!(Event::from_bytes(b"Started"), None);
     }
 }

@@ -103,6 +103,19 @@ pub fn set_nodelay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket, true)?)
 }
 
+/// Ends our direction of a connection: the other side reads to the end of what was sent.
+///
+/// # Errors
+/// The connection has gone already.
+pub fn shutdown_write(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
+}
+
+/// Whether an error means that the process or the machine has no descriptor left.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
+}
+
 /// Reads what has come, at most the buffer's length; 0 is the end of the stream.
 ///
 /// # Errors

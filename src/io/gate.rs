@@ -1,1 +1,0 @@
-//! The HTTP door on the reactor: yields checked requests, writes answers.

@@ -1,0 +1,191 @@
+//! Answers on their way out.
+
+use std::borrow::Cow;
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use super::request::Version;
+use crate::io::sys;
+
+/// Bodies above this many bytes go out as they are: to compress a megabyte would hold up everybody
+/// else for tens of milliseconds.
+#[cfg(feature = "gzip")]
+const MAX_COMPRESSED: usize = 64 * 1024;
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The words behind it.
+    pub reason: Cow<'static, str>,
+    /// Headers, in this order. `Content-Length` and what else the gate adds do not belong here.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body; shared, since many may be sent the same.
+    pub body: Arc<Vec<u8>>,
+    /// Whether the body is compressed already.
+    pub gzipped: bool,
+}
+
+impl Answer {
+    /// An answer with one header, `Content-Type`.
+    pub fn new(status: u16, reason: &'static str, content_type: &'static str) -> Answer {
+        Answer {
+            status,
+            reason: reason.into(),
+            headers: vec![("Content-Type", content_type.into())],
+            body: Arc::default(),
+            gzipped: false,
+        }
+    }
+
+    /// The same with a further header.
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same with a body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Answer {
+        self.body = Arc::new(body.into());
+        self
+    }
+
+    /// Compresses the body if that is shorter. Without the feature `gzip` it never is.
+    pub(super) fn compress(&mut self) {
+        #[cfg(feature = "gzip")]
+        if !self.gzipped && self.body.len() <= MAX_COMPRESSED {
+            let small = gzip(&self.body);
+            if small.len() < self.body.len() {
+                self.body = Arc::new(small);
+                self.gzipped = true;
+            }
+        }
+    }
+
+    /// The head: with `Content-Length` last, and without `Date` and `Server`, as BitTornado does.
+    pub(super) fn head(&self, version: Version, stays: Option<bool>) -> Vec<u8> {
+        // With connections that stay, the version must allow it; without, all is as recorded.
+        let minor = u8::from(stays.is_some() && version == Version::Http11);
+        let mut head = format!("HTTP/1.{minor} {} {}\r\n", self.status, clean(&self.reason));
+        if version == Version::Bare {
+            return head.into_bytes();
+        }
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {}\r\n", clean(value)));
+        }
+        if self.gzipped {
+            head.push_str("Content-Encoding: gzip\r\n");
+        }
+        match (stays, version) {
+            (Some(true), Version::Http10) => head.push_str("Connection: keep-alive\r\n"),
+            (Some(false), Version::Http11) => head.push_str("Connection: close\r\n"),
+            _ => {}
+        }
+        head.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len()));
+        head.into_bytes()
+    }
+}
+
+/// A header's value with nothing in it that could end it.
+fn clean(value: &str) -> Cow<'_, str> {
+    if !value.contains(char::is_control) {
+        return value.into();
+    }
+    value.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The bytes compressed, in gzip's format (RFC 1952).
+#[cfg(feature = "gzip")]
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let best = flate2::Compression::best();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), best);
+    encoder.write_all(bytes).expect("a Vec takes every write");
+    encoder.finish().expect("a Vec takes every write")
+}
+
+/// The bytes of an answer, and how far they are.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    head: Vec<u8>,
+    body: Arc<Vec<u8>>,
+    sent: usize,
+}
+
+impl Outgoing {
+    pub fn new(head: Vec<u8>, body: Arc<Vec<u8>>) -> Outgoing {
+        Outgoing { head, body, sent: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Sends what the socket takes; whether that was all.
+    ///
+    /// # Errors
+    /// The connection's end. `WouldBlock` is none.
+    pub fn send(&mut self, socket: impl AsFd) -> io::Result<bool> {
+        while self.sent < self.len() {
+            let head = &self.head[self.sent.min(self.head.len())..];
+            let body = &self.body[self.sent.saturating_sub(self.head.len())..];
+            match sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], false) {
+                Ok(n) => self.sent += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer() -> Answer {
+        Answer::new(200, "OK", "text/plain").header("Pragma", "no-cache").body("hello")
+    }
+
+    fn head(version: Version, stays: Option<bool>) -> String {
+        String::from_utf8(answer().head(version, stays)).unwrap()
+    }
+
+    #[test]
+    fn a_head_is_as_recorded() {
+        let recorded = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nPragma: no-cache\r\nContent-Length: 5\r\n\r\n";
+        assert_eq!(head(Version::Http10, None), recorded);
+        assert_eq!(head(Version::Http11, None), recorded);
+        assert_eq!(head(Version::Bare, None), "HTTP/1.0 200 OK\r\n");
+    }
+
+    #[test]
+    fn with_connections_that_stay_the_head_says_so() {
+        assert!(head(Version::Http11, Some(true)).starts_with("HTTP/1.1 200"));
+        assert!(!head(Version::Http11, Some(true)).contains("Connection"));
+        assert!(head(Version::Http11, Some(false)).contains("Connection: close\r\n"));
+        assert!(head(Version::Http10, Some(true)).contains("Connection: keep-alive\r\n"));
+        assert!(head(Version::Http10, Some(true)).starts_with("HTTP/1.0 200"));
+    }
+
+    #[test]
+    fn no_value_can_end_its_header() {
+        let answer = answer().header("Location", "a\r\nSet-Cookie: x");
+        let head = String::from_utf8(answer.head(Version::Http10, None)).unwrap();
+        assert!(head.contains("Location: aSet-Cookie: x\r\n"));
+    }
+
+    #[cfg(feature = "gzip")]
+    #[test]
+    fn compressed_bytes_come_back() {
+        use std::io::Read;
+        let text = b"all the same ".repeat(100);
+        let small = gzip(&text);
+        assert!(small.len() < 100);
+        let mut back = Vec::new();
+        flate2::read::GzDecoder::new(&small[..]).read_to_end(&mut back).unwrap();
+        assert_eq!(back, text);
+    }
+}

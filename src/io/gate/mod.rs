@@ -1,0 +1,395 @@
+//! The HTTP door on the reactor: for the tracker and the publisher, who never meet a raw byte of a
+//! stranger.
+//!
+//! It yields checked GET and HEAD requests ([`Gate::next_request`]) and takes an answer to each
+//! ([`Gate::answer`]). Everything else gets no answer at all. It knows nothing of what is asked
+//! for, decides nothing, never blocks, and bounds what a connection can cost: a head has a length
+//! and a deadline, an answer a deadline that fits its length, connections a number. A connection
+//! has one request under way; what it sends beyond waits in the kernel.
+
+mod answer;
+mod request;
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use answer::Answer;
+use answer::Outgoing;
+#[cfg(feature = "gzip")]
+pub use answer::gzip;
+pub use request::{MAX_HEAD, Request, Version};
+use request::{Read, read};
+
+use crate::io::reactor::{Event, Interest, Reactor, Token};
+use crate::io::sys;
+
+/// Connections accepted in one turn; more wait for the next, so that others are served between.
+const ACCEPTS: usize = 64;
+
+/// Bytes read at once, more than a head may have.
+const READ_SIZE: usize = 16 * 1024;
+
+/// How long the other side may take to close after the answer, where bytes of it may be under way:
+/// closing first would make its kernel throw the answer away.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bytes in a second at which an answer must be taken, beyond the ordinary time.
+const SLOWEST: usize = 4 * 1024;
+
+/// How the door is kept.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Time for a request's head, from the connection (or the head's first byte) on.
+    pub timeout: Duration,
+    /// How often connections are looked through for those whose time is over.
+    pub check_interval: Duration,
+    /// How long a connection may wait for a further request; `None` = one request, then close.
+    pub keep_alive: Option<Duration>,
+    /// Connections at most. Beyond, the one that has been idle longest makes room.
+    pub connections: usize,
+}
+
+impl Settings {
+    fn end_of(&self, request: &Request, all_read: bool) -> End {
+        match self.keep_alive {
+            Some(_) if request.wants_to_stay() && !request.has_body() => End::Stay,
+            // Nothing more is to come, so nothing is thrown away by closing at once.
+            _ if all_read && request.version != Version::Bare && !request.has_body() => End::Close,
+            _ => End::Linger,
+        }
+    }
+}
+
+/// A request's place in the gate, to which its answer goes. One that is gone swallows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Visitor(Token);
+
+/// What was sent, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes of the body that a GET is sent.
+    pub bytes: usize,
+    /// Whether they are compressed.
+    pub gzipped: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Reads a head.
+    Head,
+    /// The request is with the caller; this is how to answer it.
+    Asked(Manner),
+    /// The answer is on its way; whether the connection stays then.
+    Answering(Outgoing, End),
+    /// Waits for the other side to close.
+    Lingering,
+}
+
+/// What of a request its answer depends on.
+#[derive(Debug, Clone, Copy)]
+struct Manner {
+    version: Version,
+    head_only: bool,
+    gzip: bool,
+    end: End,
+}
+
+/// What becomes of a connection behind its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Stay,
+    Close,
+    Linger,
+}
+
+#[derive(Debug)]
+struct Connection {
+    socket: Arc<OwnedFd>,
+    from: SocketAddr,
+    stage: Stage,
+    /// What has been read and not used.
+    input: Vec<u8>,
+    deadline: Instant,
+    /// When the present stage began.
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Listener {
+    token: Token,
+    socket: Arc<OwnedFd>,
+}
+
+/// The door.
+#[derive(Debug)]
+pub struct Gate {
+    settings: Settings,
+    listeners: Vec<Listener>,
+    /// Whether the listeners are not watched, since no descriptor is left.
+    paused: bool,
+    /// A descriptor to give up when there is no other, so that a connection can be taken and
+    /// closed instead of waking us for ever.
+    spare: Option<File>,
+    connections: HashMap<Token, Connection>,
+    asked: VecDeque<(Visitor, Request)>,
+    next_check: Instant,
+    buffer: Box<[u8; READ_SIZE]>,
+}
+
+impl Gate {
+    /// A door that nobody can reach yet.
+    pub fn new(settings: Settings, now: Instant) -> Gate {
+        Gate {
+            next_check: now + settings.check_interval,
+            settings,
+            listeners: Vec::new(),
+            paused: false,
+            spare: spare(),
+            connections: HashMap::new(),
+            asked: VecDeque::new(),
+            buffer: Box::new([0; READ_SIZE]),
+        }
+    }
+
+    /// Opens it at an address; an IPv6 one takes IPv6 only. Returns the address with the port that
+    /// the system chose for port 0.
+    ///
+    /// # Errors
+    /// The port is taken, the address not ours, or the right to it missing.
+    pub fn listen(&mut self, reactor: &mut Reactor, on: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = Arc::new(sys::listen(on, true)?);
+        let on = sys::local_address(&socket)?;
+        let token = reactor.add(Arc::clone(&socket), Interest::READ);
+        self.listeners.push(Listener { token, socket });
+        Ok(on)
+    }
+
+    /// Connections there are.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Takes an event; `false` if it is not of the gate.
+    pub fn on_event(&mut self, reactor: &mut Reactor, event: &Event, now: Instant) -> bool {
+        if let Some(place) = self.listeners.iter().position(|l| l.token == event.token) {
+            self.accept(reactor, place, now);
+            return true;
+        }
+        let Some(connection) = self.connections.get(&event.token) else { return false };
+        match connection.stage {
+            Stage::Head | Stage::Lingering => self.receive(reactor, event.token, now),
+            Stage::Answering(..) => self.send(reactor, event.token, now),
+            Stage::Asked(_) => {}
+        }
+        true
+    }
+
+    fn accept(&mut self, reactor: &mut Reactor, place: usize, now: Instant) {
+        for _ in 0..ACCEPTS {
+            match sys::accept(&self.listeners[place].socket) {
+                Ok((socket, from)) => self.admit(reactor, socket, from, now),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if sys::is_out_of_descriptors(&e) => {
+                    if !self.evict(reactor) && !self.turn_away(place) {
+                        self.pause(reactor, true);
+                        return;
+                    }
+                }
+                // An error of that one connection, which is gone already.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn admit(&mut self, reactor: &mut Reactor, socket: OwnedFd, from: SocketAddr, now: Instant) {
+        if self.connections.len() >= self.settings.connections && !self.evict(reactor) {
+            return;
+        }
+        let socket = Arc::new(socket);
+        let token = reactor.add(Arc::clone(&socket), Interest::READ);
+        let connection = Connection {
+            socket,
+            // IPv4 inside IPv6 is IPv4.
+            from: SocketAddr::new(from.ip().to_canonical(), from.port()),
+            stage: Stage::Head,
+            input: Vec::new(),
+            deadline: now + self.settings.timeout,
+            since: now,
+        };
+        self.connections.insert(token, connection);
+        // Mostly the request has come along with the connection.
+        self.receive(reactor, token, now);
+    }
+
+    /// Closes the connection that has been idle longest; `false` if none is idle.
+    fn evict(&mut self, reactor: &mut Reactor) -> bool {
+        let idle = |c: &Connection| matches!(c.stage, Stage::Head | Stage::Lingering);
+        let oldest = self.connections.iter().filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.since);
+        let token = oldest.map(|(token, _)| *token);
+        token.is_some_and(|token| self.close(reactor, token))
+    }
+
+    /// Takes a connection by means of the spare descriptor and closes it.
+    fn turn_away(&mut self, place: usize) -> bool {
+        let had = self.spare.take().is_some();
+        let taken = had && sys::accept(&self.listeners[place].socket).is_ok();
+        self.spare = spare();
+        taken
+    }
+
+    fn pause(&mut self, reactor: &mut Reactor, paused: bool) {
+        let interest = if paused { Interest::NONE } else { Interest::READ };
+        self.listeners.iter().for_each(|l| reactor.set_interest(l.token, interest));
+        self.paused = paused;
+    }
+
+    fn close(&mut self, reactor: &mut Reactor, token: Token) -> bool {
+        reactor.remove(token);
+        self.connections.remove(&token).is_some()
+    }
+
+    fn receive(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        match sys::recv(&connection.socket, &mut self.buffer[..]) {
+            Ok(n) if n > 0 => {
+                if let Stage::Head = connection.stage {
+                    if connection.input.is_empty() {
+                        connection.deadline = now + self.settings.timeout;
+                    }
+                    connection.input.extend_from_slice(&self.buffer[..n]);
+                    self.look_for_request(reactor, token, now);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            _ => {
+                self.close(reactor, token);
+            }
+        }
+    }
+
+    /// Hands on the request that has come, if it is whole.
+    fn look_for_request(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        match read(&connection.input, connection.from) {
+            Read::Partial => {}
+            Read::Bad => {
+                self.close(reactor, token);
+            }
+            Read::Whole(request, used) => {
+                connection.input.drain(..used);
+                connection.stage = Stage::Asked(Manner {
+                    version: request.version,
+                    head_only: request.head_only,
+                    gzip: request.accepts_gzip(),
+                    end: self.settings.end_of(&request, connection.input.is_empty()),
+                });
+                connection.since = now;
+                reactor.set_interest(token, Interest::NONE);
+                self.asked.push_back((Visitor(token), *request));
+            }
+        }
+    }
+
+    /// A request that waits for its answer, and whose it is. Each is yielded once, and each must
+    /// be answered: its connection has no deadline until then.
+    pub fn next_request(&mut self) -> Option<(Visitor, Request)> {
+        self.asked.pop_front()
+    }
+
+    /// Answers a request. `None`: the visitor has gone, or had its answer.
+    pub fn answer(
+        &mut self,
+        reactor: &mut Reactor,
+        visitor: Visitor,
+        mut answer: Answer,
+        now: Instant,
+    ) -> Option<Sent> {
+        let connection = self.connections.get_mut(&visitor.0)?;
+        let Stage::Asked(manner) = connection.stage else { return None };
+        if manner.gzip {
+            answer.compress();
+        }
+        let sent = Sent { bytes: answer.body.len(), gzipped: answer.gzipped };
+        let stays = self.settings.keep_alive.map(|_| manner.end == End::Stay);
+        let head = answer.head(manner.version, stays);
+        let body = if manner.head_only { Arc::default() } else { answer.body };
+        let outgoing = Outgoing::new(head, body);
+        let extra = Duration::from_secs((outgoing.len() / SLOWEST) as u64);
+        connection.deadline = now + self.settings.timeout + extra;
+        connection.since = now;
+        connection.stage = Stage::Answering(outgoing, manner.end);
+        self.send(reactor, visitor.0, now);
+        Some(sent)
+    }
+
+    fn send(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let Stage::Answering(outgoing, end) = &mut connection.stage else { return };
+        match (outgoing.send(&connection.socket), *end) {
+            (Ok(false), _) => reactor.set_interest(token, Interest::WRITE),
+            (Ok(true), End::Stay) => {
+                connection.stage = Stage::Head;
+                connection.since = now;
+                let patience = match connection.input.is_empty() {
+                    true => self.settings.keep_alive.unwrap_or_default(),
+                    false => self.settings.timeout,
+                };
+                connection.deadline = now + patience;
+                reactor.set_interest(token, Interest::READ);
+                if !connection.input.is_empty() {
+                    self.look_for_request(reactor, token, now);
+                }
+            }
+            (Ok(true), End::Linger) if sys::shutdown_write(&connection.socket).is_ok() => {
+                connection.stage = Stage::Lingering;
+                connection.since = now;
+                connection.input = Vec::new();
+                connection.deadline = now + LINGER;
+                reactor.set_interest(token, Interest::READ);
+            }
+            _ => {
+                self.close(reactor, token);
+            }
+        }
+    }
+
+    /// When [`Gate::on_time`] wants to be called; `None` = there is nothing to watch.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (self.paused || !self.connections.is_empty()).then_some(self.next_check)
+    }
+
+    /// Closes the connections whose time is over, and tries a paused door again.
+    pub fn on_time(&mut self, reactor: &mut Reactor, now: Instant) {
+        if now < self.next_check {
+            return;
+        }
+        self.next_check = now + self.settings.check_interval;
+        let late = |c: &Connection| c.deadline <= now && !matches!(c.stage, Stage::Asked(_));
+        let tokens: Vec<Token> =
+            self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
+        for token in tokens {
+            self.close(reactor, token);
+        }
+        if self.paused {
+            self.spare = self.spare.take().or_else(spare);
+            self.pause(reactor, false);
+        }
+    }
+
+    /// Takes no new connections any more.
+    pub fn stop_listening(&mut self, reactor: &mut Reactor) {
+        self.listeners.drain(..).for_each(|l| reactor.remove(l.token));
+    }
+}
+
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+#[cfg(test)]
+mod tests;

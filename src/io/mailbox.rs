@@ -6,9 +6,15 @@
 //! The rule that keeps two bounded queues free of deadlock: the reactor only tries (`try_send`,
 //! `try_recv`), the workers may wait (`send`, `recv`).
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 
 use crate::io::reactor::Waker;
+
+/// How often a worker that waits for room in a mailbox looks whether it should stop.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(50);
 
 /// The workers' end of a mailbox.
 #[derive(Debug)]
@@ -40,6 +46,22 @@ impl<T> Post<T> {
         let sent = self.sender.send(message).is_ok();
         self.waker.wake();
         sent
+    }
+
+    /// Like [`Post::send`], but no longer waits, and drops what finds no room, once `stop` is
+    /// set: for workers that are joined by the very thread that should empty the mailbox.
+    pub fn send_unless(&self, mut message: T, stop: &AtomicBool) -> bool {
+        loop {
+            let stopped = stop.load(Ordering::Acquire);
+            let patience = if stopped { Duration::ZERO } else { LOOK_UP_EVERY };
+            match self.sender.send_timeout(message, patience) {
+                Err(SendTimeoutError::Timeout(back)) if !stopped => message = back,
+                result => {
+                    self.waker.wake();
+                    return result.is_ok();
+                }
+            }
+        }
     }
 
     /// Posts a message and wakes the reactor, or gives it back if the mailbox is full or gone.
@@ -130,7 +152,7 @@ impl<J> Clone for JobReceiver<J> {
 mod tests {
     use super::*;
     use crate::io::reactor::Reactor;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     #[test]
     fn no_message_waits_for_a_wake_that_was_lost() {
@@ -168,6 +190,16 @@ mod tests {
         drop(mailbox);
         assert_eq!(post.try_send('c'), Err('c'));
         assert!(!post.send('d'));
+    }
+
+    #[test]
+    fn a_wait_for_room_ends_when_it_should_stop() {
+        let reactor = Reactor::new().unwrap();
+        let (post, mailbox) = mailbox(1, reactor.waker());
+        let stop = AtomicBool::new(true);
+        assert!(post.send_unless('a', &stop));
+        assert!(!post.send_unless('b', &stop));
+        assert_eq!((mailbox.try_recv(), mailbox.try_recv()), (Some('a'), None));
     }
 
     #[test]

@@ -193,6 +193,16 @@ impl Storage {
         self.geometry.file_ranges(range).map(part).collect()
     }
 
+    /// Like [`Storage::parts`], but never waits: `None` unless every file is open already.
+    pub fn parts_if_open(&self, range: BlockRef) -> Option<Vec<Part>> {
+        let mut handles = self.handles.try_lock().ok()?;
+        let part = |part: FileRange| {
+            let file = handles.get(part.file, false)?;
+            Some(Part { file, offset: part.offset, length: part.length })
+        };
+        self.geometry.file_ranges(range).map(part).collect()
+    }
+
     /// Waits until everything written so far is on the disk itself.
     ///
     /// # Errors

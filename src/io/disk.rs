@@ -1,1 +1,0 @@
-//! Disk workers: write, hash, check, make ready for sending.

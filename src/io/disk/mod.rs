@@ -1,0 +1,177 @@
+//! Disk workers: write, hash, check, make ready for sending.
+//!
+//! The order promise: the writes, verifies and syncs of a torrent run on one worker, in the order
+//! they were sent, so a `Verify` never overtakes the writes of its piece. `Ready` jobs run on a
+//! second worker, in their own order, so that uploads do not wait for downloads.
+//!
+//! The reactor's thread sends the jobs and gets each answer as a message. Nothing here decides
+//! what a bad piece means, and nothing is called good that was not written, then hashed.
+//!
+//! What a block costs here when all goes well: its hash while it is in the CPU's cache, its share
+//! of one pwritev for a run of neighbours, no copy, no allocation.
+
+mod cursors;
+mod ready;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::io::mailbox::{JobSender, Post, jobs};
+use crate::io::storage::{DiskError, Part, Storage};
+use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use writer::Writer;
+
+/// A torrent as the disk workers need it.
+#[derive(Debug, Clone)]
+pub struct DiskTorrent {
+    /// Its files.
+    pub storage: Arc<Storage>,
+    /// Its measures.
+    pub geometry: Arc<Geometry>,
+    /// The SHA-1 of every piece, in order.
+    pub hashes: Arc<[[u8; 20]]>,
+}
+
+/// What a disk worker can do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Write a block to its place.
+    Write {
+        /// Where it belongs.
+        block: BlockRef,
+        /// Its bytes, as many as the block has.
+        data: Vec<u8>,
+    },
+    /// Compare a piece with its hash.
+    Verify {
+        /// Which piece.
+        piece: PieceIndex,
+    },
+    /// Bring a range into the page cache, so that sending it does not wait for the disk.
+    Ready {
+        /// Which bytes.
+        range: BlockRef,
+    },
+    /// Wait until everything written is on the disk itself.
+    Sync,
+}
+
+/// What became of a job.
+#[derive(Debug)]
+pub enum Done {
+    /// Of [`Job::Write`].
+    Written {
+        /// The block.
+        block: BlockRef,
+        /// The buffer it came in, to be used again; its bytes are of no more use.
+        data: Vec<u8>,
+        /// Whether the block is in its file now.
+        result: Result<(), DiskError>,
+    },
+    /// Of [`Job::Verify`].
+    Verified {
+        /// The piece.
+        piece: PieceIndex,
+        /// Whether it has its hash; an error if it cannot be read, or not all of it is there.
+        result: Result<bool, DiskError>,
+    },
+    /// Of [`Job::Ready`].
+    Ready {
+        /// The range.
+        range: BlockRef,
+        /// The parts of files it consists of; each file was long enough a moment ago.
+        result: Result<Vec<Part>, DiskError>,
+    },
+    /// Of [`Job::Sync`].
+    Synced(Result<(), DiskError>),
+}
+
+/// How many writes, verifies and syncs wait at most: at 16 KiB a block, 2 MiB.
+const WRITE_QUEUE: usize = 128;
+/// How many ranges to be made ready wait at most.
+const READY_QUEUE: usize = 256;
+/// The workers keep their buffers elsewhere; the deepest path is the lookup of a file.
+const STACK: usize = 256 * 1024;
+
+/// The disk workers of one torrent. When dropped, it waits until they have done what is queued;
+/// answers that the mailbox has no room for by then are lost.
+#[derive(Debug)]
+pub struct Disk {
+    torrent: DiskTorrent,
+    /// `None` only while dropping: that is what ends the workers.
+    queues: Option<Queues>,
+    workers: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    writes: JobSender<Job>,
+    ready: JobSender<Job>,
+}
+
+impl Disk {
+    /// Starts the two workers of a torrent, which answer by `post`.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start<E>(torrent: DiskTorrent, post: Post<E>) -> io::Result<Disk>
+    where
+        E: From<Done> + Send + 'static,
+    {
+        let (writes, write_jobs) = jobs(WRITE_QUEUE);
+        let (ready, ready_jobs) = jobs(READY_QUEUE);
+        let mut disk = Disk {
+            torrent: torrent.clone(),
+            queues: Some(Queues { writes, ready }),
+            workers: Vec::with_capacity(2),
+            stop: Arc::new(AtomicBool::new(false)),
+        };
+        for (name, jobs) in [("disk-write", write_jobs), ("disk-ready", ready_jobs)] {
+            let (post, stop) = (post.clone(), Arc::clone(&disk.stop));
+            let answer = move |done: Done| {
+                post.send_unless(E::from(done), &stop);
+            };
+            let mut writer = Writer::new(torrent.clone(), jobs, answer);
+            let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
+            disk.workers.push(thread.spawn(move || writer.run())?);
+        }
+        Ok(disk)
+    }
+
+    /// Queues a job, or gives it back if its queue is full. Never waits.
+    ///
+    /// # Errors
+    /// The job itself: stop reading from the peer it came from, and try again after an answer.
+    pub fn try_send(&self, job: Job) -> Result<(), Job> {
+        let Some(queues) = &self.queues else { return Err(job) };
+        match job {
+            Job::Ready { .. } => queues.ready.try_send(job),
+            _ => queues.writes.try_send(job),
+        }
+    }
+
+    /// What [`Job::Ready`] would answer, if that is known without waiting: the files are open and
+    /// the whole range is in the page cache. `None` says nothing about the data; send the job.
+    /// For the reactor's thread, which saves two changes of thread a block by it.
+    pub fn ready_now(&self, range: BlockRef) -> Option<Vec<Part>> {
+        ready::parts_now(&self.torrent.storage, range)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.queues = None;
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so already.
+            let _ = worker.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

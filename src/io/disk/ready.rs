@@ -1,0 +1,56 @@
+//! Makes a range ready for sending: every page of it in the page cache, no byte copied for that.
+
+use std::io;
+
+use crate::io::storage::{DiskError, Part, Storage};
+use crate::io::sys;
+use crate::proto::geometry::BlockRef;
+
+/// The smallest page of any machine we run on; larger ones are only asked about more often.
+const PAGE: u64 = 4096;
+
+/// The parts of a range, once each of their pages is in the page cache. May wait for the disk.
+///
+/// # Errors
+/// What the system says; a file that ends before its part does.
+pub(super) fn parts(storage: &Storage, range: BlockRef) -> Result<Vec<Part>, DiskError> {
+    let parts = storage.parts(range)?;
+    for (part, place) in parts.iter().zip(storage.geometry().file_ranges(range)) {
+        fetch(part).map_err(|source| storage.error("read", place.file, source))?;
+    }
+    Ok(parts)
+}
+
+/// The parts of a range, if that needs no waiting at all.
+pub(super) fn parts_now(storage: &Storage, range: BlockRef) -> Option<Vec<Part>> {
+    let parts = storage.parts_if_open(range)?;
+    let cached = |part: &Part| {
+        pages(part).all(|at| sys::is_cached(&part.file, at).is_ok_and(|is| is == Some(true)))
+    };
+    parts.iter().all(cached).then_some(parts)
+}
+
+fn fetch(part: &Part) -> io::Result<()> {
+    let mut advised = false;
+    for at in pages(part) {
+        if sys::is_cached(&part.file, at)? == Some(true) {
+            continue;
+        }
+        if !advised {
+            // One order for all that is missing, before the first wait.
+            sys::will_need(&part.file, at, part.offset + part.length - at);
+            advised = true;
+        }
+        if sys::pread(&part.file, &mut [0], at)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// The last byte of the part in each page it touches: the very last one also tells whether the
+/// file is long enough.
+fn pages(part: &Part) -> impl Iterator<Item = u64> {
+    let (first, last) = (part.offset, part.offset + part.length - 1);
+    (first / PAGE..=last / PAGE).map(move |page| (page * PAGE + PAGE - 1).min(last))
+}

@@ -1,0 +1,179 @@
+//! The worker itself: takes jobs in order, and writes runs of neighbouring blocks together.
+
+use super::cursors::{Cursor, Cursors};
+use super::{DiskTorrent, Done, Job, ready};
+use crate::io::mailbox::JobReceiver;
+use crate::io::storage::DiskError;
+use crate::proto::geometry::{BlockRef, PieceIndex};
+
+/// Writes are taken from the queue until this many bytes are at hand (or none is left), then
+/// sorted: blocks of several pieces come mixed when several peers send.
+const BATCH: usize = 512 * 1024;
+/// The longest run of neighbours written by one call, in bytes; it still fits the CPU's second
+/// cache, so what was hashed is hot when the kernel copies it.
+const RUN: usize = 256 * 1024;
+/// The most blocks in a run.
+const RUN_BLOCKS: usize = 16;
+/// How much is read back at a time, in bytes.
+const READ_BACK: usize = 64 * 1024;
+
+/// A block that waits to be written, and its bytes.
+type Block = (BlockRef, Vec<u8>);
+
+pub(super) struct Writer<A> {
+    torrent: DiskTorrent,
+    jobs: JobReceiver<Job>,
+    answer: A,
+    cursors: Cursors,
+    batch: Vec<Block>,
+    results: Vec<Result<(), DiskError>>,
+    /// For reading back; allocated at the first use, since many a worker never reads.
+    scratch: Vec<u8>,
+}
+
+impl<A: Fn(Done)> Writer<A> {
+    pub fn new(torrent: DiskTorrent, jobs: JobReceiver<Job>, answer: A) -> Writer<A> {
+        let (cursors, batch, results, scratch) = Default::default();
+        Writer { torrent, jobs, answer, cursors, batch, results, scratch }
+    }
+
+    /// Works until the queue is closed and empty.
+    pub fn run(&mut self) {
+        let mut held = None;
+        while let Some(job) = held.take().or_else(|| self.jobs.recv()) {
+            match job {
+                Job::Write { block, data } => {
+                    self.batch.push((block, data));
+                    held = self.gather();
+                    self.write_batch();
+                }
+                Job::Verify { piece } => {
+                    let result = self.verify(piece);
+                    (self.answer)(Done::Verified { piece, result });
+                }
+                Job::Ready { range } => {
+                    let result = ready::parts(&self.torrent.storage, range);
+                    (self.answer)(Done::Ready { range, result });
+                }
+                Job::Sync => (self.answer)(Done::Synced(self.torrent.storage.sync())),
+            }
+        }
+    }
+
+    /// Adds the writes that wait to the batch, up to the first job of another kind, which it
+    /// returns: that one must see them written.
+    fn gather(&mut self) -> Option<Job> {
+        let mut bytes: usize = self.batch.iter().map(|(_, data)| data.len()).sum();
+        while bytes < BATCH {
+            match self.jobs.try_recv() {
+                Some(Job::Write { block, data }) => {
+                    bytes += data.len();
+                    self.batch.push((block, data));
+                }
+                other => return other,
+            }
+        }
+        None
+    }
+
+    fn write_batch(&mut self) {
+        let mut batch = std::mem::take(&mut self.batch);
+        // Stable: of two writes of one block the later one stays the later one.
+        batch.sort_by_key(|(block, _)| (block.piece(), block.begin()));
+        let mut rest = &batch[..];
+        while !rest.is_empty() {
+            let (run, behind) = rest.split_at(run_length(rest));
+            self.write_run(run);
+            rest = behind;
+        }
+        for ((block, data), result) in batch.drain(..).zip(self.results.drain(..)) {
+            (self.answer)(Done::Written { block, data, result });
+        }
+        self.batch = batch;
+    }
+
+    /// Hashes and writes neighbours within a piece; one result a block.
+    fn write_run(&mut self, run: &[Block]) {
+        let piece = run[0].0.piece();
+        let cursor = self.cursors.of(piece);
+        for (block, data) in run {
+            cursor.feed(*block, data);
+        }
+        if self.write_together(run).is_ok() {
+            self.results.extend(run.iter().map(|_| Ok(())));
+            self.catch_up(run);
+            return;
+        }
+        // Some of it may be written and some not. Each block is tried by itself, so that each has
+        // its own answer; what was hashed before it was written no longer counts.
+        self.cursors.take(piece);
+        for (block, data) in run {
+            self.results.push(self.torrent.storage.write(*block, data));
+        }
+    }
+
+    fn write_together(&self, run: &[Block]) -> Result<(), DiskError> {
+        let (first, last) = (run[0].0, run[run.len() - 1].0);
+        let length = last.end() - first.begin();
+        let whole = self.torrent.geometry.range(first.piece().get(), first.begin(), length);
+        let mut data: [&[u8]; RUN_BLOCKS] = [&[]; RUN_BLOCKS];
+        for (place, block) in data.iter_mut().zip(run) {
+            *place = &block.1;
+        }
+        let whole = whole.expect("from a block's begin to a block's end in one piece");
+        self.torrent.storage.write_vectored(whole, &data[..run.len()])
+    }
+
+    /// Notes what was written, and hashes what came early and is due now.
+    fn catch_up(&mut self, run: &[Block]) {
+        let piece = run[0].0.piece();
+        let mut cursor = self.cursors.take(piece);
+        run.iter().for_each(|(block, _)| cursor.written(*block));
+        let mut good = true;
+        while let Some(end) = cursor.due().filter(|_| good) {
+            good = self.read_back(piece, &mut cursor, end).is_ok();
+        }
+        // What cannot be read now is tried again, and told, when the piece is verified.
+        if good {
+            self.cursors.put(piece, cursor);
+        }
+    }
+
+    /// Whether the piece has its hash: only what was not hashed on its way is read.
+    fn verify(&mut self, piece: PieceIndex) -> Result<bool, DiskError> {
+        let mut cursor = self.cursors.take(piece);
+        let size = self.torrent.geometry.piece_size(piece);
+        self.read_back(piece, &mut cursor, size)?;
+        Ok(self.torrent.hashes.get(piece.at()) == Some(&cursor.hash.finish()))
+    }
+
+    /// Hashes from the file up to `end`, an offset in the piece.
+    fn read_back(
+        &mut self,
+        piece: PieceIndex,
+        cursor: &mut Cursor,
+        end: u32,
+    ) -> Result<(), DiskError> {
+        while cursor.next < end {
+            self.scratch.resize(READ_BACK, 0);
+            let length = (end - cursor.next).min(READ_BACK as u32);
+            let range = self.torrent.geometry.range(piece.get(), cursor.next, length);
+            let buffer = &mut self.scratch[..length as usize];
+            self.torrent.storage.read(range.expect("inside the piece"), buffer)?;
+            cursor.hash.update(buffer);
+            cursor.next += length;
+        }
+        Ok(())
+    }
+}
+
+/// How many of these sorted blocks, at least one, are neighbours and go into one call.
+fn run_length(blocks: &[Block]) -> usize {
+    let mut bytes = blocks[0].1.len();
+    let joined = blocks.windows(2).take(RUN_BLOCKS - 1).take_while(|pair| {
+        let (one, two) = (pair[0].0, pair[1].0);
+        bytes += pair[1].1.len();
+        bytes <= RUN && one.piece() == two.piece() && one.end() == two.begin()
+    });
+    1 + joined.count()
+}

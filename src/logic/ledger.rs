@@ -190,6 +190,18 @@ impl Ledger {
         self.asks.get(&peer).into_iter().flatten().copied()
     }
 
+    /// The pieces in which something is asked of a peer and still outstanding, ascending.
+    pub fn asked_pieces(&self, peer: PeerKey) -> impl Iterator<Item = PieceIndex> + '_ {
+        let asks = self.asks.get(&peer);
+        let mut lowest = self.geometry.piece(0);
+        std::iter::from_fn(move || {
+            let first = self.geometry.block(lowest?, 0)?;
+            let piece = asks?.range(first..).next()?.piece();
+            lowest = self.geometry.piece(piece.get() + 1);
+            Some(piece)
+        })
+    }
+
     /// How many blocks are asked of a peer and still outstanding.
     pub fn asked_count(&self, peer: PeerKey) -> usize {
         self.asks.get(&peer).map_or(0, BTreeSet::len)
@@ -595,6 +607,7 @@ mod tests {
         ask(&mut l, 1, "a...");
         receive(&mut l, 0, "A...");
         assert_eq!((l.asked_count(A), l.asked_peers()), (2, 2));
+        assert_eq!(l.asked_pieces(A).map(PieceIndex::get).collect::<Vec<_>>(), [0, 1]);
         assert_eq!(l.unask_all(A), [block(&l, 0, 1), block(&l, 1, 0)]);
         assert_eq!((blocks(&l, 0).as_str(), pieces(&l).as_str()), ("A.b.", "-.."));
         assert_eq!(l.unask_all(A), []);

@@ -1,1 +1,694 @@
 //! Which block to ask of a peer next.
+//!
+//! The torrent's brain tells the picker who has what, and asks it for blocks whenever a peer's
+//! queue has room. The picker reads the [`Ledger`] and never changes it.
+//!
+//! # The rules
+//! A peer goes on with the pieces it is being asked for. Then, as BitTornado does, started pieces
+//! first and common ones before rare ones until [`RAREST_FIRST_CUTOFF`] pieces are complete; from
+//! then on the rarest piece that the peer has. Apart from BitTornado, a piece has a *lead*, the
+//! peer that fills it, and others keep off it as long as there are pieces to begin: so blocks come
+//! in order, and can be hashed while they are hot. Peers too slow for a piece of their own share
+//! pieces with each other. When everything is asked for, blocks are asked of a second and a third
+//! peer (the endgame).
+
+mod order;
+
+use self::order::Order;
+use super::PeerKey;
+use super::ledger::{Ledger, PieceState};
+use super::rng::Rng;
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, PieceIndex};
+
+/// Complete pieces before rarest-first starts (`rarest_first_cutoff`): to have something to give
+/// soon matters more at first.
+pub const RAREST_FIRST_CUTOFF: u32 = 2;
+
+/// From how many owners on a piece is common (`rarest_first_priority_cutoff`): it is taken first
+/// at the beginning, and never begun later while another waits to be finished.
+pub const PRIORITY_CUTOFF: u32 = 5;
+
+/// How many peers a block is asked of at most, in the endgame.
+pub const MAX_ASKED: usize = 3;
+
+/// A peer that would take longer than this for a piece is not given one of its own.
+const LONGEST_FILL_SECONDS: usize = 60;
+
+/// How many seconds' worth of blocks a peer's queue holds: what is outstanding tells its rate.
+const QUEUE_SECONDS: usize = 4;
+
+/// How far a new piece is looked for among the rarest, before all that the peer has is gone
+/// through.
+const SCAN_LIMIT: u32 = 256;
+
+/// How a started piece stands towards the peer that blocks are wanted for; best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// It was filling the piece last.
+    Own,
+    /// Nobody is filling it.
+    Orphan,
+    /// A slow peer is filling it.
+    Slow,
+    /// A fast peer is filling it.
+    Fast,
+}
+
+/// A started piece with blocks to be had, in the order in which they are finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Started {
+    claim: Claim,
+    availability: u32,
+    piece: PieceIndex,
+}
+
+/// For whom blocks are wanted.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    ledger: &'a Ledger,
+    from: &'a Bitfield,
+    peer: PeerKey,
+    /// Whether common pieces go before rare ones still.
+    early: bool,
+    /// Started pieces with a claim up to this are finished before a new one is begun.
+    finish: Claim,
+}
+
+/// Knows who has what, and chooses.
+#[derive(Debug)]
+pub struct Picker {
+    order: Order,
+    /// Peers that have everything: counted apart, for they change nothing in the order.
+    seeds: u32,
+    rarest_first_cutoff: u32,
+    priority_cutoff: u32,
+    /// Pieces looked at, for the tests.
+    #[cfg(test)]
+    steps: u64,
+}
+
+impl Picker {
+    /// A torrent of `piece_count` pieces that nobody has.
+    pub fn new(piece_count: u32) -> Picker {
+        Picker {
+            order: Order::new(piece_count),
+            seeds: 0,
+            rarest_first_cutoff: RAREST_FIRST_CUTOFF,
+            priority_cutoff: PRIORITY_CUTOFF,
+            #[cfg(test)]
+            steps: 0,
+        }
+    }
+
+    /// With other values for [`RAREST_FIRST_CUTOFF`] and [`PRIORITY_CUTOFF`].
+    pub fn with_cutoffs(self, rarest_first: u32, priority: u32) -> Picker {
+        Picker { rarest_first_cutoff: rarest_first, priority_cutoff: priority, ..self }
+    }
+
+    /// A peer has got a piece.
+    pub fn add(&mut self, piece: PieceIndex) {
+        self.order.increase(piece.get());
+    }
+
+    /// A peer with these pieces has come.
+    pub fn add_all(&mut self, pieces: &Bitfield) {
+        if pieces.is_full() {
+            self.seeds += 1;
+        } else {
+            pieces.ones().for_each(|piece| self.order.increase(piece));
+        }
+    }
+
+    /// A peer that had these pieces at last has gone.
+    pub fn remove_all(&mut self, pieces: &Bitfield) {
+        // It may be another than the one counted as seed: the sums are the same.
+        if pieces.is_full() && self.seeds > 0 {
+            self.seeds -= 1;
+        } else {
+            pieces.ones().for_each(|piece| self.order.decrease(piece));
+        }
+    }
+
+    /// How many peers have a piece.
+    pub fn availability(&self, piece: PieceIndex) -> u32 {
+        self.order.count(piece.get()) + self.seeds
+    }
+
+    /// How many times the whole content is there among the peers: the availability of the rarest
+    /// piece, and the share of pieces that are less rare. Goes through all pieces.
+    pub fn distributed_copies(&self) -> f64 {
+        let counts = self.order.counts();
+        let Some(rarest) = counts.iter().min() else { return f64::from(self.seeds) };
+        let more = counts.iter().filter(|count| *count > rarest).count();
+        f64::from(self.seeds + rarest) + more as f64 / counts.len() as f64
+    }
+
+    /// Appends to `out` up to `count` blocks to ask of `peer`, which has the pieces `from`; none
+    /// twice, and none that it is being asked for already. `from` has one bit a piece.
+    pub fn pick(
+        &mut self,
+        ledger: &Ledger,
+        from: &Bitfield,
+        peer: PeerKey,
+        count: usize,
+        rng: &mut Rng,
+        out: &mut Vec<BlockRef>,
+    ) {
+        let full = out.len() + count;
+        let early = ledger.have().count() < self.rarest_first_cutoff;
+        let finish = if early || is_crowded(ledger) {
+            Claim::Fast
+        } else if is_slow(ledger, ledger.asked_count(peer) + count) {
+            Claim::Slow
+        } else {
+            Claim::Own
+        };
+        let asker = Asker { ledger, from, peer, early, finish };
+        if ledger.all_asked() {
+            return asker.endgame(count, rng, out);
+        }
+        let mut used = Vec::new();
+        for piece in ledger.asked_pieces(peer).filter(|piece| asker.may_ask(*piece)) {
+            out.extend(ledger.free_blocks_of(piece).take(full - out.len()));
+            used.push(piece);
+        }
+        if out.len() == full {
+            return;
+        }
+        let started = self.started(&asker);
+        while let Some(piece) = self.next_piece(&asker, &started, &used, rng) {
+            out.extend(ledger.free_blocks_of(piece).take(full - out.len()));
+            if out.len() == full {
+                return;
+            }
+            used.push(piece);
+        }
+    }
+
+    /// The started pieces that the peer could help with, best first.
+    fn started(&mut self, asker: &Asker) -> Vec<Started> {
+        let ledger = asker.ledger;
+        self.note_steps(ledger.partial_count());
+        let open =
+            |piece: &PieceIndex| asker.may_ask(*piece) && ledger.free_block(*piece).is_some();
+        let mut started: Vec<Started> = ledger
+            .partials()
+            .filter(open)
+            .map(|piece| Started {
+                claim: asker.claim(piece),
+                availability: self.availability(piece),
+                piece,
+            })
+            .collect();
+        started.sort_unstable();
+        started
+    }
+
+    /// The best piece that is not in `used`.
+    fn next_piece(
+        &mut self,
+        asker: &Asker,
+        started: &[Started],
+        used: &[PieceIndex],
+        rng: &mut Rng,
+    ) -> Option<PieceIndex> {
+        let best = started.iter().find(|started| !used.contains(&started.piece));
+        if let Some(best) = best.filter(|best| best.claim <= asker.finish) {
+            return Some(best.piece);
+        }
+        let new = self.new_piece(asker, used, rng);
+        match (best, new) {
+            (Some(best), Some(new)) if best.claim == Claim::Orphan => {
+                let rarity = self.availability(new);
+                let begin = rarity < best.availability && rarity < self.priority_cutoff;
+                Some(if begin { new } else { best.piece })
+            }
+            (best, new) => new.or(best.map(|best| best.piece)),
+        }
+    }
+
+    /// A piece to begin: one of the rarest that the peer has, or early on any common one.
+    fn new_piece(
+        &mut self,
+        asker: &Asker,
+        used: &[PieceIndex],
+        rng: &mut Rng,
+    ) -> Option<PieceIndex> {
+        let (mut looked, mut had, mut found) = (0, Vec::new(), None);
+        'search: for range in self.ranges(asker.early) {
+            let length = range.end - range.start;
+            // A random place to begin at, so that not all clients choose the same piece.
+            let first = rng.below(length);
+            for i in 0..length {
+                let index = self.order.at(range.start + (first + i) % length);
+                looked += 1;
+                if asker.ledger.have().get(index) {
+                    had.push(index);
+                } else if let Some(piece) = asker.new_piece(index, used) {
+                    found = Some(piece);
+                    break 'search;
+                }
+                if looked == SCAN_LIMIT {
+                    break 'search;
+                }
+            }
+        }
+        self.note_steps(looked as usize);
+        had.into_iter().for_each(|piece| self.order.remove(piece));
+        if found.is_none() && looked == SCAN_LIMIT {
+            found = self.search(asker, used, rng);
+        }
+        found
+    }
+
+    /// Where to look for a new piece, one range of positions after the other.
+    fn ranges(&self, early: bool) -> Vec<std::ops::Range<u32>> {
+        if early {
+            let common = self.order.start(self.priority_cutoff.saturating_sub(self.seeds) as usize);
+            vec![common..self.order.start(usize::MAX), 0..common]
+        } else {
+            self.order.levels().collect()
+        }
+    }
+
+    /// The same as [`new_piece`](Self::new_piece), by going through what the peer has and we have
+    /// not: cheap for a peer that has little, and sure to end.
+    fn search(&mut self, asker: &Asker, used: &[PieceIndex], rng: &mut Rng) -> Option<PieceIndex> {
+        let (mut best, mut ties, mut looked) = (None, 0, 0);
+        for index in missing(asker.from, asker.ledger.have()) {
+            looked += 1;
+            let Some(piece) = asker.new_piece(index, used) else { continue };
+            let availability = self.availability(piece);
+            let early = asker.early;
+            let rank =
+                if early { u32::from(availability < self.priority_cutoff) } else { availability };
+            match best {
+                Some((lowest, _)) if rank > lowest => continue,
+                Some((lowest, _)) if rank == lowest => ties += 1,
+                _ => ties = 1,
+            }
+            if rng.below(ties) == 0 {
+                best = Some((rank, piece));
+            }
+        }
+        self.note_steps(looked);
+        best.map(|(_, piece)| piece)
+    }
+
+    #[cfg(test)]
+    fn note_steps(&mut self, steps: usize) {
+        self.steps += steps as u64;
+    }
+
+    #[cfg(not(test))]
+    fn note_steps(&mut self, _steps: usize) {}
+}
+
+impl Asker<'_> {
+    fn may_ask(&self, piece: PieceIndex) -> bool {
+        self.from.get(piece.get()) && self.ledger.may_ask(piece, self.peer)
+    }
+
+    fn claim(&self, piece: PieceIndex) -> Claim {
+        if self.ledger.last_lead(piece) == Some(self.peer) {
+            return Claim::Own;
+        }
+        match self.ledger.lead(piece) {
+            None => Claim::Orphan,
+            Some(lead) if is_slow(self.ledger, self.ledger.asked_count(lead)) => Claim::Slow,
+            Some(_) => Claim::Fast,
+        }
+    }
+
+    /// The piece of this number, if the peer could begin it.
+    fn new_piece(&self, index: u32, used: &[PieceIndex]) -> Option<PieceIndex> {
+        let piece = self.ledger.geometry().piece(index)?;
+        let good = self.may_ask(piece)
+            && self.ledger.state(piece) == PieceState::Missing
+            && !used.contains(&piece);
+        good.then_some(piece)
+    }
+
+    /// Blocks asked of others: those asked of the fewest first, in random order.
+    fn endgame(&self, count: usize, rng: &mut Rng, out: &mut Vec<BlockRef>) {
+        let Asker { ledger, peer, .. } = *self;
+        let mut blocks: Vec<(usize, BlockRef)> = ledger
+            .asked()
+            .filter(|(block, askers)| {
+                *askers < MAX_ASKED
+                    && self.may_ask(block.piece())
+                    && ledger.asked_of(*block).all(|other| other != peer)
+            })
+            .map(|(block, askers)| (askers, block))
+            .collect();
+        rng.shuffle(&mut blocks);
+        blocks.sort_by_key(|(askers, _)| *askers);
+        out.extend(blocks.into_iter().take(count).map(|(_, block)| block));
+    }
+}
+
+/// Whether more pieces are started than the peers at work account for.
+fn is_crowded(ledger: &Ledger) -> bool {
+    let peers = ledger.asked_peers();
+    ledger.partial_count() > peers + peers / 2 + 1
+}
+
+/// Whether a peer with this many blocks in its queue is too slow for a piece of its own.
+fn is_slow(ledger: &Ledger, queued: usize) -> bool {
+    let blocks = ledger.geometry().piece_length().div_ceil(BLOCK_LENGTH) as usize;
+    queued * LONGEST_FILL_SECONDS < blocks * QUEUE_SECONDS
+}
+
+/// The pieces that are in `from` and not in `have`, ascending; 64 at a step.
+fn missing<'a>(from: &'a Bitfield, have: &'a Bitfield) -> impl Iterator<Item = u32> + 'a {
+    let words = from.as_bytes().chunks(8).zip(have.as_bytes().chunks(8));
+    words.zip(0u32..).flat_map(|((from, have), n)| {
+        let mut word = load(from) & !load(have);
+        std::iter::from_fn(move || {
+            let bit = word.checked_ilog2()?;
+            word ^= 1 << bit;
+            Some(n * 64 + 63 - bit)
+        })
+    })
+}
+
+/// Up to eight bytes as a number, the first one highest.
+fn load(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_be_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::geometry::Geometry;
+    use std::sync::Arc;
+
+    const A: PeerKey = PeerKey(0);
+    const B: PeerKey = PeerKey(1);
+    const C: PeerKey = PeerKey(2);
+    const D: PeerKey = PeerKey(3);
+
+    /// A swarm as drawn: how many peers have each piece, and what we have.
+    struct Swarm {
+        picker: Picker,
+        ledger: Ledger,
+        rng: Rng,
+    }
+
+    /// `swarm("avail: 2221222", "have:  ...#...")`, pieces of four blocks.
+    fn swarm(avail: &str, have: &str) -> Swarm {
+        sized(avail, have, 4)
+    }
+
+    fn sized(avail: &str, have: &str, blocks: u32) -> Swarm {
+        let avail = avail.strip_prefix("avail:").unwrap().trim();
+        let have = have.strip_prefix("have:").unwrap().trim();
+        let total = avail.len() as u64 * u64::from(blocks * BLOCK_LENGTH);
+        let geometry = Arc::new(Geometry::new(blocks * BLOCK_LENGTH, [total]).unwrap());
+        let mut picker = Picker::new(geometry.piece_count());
+        for (piece, peers) in geometry.pieces().zip(avail.chars()) {
+            (0..peers.to_digit(10).unwrap()).for_each(|_| picker.add(piece));
+        }
+        let ledger = Ledger::new(geometry, bits(have));
+        Swarm { picker, ledger, rng: Rng::new(1) }
+    }
+
+    fn bits(picture: &str) -> Bitfield {
+        let mut bits = Bitfield::new(picture.len() as u32);
+        for (i, _) in picture.match_indices('#') {
+            bits.set(i as u32, true);
+        }
+        bits
+    }
+
+    impl Swarm {
+        /// Picks and asks; the picks as (piece, number of the block).
+        fn pick_from(&mut self, from: &Bitfield, peer: PeerKey, count: usize) -> Vec<(u32, u32)> {
+            let mut out = Vec::new();
+            self.picker.pick(&self.ledger, from, peer, count, &mut self.rng, &mut out);
+            for block in &out {
+                assert!(self.ledger.ask(*block, peer), "{block:?} cannot be asked of {peer:?}");
+            }
+            self.ledger.check();
+            out.iter().map(|b| (b.piece().get(), b.begin() / BLOCK_LENGTH)).collect()
+        }
+
+        /// The same, for a peer that has everything.
+        fn pick(&mut self, peer: PeerKey, count: usize) -> Vec<(u32, u32)> {
+            self.pick_from(&Bitfield::full(self.ledger.have().len()), peer, count)
+        }
+
+        /// The distinct pieces that `count` blocks for a peer come from.
+        fn pieces(&mut self, peer: PeerKey, count: usize) -> Vec<u32> {
+            let mut pieces: Vec<u32> = self.pick(peer, count).iter().map(|pick| pick.0).collect();
+            pieces.dedup();
+            pieces
+        }
+
+        /// Everything asked of a peer comes.
+        fn receive_all(&mut self, peer: PeerKey) {
+            let blocks: Vec<BlockRef> = self.ledger.asked_from(peer).collect();
+            for block in blocks {
+                self.ledger.receive(block, peer);
+                self.ledger.verified(block.piece(), true);
+            }
+        }
+    }
+
+    #[test]
+    fn the_rarest_piece_comes_first_block_by_block() {
+        let mut s = swarm("avail: 4332122", "have:  ##.....");
+        assert_eq!(s.pick(A, 4), [(4, 0), (4, 1), (4, 2), (4, 3)]);
+        assert!(matches!(s.pieces(A, 4)[..], [3 | 5 | 6]));
+        s.pick(A, 8);
+        assert_eq!(s.pieces(A, 4), [2]);
+        assert_eq!(s.pick(A, 9), []);
+    }
+
+    #[test]
+    fn only_pieces_that_the_peer_has_and_we_have_not() {
+        let mut s = swarm("avail: 2221222", "have:  ...#.##");
+        let picks = s.pick_from(&bits(".#.#.#."), A, 9);
+        assert_eq!(picks, [(1, 0), (1, 1), (1, 2), (1, 3)]);
+    }
+
+    #[test]
+    fn at_first_common_pieces_are_begun() {
+        for seed in 0..20 {
+            let mut s = swarm("avail: 1561", "have:  #...");
+            s.rng = Rng::new(seed);
+            assert!(matches!(s.pieces(A, 4)[..], [1 | 2]));
+        }
+        let mut s = swarm("avail: 1143", "have:  ....");
+        (0..2).for_each(|_| s.picker.add_all(&Bitfield::full(4)));
+        let mut pieces = s.pieces(A, 8);
+        pieces.sort_unstable();
+        assert_eq!(pieces, [2, 3]);
+    }
+
+    #[test]
+    fn at_first_everybody_helps_with_what_is_begun() {
+        let mut s = swarm("avail: 2222", "have:  #...");
+        let begun = s.pieces(A, 2);
+        assert_eq!(s.pieces(B, 2), begun);
+        assert_ne!(s.pieces(C, 2), begun);
+    }
+
+    #[test]
+    fn a_peer_fills_its_piece_while_another_fills_its_own() {
+        let mut s = swarm("avail: 222222", "have:  ##....");
+        let (a, b) = (s.pieces(A, 2), s.pieces(B, 2));
+        assert_ne!(a, b);
+        s.picker.add_all(&bits("....##"));
+        assert_eq!((s.pieces(A, 2), s.pieces(B, 2)), (a, b));
+    }
+
+    #[test]
+    fn a_peer_returns_to_its_piece_when_its_queue_had_run_dry() {
+        let mut s = swarm("avail: 22222", "have:  ##...");
+        let (a, b) = (s.pieces(A, 2), s.pieces(B, 2));
+        s.receive_all(A);
+        s.receive_all(B);
+        assert_eq!((s.pieces(B, 2), s.pieces(A, 2)), (b, a));
+    }
+
+    #[test]
+    fn peers_share_a_piece_when_there_is_none_to_begin() {
+        let mut s = swarm("avail: 222", "have:  ##.");
+        assert_eq!(s.pick(A, 2), [(2, 0), (2, 1)]);
+        assert_eq!(s.pick(B, 9), [(2, 2), (2, 3)]);
+    }
+
+    #[test]
+    fn an_abandoned_piece_is_finished_before_one_no_rarer() {
+        let mut s = swarm("avail: 333333", "have:  ##....");
+        let begun = s.pieces(A, 2);
+        s.receive_all(A);
+        assert_eq!(s.pieces(B, 2), begun);
+    }
+
+    #[test]
+    fn a_rarer_piece_is_begun_before_an_abandoned_one_unless_it_is_common() {
+        for (avail, expected) in [("avail: 99541", 4), ("avail: 99876", 2)] {
+            let mut s = swarm(avail, "have:  ##...");
+            s.pick_from(&bits("..#.."), A, 2);
+            s.receive_all(A);
+            assert_eq!(s.pieces(B, 2), [expected], "{avail}");
+        }
+    }
+
+    #[test]
+    fn slow_peers_share_pieces_with_each_other() {
+        let mut s = sized("avail: 333333", "have:  ##....", 64);
+        let fast = s.pieces(A, 8);
+        let slow = s.pieces(B, 1);
+        assert_ne!(fast, slow);
+        assert_eq!(s.pieces(C, 1), slow);
+        assert!(![&fast, &slow].contains(&&s.pieces(D, 8)));
+    }
+
+    #[test]
+    fn too_many_started_pieces_are_finished_first() {
+        let mut s = swarm("avail: 1999999", "have:  .##....");
+        for piece in ["...#...", "....#..", ".....#.", "......#"] {
+            s.pick_from(&bits(piece), A, 1);
+        }
+        s.receive_all(A);
+        assert_eq!(s.pieces(B, 2), [3]);
+    }
+
+    #[test]
+    fn the_endgame_asks_a_few_others_for_the_same_block() {
+        let mut s = swarm("avail: 444", "have:  ##.");
+        assert_eq!(s.pick(A, 2).len(), 2);
+        assert_eq!(s.pick(B, 2).len(), 2);
+        let mut sorted = |peer| {
+            let mut picks = s.pick(peer, 9);
+            picks.sort_unstable();
+            picks
+        };
+        assert_eq!(sorted(A), [(2, 2), (2, 3)]);
+        assert_eq!(sorted(C), [(2, 0), (2, 1), (2, 2), (2, 3)]);
+        assert!(matches!(s.pick(D, 1)[..], [(2, 0 | 1)]), "the one asked of fewest");
+        assert!(matches!(s.pick(B, 9)[..], [(2, 0 | 1)]), "{MAX_ASKED} at most");
+        assert_eq!(s.pick_from(&bits("##."), PeerKey(9), 9), []);
+    }
+
+    #[test]
+    fn an_exclusive_retry_is_asked_of_one_peer_only() {
+        let mut s = swarm("avail: 333", "have:  ##.");
+        s.pick(A, 2);
+        s.pick(B, 2);
+        let blocks: Vec<BlockRef> = s.ledger.asked().map(|(block, _)| block).collect();
+        for (n, block) in blocks.iter().enumerate() {
+            s.ledger.receive(*block, if n < 2 { A } else { B });
+        }
+        assert_eq!(s.ledger.verified(blocks[0].piece(), false), [A, B]);
+        assert_eq!(s.pick(B, 3), [(2, 0), (2, 1), (2, 2)]);
+        assert_eq!(s.pick(A, 9), []);
+        assert_eq!(s.pick(B, 9), [(2, 3)]);
+        assert_eq!(s.pick(A, 9), [], "not in the endgame either");
+    }
+
+    #[test]
+    fn one_call_never_names_a_block_twice() {
+        let mut s = swarm("avail: 1223334444", "have:  ##........");
+        let mut picks = s.pick(A, 1000);
+        assert_eq!(picks.len(), 32);
+        picks.sort_unstable();
+        picks.dedup();
+        assert_eq!(picks.len(), 32);
+    }
+
+    #[test]
+    fn availability_follows_peers_that_come_and_go() {
+        let mut s = swarm("avail: 0000", "have:  ....");
+        let mut b = bits("##..");
+        s.picker.add_all(&Bitfield::full(4));
+        s.picker.add_all(&b);
+        assert_eq!(s.picker.distributed_copies(), 1.5);
+        for index in [2, 3] {
+            let piece = s.ledger.geometry().piece(index).unwrap();
+            s.picker.add(piece);
+            b.set(index, true);
+        }
+        assert_eq!(s.picker.distributed_copies(), 2.0);
+        s.picker.remove_all(&b);
+        s.picker.remove_all(&Bitfield::full(4));
+        let left: Vec<u32> =
+            s.ledger.geometry().pieces().map(|piece| s.picker.availability(piece)).collect();
+        assert_eq!(left, [0; 4]);
+        assert_eq!(Picker::new(0).distributed_copies(), 0.0);
+    }
+
+    #[test]
+    fn clients_with_other_seeds_begin_elsewhere() {
+        let begin = |seed| {
+            let mut s = swarm("avail: 1111111111111111", "have:  ##..............");
+            s.rng = Rng::new(seed);
+            s.pieces(A, 4)[0]
+        };
+        let begun: std::collections::BTreeSet<u32> = (0..30).map(begin).collect();
+        assert!(begun.len() > 6, "{begun:?}");
+    }
+
+    /// A torrent of 100,000 pieces of 16 blocks.
+    fn large(have: Bitfield) -> Swarm {
+        let length = 16 * BLOCK_LENGTH;
+        let geometry = Geometry::new(length, [100_000 * u64::from(length)]).unwrap();
+        let ledger = Ledger::new(Arc::new(geometry), have);
+        Swarm { picker: Picker::new(100_000), ledger, rng: Rng::new(4) }
+    }
+
+    #[test]
+    fn a_block_costs_little_even_among_many_pieces_and_peers() {
+        let mut s = large(Bitfield::new(100_000));
+        // A hundred peers with half of the pieces each, in runs of various lengths.
+        let mut peers = Vec::new();
+        for key in 0..100u32 {
+            let mut from = Bitfield::new(100_000);
+            for piece in (0..100_000u32).filter(|piece| (piece / (key + 1)) % 2 == 0) {
+                from.set(piece, true);
+            }
+            s.picker.add_all(&from);
+            peers.push(from);
+        }
+        let mut blocks = 0;
+        for _ in 0..32 {
+            for (key, from) in peers.iter().enumerate() {
+                let (peer, mut out) = (PeerKey(key as u64), Vec::new());
+                s.picker.pick(&s.ledger, from, peer, 8, &mut s.rng, &mut out);
+                blocks += out.len() as u64;
+                for block in out {
+                    assert!(s.ledger.ask(block, peer));
+                    s.ledger.receive(block, peer);
+                    s.ledger.verified(block.piece(), true);
+                }
+            }
+        }
+        assert_eq!(blocks, 32 * 100 * 8);
+        assert!(s.picker.steps < 5 * blocks, "{} steps", s.picker.steps);
+    }
+
+    #[test]
+    fn the_last_pieces_of_a_peer_with_little_are_found() {
+        let mut have = Bitfield::full(100_000);
+        for piece in (0..100_000).step_by(2) {
+            have.set(piece, false);
+        }
+        let mut s = large(have);
+        let mut from = Bitfield::new(100_000);
+        for piece in [11, 70_001, 70_002] {
+            from.set(piece, true);
+        }
+        s.picker.add_all(&from);
+        assert_eq!(s.pick_from(&from, A, 1), [(70_002, 0)]);
+        assert_eq!(s.pick_from(&from, A, 99).len(), 15);
+        s.picker.steps = 0;
+        assert_eq!(s.pick_from(&from, B, 99), []);
+        assert!(s.picker.steps < 1_000, "{} steps", s.picker.steps);
+    }
+}

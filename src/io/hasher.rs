@@ -1,1 +1,169 @@
 //! Hash workers for the makers and for checking data at start.
+//!
+//! The pieces are handed out in the order given, so that with all threads together the disk sees
+//! one nearly sequential read; their hashes come back as they get ready, hardly out of order.
+//! Memory is [`BUFFER`] a thread, whatever the piece length. Decides nothing: what a piece should
+//! hash to is not known here.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::hash::Sha1;
+
+/// How much a thread reads at once, in bytes: stays in the CPU's cache until it is hashed.
+pub const BUFFER: u32 = 256 * 1024;
+
+/// The most threads used: more only wait for memory or the disk.
+pub const MAX_THREADS: usize = 16;
+
+/// One run over many pieces.
+#[derive(Debug, Clone, Copy)]
+pub struct Hasher<'a> {
+    /// The measures of the content.
+    pub geometry: &'a Geometry,
+    /// How many threads; between 1 and [`MAX_THREADS`] are used. See [`threads`].
+    pub threads: usize,
+    /// Set by anybody: the run then ends soon, with pieces left out.
+    pub stop: &'a AtomicBool,
+}
+
+/// As many threads as the machine runs at once.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS)
+}
+
+impl Hasher<'_> {
+    /// Reads each of `pieces` by `read`, on several threads, and calls `each` with the SHA-1, or
+    /// with the first error of the piece, here on this thread. Returns when all is done or
+    /// stopped. A slow `each` slows the reading down.
+    pub fn run<E: Send>(
+        &self,
+        pieces: impl Iterator<Item = PieceIndex> + Send,
+        read: impl Fn(BlockRef, &mut [u8]) -> Result<(), E> + Sync,
+        mut each: impl FnMut(PieceIndex, Result<[u8; 20], E>),
+    ) {
+        let threads = self.threads.clamp(1, MAX_THREADS);
+        let pieces = Mutex::new(pieces);
+        let (sender, hashes) = sync_channel(2 * threads);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                let sender = sender.clone();
+                scope.spawn(|| self.work(&pieces, &read, sender));
+            }
+            drop(sender);
+            hashes.iter().for_each(|(piece, hash)| each(piece, hash));
+        });
+    }
+
+    fn work<E: Send>(
+        &self,
+        pieces: &Mutex<impl Iterator<Item = PieceIndex>>,
+        read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
+        sender: SyncSender<(PieceIndex, Result<[u8; 20], E>)>,
+    ) {
+        let mut buffer = vec![0; BUFFER.min(self.geometry.piece_length()) as usize];
+        loop {
+            // A thread that panicked here ends the whole run at the end of its scope.
+            let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
+            let Some(piece) = next else { return };
+            let Some(hash) = self.hash(piece, read, &mut buffer).transpose() else { return };
+            if sender.send((piece, hash)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The SHA-1 of one piece; `None` if the run is to stop.
+    fn hash<E>(
+        &self,
+        piece: PieceIndex,
+        read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
+        buffer: &mut [u8],
+    ) -> Result<Option<[u8; 20]>, E> {
+        let mut hash = Sha1::new();
+        let size = self.geometry.piece_size(piece);
+        let mut begin = 0;
+        while begin < size {
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let length = (size - begin).min(BUFFER);
+            let range = self.geometry.range(piece.get(), begin, length);
+            let bytes = &mut buffer[..length as usize];
+            read(range.expect("cut from the piece"), bytes)?;
+            hash.update(bytes);
+            begin += length;
+        }
+        Ok(Some(hash.finish()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::hash::sha1;
+
+    /// Content in memory.
+    fn reader<'a>(
+        geometry: &'a Geometry,
+        content: &'a [u8],
+    ) -> impl Fn(BlockRef, &mut [u8]) -> Result<(), String> + Sync + 'a {
+        move |range, buffer| {
+            let at = geometry.piece_start(range.piece()) as usize + range.begin() as usize;
+            let bytes = content.get(at..at + buffer.len()).ok_or(format!("{range:?}"))?;
+            buffer.copy_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|n| (n % 251 + n / 7919) as u8).collect()
+    }
+
+    #[test]
+    fn every_piece_is_hashed_once_whatever_its_length_and_the_number_of_threads() {
+        let content = content(1_400_000);
+        for (piece_length, threads) in [(600_000, 1), (600_000, 3), (1_000, 4), (2_000_000, 0)] {
+            let geometry = Geometry::new(piece_length, [content.len() as u64]).unwrap();
+            let stop = AtomicBool::new(false);
+            let hasher = Hasher { geometry: &geometry, threads, stop: &stop };
+            let mut hashes = vec![None; geometry.piece_count() as usize];
+            hasher.run(geometry.pieces(), reader(&geometry, &content), |piece, hash| {
+                assert_eq!(hashes[piece.at()].replace(hash.unwrap()), None);
+            });
+            let wanted = content.chunks(piece_length as usize).map(|c| Some(sha1(c)));
+            assert!(hashes.into_iter().eq(wanted), "{piece_length} bytes a piece");
+        }
+    }
+
+    #[test]
+    fn an_error_spoils_its_piece_alone() {
+        let content = content(2_500);
+        let geometry = Geometry::new(1_000, [3_000]).unwrap();
+        let stop = AtomicBool::new(false);
+        let hasher = Hasher { geometry: &geometry, threads: 2, stop: &stop };
+        let mut good = 0;
+        hasher.run(geometry.pieces(), reader(&geometry, &content), |piece, hash| match hash {
+            Ok(_) => good += 1,
+            Err(e) => assert_eq!((piece.get(), e.as_str()), (2, "#2[0+1000]")),
+        });
+        assert_eq!(good, 2);
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_ends_soon() {
+        let content = content(100_000);
+        let geometry = Geometry::new(10, [100_000]).unwrap();
+        let stop = AtomicBool::new(false);
+        let hasher = Hasher { geometry: &geometry, threads: 2, stop: &stop };
+        let mut told = 0;
+        hasher.run(geometry.pieces(), reader(&geometry, &content), |_, _| {
+            stop.store(true, Ordering::Relaxed);
+            told += 1;
+        });
+        assert!((1..100).contains(&told), "{told}");
+    }
+}

@@ -1,1 +1,276 @@
 //! Makes .torrent files out of files and folders.
+//!
+//! Joins the walk of a folder, the hash workers and the writer of metainfo. Called by the maker
+//! commands, which print what happens and write the bytes to their place; nothing is written
+//! here.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use crate::io::hasher::{self, Hasher};
+use crate::io::storage::{DiskError, FileEntry, Links, Storage};
+use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
+use crate::proto::geometry::{Geometry, PieceIndex};
+use crate::proto::metainfo::{
+    Content, Draft, MAX_SIZE, Metainfo, MetainfoError, automatic_piece_length,
+};
+
+/// What to write besides the content.
+#[derive(Debug, Clone, Default)]
+pub struct Recipe {
+    /// The tracker's address, taken as it is.
+    pub announce: String,
+    /// Tiers of trackers (BEP 12); may be empty.
+    pub announce_list: Vec<Vec<String>>,
+    /// Web seeds (BEP 17); may be empty.
+    pub httpseeds: Vec<String>,
+    /// Any text; may be empty.
+    pub comment: String,
+    /// Bytes a piece, or `None` to choose by the size of the content.
+    pub piece_length: Option<u32>,
+    /// Names that are left out of folders.
+    pub ignore: Vec<OsString>,
+}
+
+/// What happens while a .torrent is made.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// This entry of the folder is not in the torrent. Told before anything is read.
+    LeftOut(&'a Skipped),
+    /// So many bytes of the whole are hashed.
+    Hashed {
+        /// Bytes hashed so far.
+        done: u64,
+        /// Bytes of all files.
+        total: u64,
+    },
+}
+
+/// Why no .torrent was made.
+#[derive(Debug)]
+pub enum MakeError {
+    /// The path, or something below it, cannot be listed.
+    Tree(TreeError),
+    /// The path has no last component to name the torrent by.
+    NoName(PathBuf),
+    /// A name that is not UTF-8, which .torrent files demand.
+    NotUtf8(PathBuf),
+    /// A folder without any file that counts.
+    NoFiles(PathBuf),
+    /// Readers would refuse the .torrent, for a name or for its measures.
+    Refused(PathBuf, MetainfoError),
+    /// A file could not be read.
+    Disk(DiskError),
+    /// A file was written to while it was read.
+    Changed(PathBuf),
+    /// Somebody asked to stop.
+    Stopped,
+}
+
+impl fmt::Display for MakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MakeError::Tree(e) => write!(f, "{e}"),
+            MakeError::NoName(path) => {
+                write!(f, "'{}' has no name to call the torrent by", path.display())
+            }
+            MakeError::NotUtf8(path) => write!(f, "the name of '{}' is not UTF-8", path.display()),
+            MakeError::NoFiles(path) => write!(f, "there is no file in '{}'", path.display()),
+            MakeError::Refused(path, MetainfoError::Size) => write!(
+                f,
+                "the .torrent of '{}' would exceed {} MiB: choose larger pieces",
+                path.display(),
+                MAX_SIZE >> 20
+            ),
+            MakeError::Refused(path, e) => {
+                write!(f, "cannot make a .torrent of '{}': {e}", path.display())
+            }
+            MakeError::Disk(e) => write!(f, "{e}"),
+            MakeError::Changed(path) => {
+                write!(f, "'{}' changed while it was read", path.display())
+            }
+            MakeError::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+impl std::error::Error for MakeError {}
+
+impl From<TreeError> for MakeError {
+    fn from(e: TreeError) -> Self {
+        MakeError::Tree(e)
+    }
+}
+
+/// The last component of a path once its `.` and `..` are resolved, as BitTornado names torrents;
+/// `None` for the root folder. `path` must be absolute.
+pub fn name_of(path: &Path) -> Option<OsString> {
+    normal(path).file_name().map(OsStr::to_os_string)
+}
+
+/// Where the .torrent of `path`, which must be absolute, belongs if nothing else is said: beside
+/// it, with `.torrent` appended to its name; `None` for the root folder.
+pub fn beside(path: &Path) -> Option<PathBuf> {
+    // As it stands where possible: `link/../x` is not `x`.
+    let place = if path.file_name().is_some() { path.to_path_buf() } else { normal(path) };
+    let mut name = place.file_name()?.to_os_string();
+    name.push(".torrent");
+    Some(place.with_file_name(name))
+}
+
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(normal.pop()),
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// Makes the .torrent of the file or folder `path`, which must be absolute, and returns its
+/// bytes. Everything that can be refused is refused before the content is read. Ends with
+/// [`MakeError::Stopped`] soon after `stop` is set.
+///
+/// # Errors
+/// See [`MakeError`].
+pub fn make(
+    path: &Path,
+    recipe: &Recipe,
+    stop: &AtomicBool,
+    mut on: impl FnMut(Event),
+) -> Result<Vec<u8>, MakeError> {
+    let (tree, content) = list(path, recipe)?;
+    tree.skipped.iter().for_each(|skipped| on(Event::LeftOut(skipped)));
+    if tree.files.is_empty() {
+        return Err(MakeError::NoFiles(path.to_path_buf()));
+    }
+    let refused = |e| MakeError::Refused(path.to_path_buf(), e);
+    let mut draft = draft(path, recipe, content)?;
+    let geometry = Geometry::new(draft.piece_length, draft.content.lengths());
+    let geometry = geometry.map_err(|e| refused(e.into()))?;
+    if u64::from(geometry.piece_count()) * 20 > MAX_SIZE {
+        return Err(refused(MetainfoError::Size));
+    }
+    draft.pieces = vec![[0; 20]; geometry.piece_count() as usize];
+    // With any hashes it must be a .torrent that we would take ourselves.
+    Metainfo::decode(&draft.encode()).map_err(refused)?;
+    hash(path, &tree, geometry, (stop, &mut draft.pieces, &mut on))?;
+    tree.files.iter().try_for_each(|file| unchanged(path, file))?;
+    Ok(draft.encode())
+}
+
+fn list(path: &Path, recipe: &Recipe) -> Result<(Tree, Content), MakeError> {
+    if let Some(file) = tree::look(path)? {
+        let content = Content::File(file.length);
+        return Ok((Tree { files: vec![file], skipped: Vec::new() }, content));
+    }
+    let tree = tree::walk(path, &recipe.ignore)?;
+    let names = |file: &Found| {
+        let names = file.path.iter().map(|n| n.to_str().map(str::to_string));
+        names.collect::<Option<Vec<String>>>().map(|names| (names, file.length))
+    };
+    let named =
+        |file| names(file).ok_or_else(|| MakeError::NotUtf8(path.join(file.path.as_path())));
+    let files = tree.files.iter().map(named).collect::<Result<_, _>>()?;
+    Ok((tree, Content::Folder(files)))
+}
+
+fn draft(path: &Path, recipe: &Recipe, content: Content) -> Result<Draft, MakeError> {
+    let name = name_of(path).ok_or_else(|| MakeError::NoName(path.to_path_buf()))?;
+    let name = name.into_string().map_err(|_| MakeError::NotUtf8(path.to_path_buf()))?;
+    let total = content.lengths().iter().fold(0u64, |sum, length| sum.saturating_add(*length));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Ok(Draft {
+        announce: recipe.announce.clone(),
+        announce_list: recipe.announce_list.clone(),
+        comment: recipe.comment.clone(),
+        // A clock before 1970 knows no better date than its start.
+        creation_date: now.map_or(0, |d| d.as_secs() as i64),
+        httpseeds: recipe.httpseeds.clone(),
+        name,
+        piece_length: recipe.piece_length.unwrap_or_else(|| automatic_piece_length(total)),
+        content,
+        pieces: Vec::new(),
+    })
+}
+
+/// Fills in the hash of every piece. The last argument: who may stop it, where the hashes go, and
+/// who hears of the progress.
+fn hash(
+    path: &Path,
+    tree: &Tree,
+    geometry: Geometry,
+    (stop, pieces, on): (&AtomicBool, &mut [[u8; 20]], &mut impl FnMut(Event)),
+) -> Result<(), MakeError> {
+    let geometry = Arc::new(geometry);
+    let entry = |f: &Found| FileEntry { path: f.path.clone(), length: f.length };
+    let files = tree.files.iter().map(entry).collect();
+    let storage = Storage::new(path.to_path_buf(), files, Arc::clone(&geometry), Links::Follow);
+    let (mut done, mut failed) = (0, None);
+    // Ends the run early for an error as well as for a wish.
+    let halt = AtomicBool::new(false);
+    let hasher = Hasher { geometry: &geometry, threads: hasher::threads(), stop: &halt };
+    let each = |piece: PieceIndex, hash| {
+        match hash {
+            Ok(hash) => {
+                pieces[piece.at()] = hash;
+                done += u64::from(geometry.piece_size(piece));
+                on(Event::Hashed { done, total: geometry.total() });
+            }
+            Err(e) => {
+                failed.get_or_insert(e);
+            }
+        }
+        if failed.is_some() || stop.load(Ordering::Relaxed) {
+            halt.store(true, Ordering::Relaxed);
+        }
+    };
+    hasher.run(geometry.pieces(), |range, buffer| storage.read(range, buffer), each);
+    match failed {
+        Some(e) => Err(MakeError::Disk(e)),
+        None if done < geometry.total() => Err(MakeError::Stopped),
+        None => Ok(()),
+    }
+}
+
+fn unchanged(root: &Path, file: &Found) -> Result<(), MakeError> {
+    let full = match file.path.as_os_str().is_empty() {
+        true => root.to_path_buf(),
+        false => root.join(&file.path),
+    };
+    match tree::look(&full)? {
+        Some(now) if (now.length, now.modified) == (file.length, file.modified) => Ok(()),
+        _ => Err(MakeError::Changed(full)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torrent_is_called_by_the_last_component_that_counts() {
+        let name = |path| name_of(Path::new(path)).map(|n| n.into_string().unwrap());
+        assert_eq!(name("/a/b/"), Some("b".into()));
+        assert_eq!(name("/a/b/."), Some("b".into()));
+        assert_eq!(name("/a/b/.."), Some("a".into()));
+        assert_eq!(name("/a/../.."), None);
+    }
+
+    #[test]
+    fn the_torrent_goes_beside_its_content() {
+        let place = |path| beside(Path::new(path)).map(|p| p.into_os_string().into_string());
+        assert_eq!(place("/a/b/"), Some(Ok("/a/b.torrent".into())));
+        assert_eq!(place("/a/b.c/."), Some(Ok("/a/b.c.torrent".into())));
+        assert_eq!(place("/l/../a"), Some(Ok("/l/../a.torrent".into())));
+        assert_eq!(place("/a/b/.."), Some(Ok("/a.torrent".into())));
+        assert_eq!(place("/"), None);
+    }
+}

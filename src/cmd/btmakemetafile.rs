@@ -1,1 +1,216 @@
 //! `btmakemetafile`: makes one .torrent per named file or folder.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::app::maker::{self, Event, MakeError, Recipe};
+use crate::cmd::env::Env;
+use crate::cmd::options::{Kind, Opt, Parsed};
+use crate::cmd::{Command, Exit};
+use crate::io::save::save;
+use crate::io::signals::{self, Signal};
+use crate::proto::metainfo::{parse_tiers, parse_urls};
+
+/// The command's entry in the table.
+pub const COMMAND: Command = Command {
+    name: "btmakemetafile",
+    aliases: &[],
+    summary: "Makes a .torrent for each file or folder: PATH.torrent beside it. A file of that \
+              name is replaced.",
+    usage: &["TRACKER-URL PATH..."],
+    options: OPTIONS,
+    notes: NOTES,
+    run,
+};
+
+const OPTIONS: &[Opt] = &[
+    Opt::new("announce-list", Kind::Text, "", "a list of announce URLs - explained below"),
+    Opt::new("httpseeds", Kind::Text, "", "a list of http seed URLs - explained below"),
+    Opt::new(
+        "piece_size_pow2",
+        Kind::Int { min: 0, max: GREATEST_POWER },
+        "0",
+        "which power of 2 to set the piece size to: 14 to 27, or 0 = automatic, by the size of \
+         the content",
+    ),
+    Opt::new("comment", Kind::Text, "", "human-readable comment to put in the .torrent"),
+    Opt::new(
+        "target",
+        Kind::Path,
+        "",
+        "file for the .torrent, or existing folder for PATH.torrent; not beside PATH then",
+    ),
+    Opt::new(
+        "ignore",
+        Kind::Text,
+        "core,CVS",
+        "names of files and folders that are left out of a folder, separated by commas; empty \
+         keeps all but those that begin with a dot",
+    ),
+    Opt::new("filesystem_encoding", Kind::Text, "", "encoding of file names")
+        .gone("file names are taken as they are, which must be UTF-8"),
+];
+
+/// Smaller pieces than this make a .torrent that is large for nothing.
+const LEAST_POWER: i64 = 14;
+/// The largest piece that is read: 128 MiB.
+const GREATEST_POWER: i64 = 27;
+
+const NOTES: &str = "\
+announce-list = list of further tracker URLs, in the format:
+    url[,url...][|url[,url...]...]
+        where URLs separated by commas are all tried first
+        before the next group of URLs separated by the pipe is checked.
+        If it is given, clients that know it ignore TRACKER-URL.
+    Examples:
+        http://tracker1.com|http://tracker2.com|http://tracker3.com
+             (tries trackers 1-3 in order)
+        http://tracker1.com,http://tracker2.com,http://tracker3.com
+             (tries trackers 1-3 in a randomly selected order)
+        http://tracker1.com|http://backup1.com,http://backup2.com
+             (tries tracker 1 first, then tries between the 2 backups randomly)
+
+httpseeds = list of http-seed URLs, in the format:
+    url[|url...]
+";
+
+fn run(env: &mut Env, parsed: &Parsed) -> Exit {
+    let jobs = match plan(env, parsed) {
+        Ok(jobs) => jobs,
+        Err(wrong) => return env.wrong_usage(wrong),
+    };
+    let recipe = match recipe(parsed) {
+        Ok(recipe) => recipe,
+        Err(wrong) => return env.wrong_usage(wrong),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let wish = Arc::clone(&stop);
+    let ends = [Signal::Interrupt, Signal::Terminate];
+    if let Err(e) = signals::watch(&ends, move |_| wish.store(true, Ordering::Relaxed)) {
+        return env.failed(format_args!("cannot listen for signals: {}", crate::io::reason(&e)));
+    }
+    let mut exit = Exit::Done;
+    for job in jobs {
+        if stop.load(Ordering::Relaxed) {
+            return env.failed("stopped");
+        }
+        if let Err(why) = work(env, &job, &recipe, &stop) {
+            exit = env.failed(why);
+        }
+    }
+    exit
+}
+
+/// One .torrent to be made.
+struct Job {
+    input: PathBuf,
+    output: PathBuf,
+}
+
+/// Where each .torrent goes. Refuses what would write two to one place.
+fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
+    let [_, inputs @ ..] = parsed.positionals() else {
+        return Err("needs a tracker's URL and at least one file or folder".into());
+    };
+    if inputs.is_empty() {
+        return Err("needs at least one file or folder after the tracker's URL".into());
+    }
+    let target = parsed.path("target").map(|target| env.cwd.join(target));
+    let folder = target.as_ref().is_some_and(|target| target.is_dir());
+    let (mut jobs, mut taken) = (Vec::new(), BTreeSet::new());
+    for given in inputs {
+        let input = env.cwd.join(given);
+        let output = match &target {
+            Some(target) if folder => maker::name_of(&input).map(|mut name| {
+                name.push(".torrent");
+                target.join(name)
+            }),
+            Some(target) => Some(target.clone()),
+            None => maker::beside(&input),
+        };
+        // What has no name is refused when its turn comes.
+        let output = output.unwrap_or_default();
+        if !taken.insert(output.clone()) {
+            let (given, output) = (given.to_string_lossy(), output.display());
+            return Err(format!("'{given}' would overwrite '{output}', which is made here too"));
+        }
+        jobs.push(Job { input, output });
+    }
+    Ok(jobs)
+}
+
+fn recipe(parsed: &Parsed) -> Result<Recipe, String> {
+    let announce = parsed.positionals().first().and_then(|url| url.to_str());
+    let power = parsed.int("piece_size_pow2");
+    if power != 0 && power < LEAST_POWER {
+        let bounds = format!("neither 0 nor between {LEAST_POWER} and {GREATEST_POWER}");
+        return Err(format!("--piece_size_pow2: '{power}' is {bounds}"));
+    }
+    Ok(Recipe {
+        announce: announce.ok_or("the tracker's URL is not UTF-8")?.to_string(),
+        announce_list: parse_tiers(parsed.text("announce-list")),
+        httpseeds: parse_urls(parsed.text("httpseeds")),
+        comment: parsed.text("comment").to_string(),
+        piece_length: (power != 0).then(|| 1 << power),
+        ignore: parsed.text("ignore").split(',').map(OsString::from).collect(),
+    })
+}
+
+fn work(env: &mut Env, job: &Job, recipe: &Recipe, stop: &AtomicBool) -> Result<(), String> {
+    let mut progress = Progress::new();
+    let made = maker::make(&job.input, recipe, stop, |event| match event {
+        Event::LeftOut(skipped) => env.error(skipped),
+        Event::Hashed { done, total } => {
+            if env.err_is_terminal {
+                progress.draw(&mut env.err, done, total);
+            }
+        }
+    });
+    progress.clear(&mut env.err);
+    let bytes = made.map_err(|e| match e {
+        MakeError::Stopped => format!("stopped: '{}' is not written", job.output.display()),
+        e => e.to_string(),
+    })?;
+    save(&job.output, &bytes).map_err(|e| e.to_string())
+}
+
+/// One line on a terminal, rewritten in place.
+struct Progress {
+    started: Instant,
+    drawn: Option<Instant>,
+}
+
+impl Progress {
+    const WIDTH: usize = 40;
+
+    fn new() -> Progress {
+        Progress { started: Instant::now(), drawn: None }
+    }
+
+    fn draw(&mut self, err: &mut impl Write, done: u64, total: u64) {
+        const PAUSE: Duration = Duration::from_millis(100);
+        if self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let percent = done as f64 * 100.0 / total as f64;
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = done as f64 / seconds.max(0.001) / f64::from(1 << 20);
+        let line = format!("{percent:.1}% complete, {rate:.0} MiB/s");
+        // A terminal that fails is no reason to stop the work.
+        let _ = write!(err, "\r{line:<width$}", width = Self::WIDTH);
+        let _ = err.flush();
+    }
+
+    fn clear(&mut self, err: &mut impl Write) {
+        if self.drawn.is_some() {
+            let _ = write!(err, "\r{:width$}\r", "", width = Self::WIDTH);
+            let _ = err.flush();
+        }
+    }
+}

@@ -29,8 +29,8 @@ pub const COMMAND: Command = Command {
 };
 
 const OPTIONS: &[Opt] = &[
-    Opt::new("announce-list", Kind::Text, "", "a list of announce URLs - explained below"),
-    Opt::new("httpseeds", Kind::Text, "", "a list of http seed URLs - explained below"),
+    Opt::new("announce-list", Kind::Text, "", "further trackers, in tiers; see below"),
+    Opt::new("httpseeds", Kind::Text, "", "URLs of http seeds; see below"),
     Opt::new(
         "piece_size_pow2",
         Kind::Int { min: 0, max: GREATEST_POWER },
@@ -62,21 +62,13 @@ const LEAST_POWER: i64 = 14;
 const GREATEST_POWER: i64 = 27;
 
 const NOTES: &str = "\
-announce-list = list of further tracker URLs, in the format:
-    url[,url...][|url[,url...]...]
-        where URLs separated by commas are all tried first
-        before the next group of URLs separated by the pipe is checked.
-        If it is given, clients that know it ignore TRACKER-URL.
-    Examples:
-        http://tracker1.com|http://tracker2.com|http://tracker3.com
-             (tries trackers 1-3 in order)
-        http://tracker1.com,http://tracker2.com,http://tracker3.com
-             (tries trackers 1-3 in a randomly selected order)
-        http://tracker1.com|http://backup1.com,http://backup2.com
-             (tries tracker 1 first, then tries between the 2 backups randomly)
+The announce-list is written url,url|url,url: clients that know it ignore
+TRACKER-URL and try the URLs before the first pipe, in any order, then those
+before the next, and so on.
+    http://a/announce|http://b/announce      b when a does not answer
+    http://a/announce,http://b/announce      any of the two
 
-httpseeds = list of http-seed URLs, in the format:
-    url[|url...]
+The httpseeds are written url|url.
 ";
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {

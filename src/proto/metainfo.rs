@@ -128,13 +128,13 @@ impl fmt::Display for MetainfoError {
                 f.write_str("bad metainfo: exactly one of 'length' and 'files' must be there")
             }
             MetainfoError::Name(name) => {
-                write!(f, "name '{}' disallowed for security reasons", name)
+                write!(f, "name '{name}' disallowed for security reasons")
             }
             MetainfoError::Path(path) => {
-                write!(f, "path '{}' disallowed for security reasons", path)
+                write!(f, "path '{path}' disallowed for security reasons")
             }
             MetainfoError::Clash(path) => {
-                write!(f, "bad metainfo: path '{}' is there twice", path)
+                write!(f, "bad metainfo: two files need the path '{path}'")
             }
             MetainfoError::TooBig => f.write_str("bad metainfo: total too big"),
             MetainfoError::TooSmall => f.write_str("bad metainfo: total too small"),

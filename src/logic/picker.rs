@@ -635,6 +635,39 @@ mod tests {
         assert!(begun.len() > 6, "{begun:?}");
     }
 
+    #[test]
+    fn any_swarm_that_has_everything_comes_to_an_end() {
+        for seed in 0..40 {
+            let mut s = swarm("avail: 000000000000", "have:  ............");
+            s.rng = Rng::new(seed);
+            // Every piece is with two of six peers.
+            let mut peers = vec![Bitfield::new(12); 6];
+            for piece in 0..12 {
+                for i in [0, 1] {
+                    peers[(piece as usize + i) % 6].set(piece, true);
+                }
+            }
+            peers.iter().for_each(|from| s.picker.add_all(from));
+            let mut rounds = 0;
+            while !s.ledger.is_complete() {
+                rounds += 1;
+                assert!(rounds < 2_000, "seed {seed} does not end");
+                let key = s.rng.below(6);
+                let peer = PeerKey(u64::from(key));
+                s.pick_from(&peers[key as usize], peer, 3);
+                // It gives some of what it was asked for, and now and then chokes us.
+                let asked: Vec<BlockRef> = s.ledger.asked_from(peer).collect();
+                for block in asked.into_iter().take(s.rng.below(4) as usize) {
+                    s.ledger.receive(block, peer);
+                    s.ledger.verified(block.piece(), s.rng.below(5) > 0);
+                }
+                if s.rng.below(5) == 0 {
+                    s.ledger.unask_all(peer);
+                }
+            }
+        }
+    }
+
     /// A torrent of 100,000 pieces of 16 blocks.
     fn large(have: Bitfield) -> Swarm {
         let length = 16 * BLOCK_LENGTH;

@@ -16,7 +16,11 @@ use env::Env;
 use options::{Asked, Opt, Parsed, describe, parse, wrapped};
 
 /// Every command, in the order in which they are listed.
-pub const COMMANDS: &[&Command] = &[&btmakemetafile::COMMAND, &btshowmetainfo::COMMAND];
+#[rustfmt::skip]
+pub const COMMANDS: &[&Command] = &[
+    &btmakemetafile::COMMAND,
+    &btshowmetainfo::COMMAND,
+];
 
 /// The program's name when it is not called as one of its commands.
 const PROGRAM: &str = "bittornado";

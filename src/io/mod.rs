@@ -23,3 +23,12 @@ pub fn reason(error: &std::io::Error) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_reason_has_no_error_number() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(super::reason(&error), "No such file or directory");
+    }
+}

@@ -1,6 +1,7 @@
 //! Bounded channels: how every worker reaches the reactor, and how jobs reach the workers.
 //!
-//! * [`mailbox`]: from any thread to the reactor's; every post wakes it.
+//! * [`mailbox`]: from any thread to the reactor's; every post wakes it, or is
+//!   one of several that ring together.
 //! * [`jobs`]: from the reactor (or any thread) to a pool of workers that sleep until one comes.
 //!
 //! The rule that keeps two bounded queues free of deadlock: the reactor only tries (`try_send`,
@@ -48,20 +49,29 @@ impl<T> Post<T> {
         sent
     }
 
-    /// Like [`Post::send`], but no longer waits, and drops what finds no room, once `stop` is
-    /// set: for workers that are joined by the very thread that should empty the mailbox.
-    pub fn send_unless(&self, mut message: T, stop: &AtomicBool) -> bool {
-        loop {
-            let stopped = stop.load(Ordering::Acquire);
-            let patience = if stopped { Duration::ZERO } else { LOOK_UP_EVERY };
-            match self.sender.send_timeout(message, patience) {
-                Err(SendTimeoutError::Timeout(back)) if !stopped => message = back,
-                result => {
-                    self.waker.wake();
-                    return result.is_ok();
-                }
+    /// Posts a message for a later [`Post::ring`], so that a worker with several answers at hand
+    /// wakes the reactor once. It rings by itself before it waits for room. Once `stop` is set it
+    /// no longer waits, and drops what finds no room: for workers that are joined by the very
+    /// thread that should empty the mailbox. `false`: the message is lost.
+    pub fn queue(&self, message: T, stop: &AtomicBool) -> bool {
+        let mut refused = match self.sender.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Disconnected(_)) => return false,
+            Err(TrySendError::Full(message)) => message,
+        };
+        self.ring();
+        while !stop.load(Ordering::Acquire) {
+            match self.sender.send_timeout(refused, LOOK_UP_EVERY) {
+                Err(SendTimeoutError::Timeout(message)) => refused = message,
+                result => return result.is_ok(),
             }
         }
+        false
+    }
+
+    /// Wakes the reactor for what was queued.
+    pub fn ring(&self) {
+        self.waker.wake();
     }
 
     /// Posts a message and wakes the reactor, or gives it back if the mailbox is full or gone.
@@ -197,8 +207,8 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let (post, mailbox) = mailbox(1, reactor.waker());
         let stop = AtomicBool::new(true);
-        assert!(post.send_unless('a', &stop));
-        assert!(!post.send_unless('b', &stop));
+        assert!(post.queue('a', &stop));
+        assert!(!post.queue('b', &stop));
         assert_eq!((mailbox.try_recv(), mailbox.try_recv()), (Some('a'), None));
     }
 

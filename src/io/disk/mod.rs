@@ -12,7 +12,7 @@
 
 mod cursors;
 mod ready;
-mod writer;
+mod worker;
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::thread::{self, JoinHandle};
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::storage::{DiskError, Part, Storage};
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
-use writer::Writer;
+use worker::{Answers, Worker};
 
 /// A torrent as the disk workers need it.
 #[derive(Debug, Clone)]
@@ -131,13 +131,10 @@ impl Disk {
             stop: Arc::new(AtomicBool::new(false)),
         };
         for (name, jobs) in [("disk-write", write_jobs), ("disk-ready", ready_jobs)] {
-            let (post, stop) = (post.clone(), Arc::clone(&disk.stop));
-            let answer = move |done: Done| {
-                post.send_unless(E::from(done), &stop);
-            };
-            let mut writer = Writer::new(torrent.clone(), jobs, answer);
+            let answers = Answers { post: post.clone(), stop: Arc::clone(&disk.stop) };
+            let mut worker = Worker::new(torrent.clone(), jobs, answers);
             let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
-            disk.workers.push(thread.spawn(move || writer.run())?);
+            disk.workers.push(thread.spawn(move || worker.run())?);
         }
         Ok(disk)
     }

@@ -1,8 +1,12 @@
 //! The worker itself: takes jobs in order, and writes runs of neighbouring blocks together.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
 use super::cursors::{Cursor, Cursors};
 use super::{DiskTorrent, Done, Job, ready};
-use crate::io::mailbox::JobReceiver;
+use crate::io::mailbox::{JobReceiver, Post};
 use crate::io::storage::DiskError;
 use crate::proto::geometry::{BlockRef, PieceIndex};
 
@@ -16,31 +20,48 @@ const RUN: usize = 256 * 1024;
 const RUN_BLOCKS: usize = 16;
 /// How much is read back at a time, in bytes.
 const READ_BACK: usize = 64 * 1024;
+/// An answer waits no longer than this for the next ones, and the job after it.
+const RING_EVERY: Duration = Duration::from_millis(1);
 
 /// A block that waits to be written, and its bytes.
 type Block = (BlockRef, Vec<u8>);
 
-pub(super) struct Writer<A> {
+/// The way back to the reactor.
+pub(super) struct Answers<E> {
+    pub post: Post<E>,
+    /// Set when the reactor waits for the worker's end instead of its answers.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl<E: From<Done>> Answers<E> {
+    fn give(&self, done: Done) {
+        self.post.queue(E::from(done), &self.stop);
+    }
+}
+
+pub(super) struct Worker<E> {
     torrent: DiskTorrent,
     jobs: JobReceiver<Job>,
-    answer: A,
+    answers: Answers<E>,
     cursors: Cursors,
     batch: Vec<Block>,
     results: Vec<Result<(), DiskError>>,
     /// For reading back; allocated at the first use, since many a worker never reads.
     scratch: Vec<u8>,
+    /// When the reactor was last woken.
+    rung: Instant,
 }
 
-impl<A: Fn(Done)> Writer<A> {
-    pub fn new(torrent: DiskTorrent, jobs: JobReceiver<Job>, answer: A) -> Writer<A> {
+impl<E: From<Done>> Worker<E> {
+    pub fn new(torrent: DiskTorrent, jobs: JobReceiver<Job>, answers: Answers<E>) -> Worker<E> {
         let (cursors, batch, results, scratch) = Default::default();
-        Writer { torrent, jobs, answer, cursors, batch, results, scratch }
+        Worker { torrent, jobs, answers, cursors, batch, results, scratch, rung: Instant::now() }
     }
 
     /// Works until the queue is closed and empty.
     pub fn run(&mut self) {
         let mut held = None;
-        while let Some(job) = held.take().or_else(|| self.jobs.recv()) {
+        while let Some(job) = held.take().or_else(|| self.next_job()) {
             match job {
                 Job::Write { block, data } => {
                     self.batch.push((block, data));
@@ -49,15 +70,38 @@ impl<A: Fn(Done)> Writer<A> {
                 }
                 Job::Verify { piece } => {
                     let result = self.verify(piece);
-                    (self.answer)(Done::Verified { piece, result });
+                    self.answers.give(Done::Verified { piece, result });
                 }
                 Job::Ready { range } => {
                     let result = ready::parts(&self.torrent.storage, range);
-                    (self.answer)(Done::Ready { range, result });
+                    self.answers.give(Done::Ready { range, result });
                 }
-                Job::Sync => (self.answer)(Done::Synced(self.torrent.storage.sync())),
+                Job::Sync => self.answers.give(Done::Synced(self.torrent.storage.sync())),
             }
         }
+    }
+
+    /// The next job. To ring for each answer would have the reactor run, and this thread wait,
+    /// once a block; so it rings after a batch of writes, before it sleeps, and in between when
+    /// the jobs are slow.
+    fn next_job(&mut self) -> Option<Job> {
+        match self.jobs.try_recv() {
+            Some(job) => {
+                if self.rung.elapsed() >= RING_EVERY {
+                    self.ring();
+                }
+                Some(job)
+            }
+            None => {
+                self.ring();
+                self.jobs.recv()
+            }
+        }
+    }
+
+    fn ring(&mut self) {
+        self.answers.post.ring();
+        self.rung = Instant::now();
     }
 
     /// Adds the writes that wait to the batch, up to the first job of another kind, which it
@@ -87,9 +131,10 @@ impl<A: Fn(Done)> Writer<A> {
             rest = behind;
         }
         for ((block, data), result) in batch.drain(..).zip(self.results.drain(..)) {
-            (self.answer)(Done::Written { block, data, result });
+            self.answers.give(Done::Written { block, data, result });
         }
         self.batch = batch;
+        self.ring();
     }
 
     /// Hashes and writes neighbours within a piece; one result a block.

@@ -279,6 +279,7 @@ fn what_cannot_be_read_is_named_and_nothing_is_made() {
     let dir = Dir::new();
     dir.write("file", "x");
     dir.write("empty/.hidden", "x");
+    dir.write("ignored/core", "x");
     for (path, why) in [
         ("nothere", "No such file or directory"),
         ("file/below", "Not a directory"),
@@ -293,15 +294,22 @@ fn what_cannot_be_read_is_named_and_nothing_is_made() {
     }
     let done = dir.cmd("btmakemetafile").args([URL, "empty"]).run().expect(1);
     assert!(done.err.starts_with("btmakemetafile: there is no file in '"), "{done:?}");
+    let done = dir.cmd("btmakemetafile").args([URL, "ignored"]).run().expect(1);
+    assert!(done.err.ends_with("' but what is left out (1 entries)\n"), "{done:?}");
     let done = dir.cmd("btshowmetainfo").arg("empty").run().expect(1);
     assert_eq!(done.err, "btshowmetainfo: cannot read 'empty': Is a directory\n");
-    assert_eq!(dir.names(), ["empty", "file"]);
+    assert_eq!(dir.names(), ["empty", "file", "ignored"]);
 }
 
 #[test]
 fn a_target_that_cannot_be_written_leaves_nothing() {
     let dir = Dir::new();
     dir.write("a", "x");
+    // Refused before it is read, which would take minutes.
+    File::create(dir.join("big")).unwrap().set_len(1 << 40).unwrap();
+    let args = [URL, "big", "--target", "no/where.torrent"];
+    dir.cmd("btmakemetafile").args(args).run().expect(1);
+    fs::remove_file(dir.join("big")).unwrap();
     for (target, why) in [
         ("no/where.torrent", "cannot create"),
         ("a/b.torrent", "cannot write"),

@@ -5,13 +5,14 @@
 //! here.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+use std::{fmt, io};
 
 use crate::io::hasher::{self, Hasher};
+use crate::io::signals::{self, Signal};
 use crate::io::storage::{DiskError, FileEntry, Links, Storage};
 use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
 use crate::proto::geometry::{Geometry, PieceIndex};
@@ -36,20 +37,6 @@ pub struct Recipe {
     pub ignore: Vec<OsString>,
 }
 
-/// What happens while a .torrent is made.
-#[derive(Debug, Clone, Copy)]
-pub enum Event<'a> {
-    /// This entry of the folder is not in the torrent. Told before anything is read.
-    LeftOut(&'a Skipped),
-    /// So many bytes of the whole are hashed.
-    Hashed {
-        /// Bytes hashed so far.
-        done: u64,
-        /// Bytes of all files.
-        total: u64,
-    },
-}
-
 /// Why no .torrent was made.
 #[derive(Debug)]
 pub enum MakeError {
@@ -59,8 +46,9 @@ pub enum MakeError {
     NoName(PathBuf),
     /// A name that is not UTF-8, which .torrent files demand.
     NotUtf8(PathBuf),
-    /// A folder without any file that counts.
-    NoFiles(PathBuf),
+    /// A folder without any file that counts, though so many entries were left out for a reason
+    /// that should be told.
+    NoFiles(PathBuf, usize),
     /// Readers would refuse the .torrent, for a name or for its measures.
     Refused(PathBuf, MetainfoError),
     /// A file could not be read.
@@ -79,7 +67,11 @@ impl fmt::Display for MakeError {
                 write!(f, "'{}' has no name to call the torrent by", path.display())
             }
             MakeError::NotUtf8(path) => write!(f, "the name of '{}' is not UTF-8", path.display()),
-            MakeError::NoFiles(path) => write!(f, "there is no file in '{}'", path.display()),
+            MakeError::NoFiles(path, 0) => write!(f, "there is no file in '{}'", path.display()),
+            MakeError::NoFiles(path, left_out) => {
+                write!(f, "there is no file in '{}' but what is left out", path.display())?;
+                write!(f, " ({left_out} entries)")
+            }
             MakeError::Refused(path, MetainfoError::Size) => write!(
                 f,
                 "the .torrent of '{}' would exceed {} MiB: choose larger pieces",
@@ -134,22 +126,24 @@ fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Makes the .torrent of the file or folder `path`, which must be absolute, and returns its
-/// bytes. Everything that can be refused is refused before the content is read. Ends with
-/// [`MakeError::Stopped`] soon after `stop` is set.
+/// A .torrent that lacks nothing but its hashes.
+#[derive(Debug)]
+pub struct Prepared {
+    path: PathBuf,
+    tree: Tree,
+    draft: Draft,
+    geometry: Geometry,
+}
+
+/// Looks at the file or folder `path`, which must be absolute, and refuses all that can be
+/// refused before its content is read.
 ///
 /// # Errors
 /// See [`MakeError`].
-pub fn make(
-    path: &Path,
-    recipe: &Recipe,
-    stop: &AtomicBool,
-    mut on: impl FnMut(Event),
-) -> Result<Vec<u8>, MakeError> {
+pub fn prepare(path: &Path, recipe: &Recipe) -> Result<Prepared, MakeError> {
     let (tree, content) = list(path, recipe)?;
-    tree.skipped.iter().for_each(|skipped| on(Event::LeftOut(skipped)));
     if tree.files.is_empty() {
-        return Err(MakeError::NoFiles(path.to_path_buf()));
+        return Err(MakeError::NoFiles(path.to_path_buf(), tree.skipped.len()));
     }
     let refused = |e| MakeError::Refused(path.to_path_buf(), e);
     let mut draft = draft(path, recipe, content)?;
@@ -161,9 +155,76 @@ pub fn make(
     draft.pieces = vec![[0; 20]; geometry.piece_count() as usize];
     // With any hashes it must be a .torrent that we would take ourselves.
     Metainfo::decode(&draft.encode()).map_err(refused)?;
-    hash(path, &tree, geometry, (stop, &mut draft.pieces, &mut on))?;
-    tree.files.iter().try_for_each(|file| unchanged(path, file))?;
-    Ok(draft.encode())
+    Ok(Prepared { path: path.to_path_buf(), tree, draft, geometry })
+}
+
+impl Prepared {
+    /// What is in the folder but not in the torrent, except names that begin with a dot.
+    pub fn left_out(&self) -> &[Skipped] {
+        &self.tree.skipped
+    }
+
+    /// Hashes the content and returns the bytes of the .torrent. Calls `progress` with the number
+    /// of bytes hashed so far and that of all. Ends with [`MakeError::Stopped`] soon after `stop`
+    /// is set.
+    ///
+    /// # Errors
+    /// See [`MakeError`].
+    pub fn make(
+        mut self,
+        stop: &AtomicBool,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Vec<u8>, MakeError> {
+        self.hash(stop, progress)?;
+        self.tree.files.iter().try_for_each(|file| unchanged(&self.path, file))?;
+        Ok(self.draft.encode())
+    }
+
+    fn hash(
+        &mut self,
+        stop: &AtomicBool,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<(), MakeError> {
+        let geometry = Arc::new(self.geometry.clone());
+        let entry = |f: &Found| FileEntry { path: f.path.clone(), length: f.length };
+        let files = self.tree.files.iter().map(entry).collect();
+        let storage = Storage::new(self.path.clone(), files, Arc::clone(&geometry), Links::Follow);
+        let (mut done, mut failed) = (0, None);
+        // Ends the run early for an error as well as for a wish.
+        let halt = AtomicBool::new(false);
+        let hasher = Hasher { geometry: &geometry, threads: hasher::threads(), stop: &halt };
+        let each = |piece: PieceIndex, hash| {
+            match hash {
+                Ok(hash) => {
+                    self.draft.pieces[piece.at()] = hash;
+                    done += u64::from(geometry.piece_size(piece));
+                    progress(done, geometry.total());
+                }
+                Err(e) => drop(failed.get_or_insert(e)),
+            }
+            if failed.is_some() || stop.load(Ordering::Relaxed) {
+                halt.store(true, Ordering::Relaxed);
+            }
+        };
+        hasher.run(geometry.pieces(), |range, buffer| storage.read(range, buffer), each);
+        match failed {
+            Some(e) => Err(MakeError::Disk(e)),
+            None if stop.load(Ordering::Relaxed) => Err(MakeError::Stopped),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A wish to stop that SIGINT and SIGTERM set from now on, instead of ending the process.
+///
+/// # Errors
+/// No descriptor or thread to be had.
+pub fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let wish = Arc::clone(&stop);
+    let ends = [Signal::Interrupt, Signal::Terminate];
+    signals::watch(&ends, move |_| wish.store(true, Ordering::Relaxed))?;
+    Ok(stop)
 }
 
 fn list(path: &Path, recipe: &Recipe) -> Result<(Tree, Content), MakeError> {
@@ -199,45 +260,6 @@ fn draft(path: &Path, recipe: &Recipe, content: Content) -> Result<Draft, MakeEr
         content,
         pieces: Vec::new(),
     })
-}
-
-/// Fills in the hash of every piece. The last argument: who may stop it, where the hashes go, and
-/// who hears of the progress.
-fn hash(
-    path: &Path,
-    tree: &Tree,
-    geometry: Geometry,
-    (stop, pieces, on): (&AtomicBool, &mut [[u8; 20]], &mut impl FnMut(Event)),
-) -> Result<(), MakeError> {
-    let geometry = Arc::new(geometry);
-    let entry = |f: &Found| FileEntry { path: f.path.clone(), length: f.length };
-    let files = tree.files.iter().map(entry).collect();
-    let storage = Storage::new(path.to_path_buf(), files, Arc::clone(&geometry), Links::Follow);
-    let (mut done, mut failed) = (0, None);
-    // Ends the run early for an error as well as for a wish.
-    let halt = AtomicBool::new(false);
-    let hasher = Hasher { geometry: &geometry, threads: hasher::threads(), stop: &halt };
-    let each = |piece: PieceIndex, hash| {
-        match hash {
-            Ok(hash) => {
-                pieces[piece.at()] = hash;
-                done += u64::from(geometry.piece_size(piece));
-                on(Event::Hashed { done, total: geometry.total() });
-            }
-            Err(e) => {
-                failed.get_or_insert(e);
-            }
-        }
-        if failed.is_some() || stop.load(Ordering::Relaxed) {
-            halt.store(true, Ordering::Relaxed);
-        }
-    };
-    hasher.run(geometry.pieces(), |range, buffer| storage.read(range, buffer), each);
-    match failed {
-        Some(e) => Err(MakeError::Disk(e)),
-        None if done < geometry.total() => Err(MakeError::Stopped),
-        None => Ok(()),
-    }
 }
 
 fn unchanged(root: &Path, file: &Found) -> Result<(), MakeError> {

@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::app::maker::{self, Event, MakeError, Recipe};
-use crate::cmd::env::Env;
+use crate::app::maker::{self, MakeError, Recipe};
+use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
-use crate::io::save::save;
-use crate::io::signals::{self, Signal};
+use crate::io::save::{check, save};
 use crate::proto::metainfo::{parse_tiers, parse_urls};
 
 /// The command's entry in the table.
@@ -80,17 +78,12 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Ok(recipe) => recipe,
         Err(wrong) => return env.wrong_usage(wrong),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let wish = Arc::clone(&stop);
-    let ends = [Signal::Interrupt, Signal::Terminate];
-    if let Err(e) = signals::watch(&ends, move |_| wish.store(true, Ordering::Relaxed)) {
-        return env.failed(format_args!("cannot listen for signals: {}", crate::io::reason(&e)));
-    }
+    let stop = match maker::stop_on_signals() {
+        Ok(stop) => stop,
+        Err(e) => return env.failed(format_args!("cannot listen for signals: {}", reason(&e))),
+    };
     let mut exit = Exit::Done;
     for job in jobs {
-        if stop.load(Ordering::Relaxed) {
-            return env.failed("stopped");
-        }
         if let Err(why) = work(env, &job, &recipe, &stop) {
             exit = env.failed(why);
         }
@@ -154,25 +147,27 @@ fn recipe(parsed: &Parsed) -> Result<Recipe, String> {
 }
 
 fn work(env: &mut Env, job: &Job, recipe: &Recipe, stop: &AtomicBool) -> Result<(), String> {
-    let mut progress = Progress::new();
-    let made = maker::make(&job.input, recipe, stop, |event| match event {
-        Event::LeftOut(skipped) => env.error(skipped),
-        Event::Hashed { done, total } => {
-            if env.err_is_terminal {
-                progress.draw(&mut env.err, done, total);
-            }
-        }
-    });
+    let stopped = || format!("stopped: '{}' is not written", job.output.display());
+    if stop.load(Ordering::Relaxed) {
+        return Err(stopped());
+    }
+    let prepared = maker::prepare(&job.input, recipe).map_err(|e| e.to_string())?;
+    prepared.left_out().iter().for_each(|skipped| env.error(skipped));
+    // What would fail after an hour of hashing should fail now.
+    check(&job.output).map_err(|e| e.to_string())?;
+    let mut progress = Progress::new(env.err_is_terminal);
+    let made = prepared.make(stop, |done, total| progress.draw(&mut env.err, done, total));
     progress.clear(&mut env.err);
     let bytes = made.map_err(|e| match e {
-        MakeError::Stopped => format!("stopped: '{}' is not written", job.output.display()),
+        MakeError::Stopped => stopped(),
         e => e.to_string(),
     })?;
     save(&job.output, &bytes).map_err(|e| e.to_string())
 }
 
-/// One line on a terminal, rewritten in place.
+/// One line on a terminal, rewritten in place; nothing elsewhere.
 struct Progress {
+    terminal: bool,
     started: Instant,
     drawn: Option<Instant>,
 }
@@ -180,13 +175,13 @@ struct Progress {
 impl Progress {
     const WIDTH: usize = 40;
 
-    fn new() -> Progress {
-        Progress { started: Instant::now(), drawn: None }
+    fn new(terminal: bool) -> Progress {
+        Progress { terminal, started: Instant::now(), drawn: None }
     }
 
     fn draw(&mut self, err: &mut impl Write, done: u64, total: u64) {
         const PAUSE: Duration = Duration::from_millis(100);
-        if self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
+        if !self.terminal || self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
             return;
         }
         self.drawn = Some(Instant::now());
@@ -199,10 +194,30 @@ impl Progress {
         let _ = err.flush();
     }
 
-    fn clear(&mut self, err: &mut impl Write) {
+    fn clear(&self, err: &mut impl Write) {
         if self.drawn.is_some() {
             let _ = write!(err, "\r{:width$}\r", "", width = Self::WIDTH);
             let _ = err.flush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_one_line_that_is_wiped_and_on_terminals_alone() {
+        let text = |terminal| {
+            let (mut err, mut progress) = (Vec::new(), Progress::new(terminal));
+            progress.draw(&mut err, 1, 4);
+            progress.clear(&mut err);
+            String::from_utf8(err).unwrap()
+        };
+        let drawn = text(true);
+        assert!(drawn.starts_with("\r25.0% complete, "), "{drawn:?}");
+        assert!(drawn.ends_with(&format!("\r{}\r", " ".repeat(Progress::WIDTH))), "{drawn:?}");
+        assert!(!drawn.contains('\n'));
+        assert_eq!(text(false), "");
     }
 }

@@ -4,8 +4,9 @@
 //! bytes or the new ones, never a part, also after a crash. Decides nothing: whether a file may
 //! be replaced is the caller's question.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::{fmt, process};
 
@@ -39,23 +40,14 @@ impl std::error::Error for SaveError {
 /// Whatever the system refuses; see [`SaveError`].
 pub fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     let fail = |op| move |source| SaveError { op, path: path.to_path_buf(), source };
-    let old = match fs::metadata(path) {
-        Ok(old) => Some(old),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(fail("write")(e)),
-    };
-    if old.as_ref().is_some_and(|old| !old.is_file()) {
-        // Opening a folder for writing fails with the right words.
-        let through = OpenOptions::new().write(true).open(path);
-        return through.and_then(|mut f| f.write_all(bytes)).map_err(fail("write"));
-    }
-    let place = match old {
-        Some(_) => fs::canonicalize(path).map_err(fail("write"))?,
-        None => path.to_path_buf(),
+    let (place, old) = match look(path).map_err(fail("write"))? {
+        Way::Replace(place, old) => (place, old),
+        Way::Through => {
+            return open(path).and_then(|mut f| f.write_all(bytes)).map_err(fail("write"));
+        }
     };
     let (temp, file) = create_beside(&place).map_err(fail("create"))?;
-    let mode = old.map(|old| old.permissions());
-    let filled = fill(file, bytes, mode).map_err(fail("write"));
+    let filled = fill(file, bytes, old).map_err(fail("write"));
     let done = filled.and_then(|()| fs::rename(&temp, &place).map_err(fail("replace")));
     if done.is_err() {
         // The first error is the one to tell; this file is ours, and hidden.
@@ -66,6 +58,44 @@ pub fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
     // some file systems cannot do it for folders.
     let _ = File::open(folder_of(&place)).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// Finds out whether [`save`] could write there, for those who have long work to do first. Leaves
+/// everything as it is.
+///
+/// # Errors
+/// As [`save`].
+pub fn check(path: &Path) -> Result<(), SaveError> {
+    let fail = |op| move |source| SaveError { op, path: path.to_path_buf(), source };
+    match look(path).map_err(fail("write"))? {
+        Way::Replace(place, _) => {
+            let (temp, _) = create_beside(&place).map_err(fail("create"))?;
+            fs::remove_file(temp).map_err(fail("create"))
+        }
+        Way::Through => open(path).map(drop).map_err(fail("write")),
+    }
+}
+
+/// How a path can be written.
+enum Way {
+    /// A new file is moved to this place, where there may be an old one.
+    Replace(PathBuf, Option<Metadata>),
+    /// No regular file.
+    Through,
+}
+
+fn look(path: &Path) -> io::Result<Way> {
+    match fs::metadata(path) {
+        Ok(old) if old.is_file() => Ok(Way::Replace(fs::canonicalize(path)?, Some(old))),
+        Ok(_) => Ok(Way::Through),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Way::Replace(path.to_path_buf(), None)),
+        Err(e) => Err(e),
+    }
+}
+
+/// For a folder this fails, with the right words.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -86,10 +116,12 @@ fn create_beside(place: &Path) -> io::Result<(PathBuf, File)> {
     unreachable!("the last try returns")
 }
 
-fn fill(mut file: File, bytes: &[u8], mode: Option<fs::Permissions>) -> io::Result<()> {
+fn fill(mut file: File, bytes: &[u8], old: Option<Metadata>) -> io::Result<()> {
     file.write_all(bytes)?;
-    if let Some(mode) = mode {
-        file.set_permissions(mode)?;
+    if let Some(old) = old {
+        // Only root can keep a stranger's file a stranger's.
+        let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+        file.set_permissions(old.permissions())?;
     }
     file.sync_all()
 }
@@ -149,13 +181,28 @@ mod tests {
     fn a_failure_names_the_path_and_leaves_nothing() {
         let folder = Folder::new("fail");
         let missing = folder.0.join("no/where");
-        let e = save(&missing, b"x").unwrap_err().to_string();
-        assert_eq!(e, format!("cannot create '{}': No such file or directory", missing.display()));
-        let e = save(&folder.0, b"x").unwrap_err().to_string();
-        assert_eq!(e, format!("cannot write '{}': Is a directory", folder.0.display()));
+        let says = |path: &Path| {
+            let e = save(path, b"x").unwrap_err().to_string();
+            assert_eq!(check(path).unwrap_err().to_string(), e);
+            e
+        };
+        let wanted = format!("cannot create '{}': No such file or directory", missing.display());
+        assert_eq!(says(&missing), wanted);
+        let wanted = format!("cannot write '{}': Is a directory", folder.0.display());
+        assert_eq!(says(&folder.0), wanted);
         let full = save(Path::new("/dev/full"), b"x").unwrap_err().to_string();
         assert_eq!(full, "cannot write '/dev/full': No space left on device");
         assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn a_check_changes_nothing() {
+        let folder = Folder::new("check");
+        let old = folder.0.join("old");
+        fs::write(&old, b"old").unwrap();
+        check(&old).unwrap();
+        check(&folder.0.join("new")).unwrap();
+        assert_eq!((folder.names(), fs::read(&old).unwrap()), (vec!["old".into()], b"old".into()));
     }
 
     #[test]

@@ -160,11 +160,6 @@ impl Captured {
     pub fn err(&self) -> String {
         self.err.text()
     }
-
-    /// Standard output so far, as bytes.
-    pub fn out_bytes(&self) -> Vec<u8> {
-        self.out.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 #[derive(Clone, Default)]

@@ -3,10 +3,12 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
 };
 
 /// How many connections may wait to be accepted.
@@ -35,6 +37,17 @@ pub fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<OwnedFd> {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Connects to a Unix socket of this machine.
+///
+/// # Errors
+/// Nobody listens there; `WouldBlock` when too many wait there to be accepted.
+pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
 }
 
 /// Listens for TCP connections; an IPv6 address takes IPv6 connections only, so that both

@@ -1,1 +1,287 @@
 //! `bttrack`: the tracker.
+
+use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::app::tracker::{InfoPage, Settings, Target, Tracker};
+use crate::cmd::env::Env;
+use crate::cmd::options::{Kind, Opt, Parsed};
+use crate::cmd::{Command, Exit};
+use crate::io::{gate, reason};
+use crate::logic::registry::{self, Scraping};
+
+const SECONDS: Kind = Kind::Int { min: 1, max: u32::MAX as i64 };
+
+/// Connections at once, as in BitTornado.
+const CONNECTIONS: usize = 1000;
+
+/// The largest answer one may ask for: a kilobyte is 170 peers.
+const MAX_RESPONSE: i64 = 10_000;
+
+const OPTIONS: &[Opt] = &[
+    Opt::new("port", Kind::Int { min: 0, max: 65535 }, "80", "TCP port; 0 = any that is free"),
+    Opt::new("dfile", Kind::Path, "", "file in which the tracker keeps what it knows; required")
+        .arg("file"),
+    Opt::new(
+        "bind",
+        Kind::Text,
+        "",
+        "addresses or host names to listen on, separated by commas; empty = all",
+    ),
+    Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too"),
+    Opt::new(
+        "socket_timeout",
+        SECONDS,
+        "15",
+        "seconds in which a request must have come; its answer may take that and the time that \
+         its length needs at 4 KiB/s",
+    ),
+    Opt::new(
+        "timeout_check_interval",
+        SECONDS,
+        "5",
+        "seconds between looks for connections whose time is over",
+    ),
+    Opt::new(
+        "keepalive",
+        Kind::Int { min: 0, max: 3600 },
+        "0",
+        "seconds a connection may wait for a further request; 0 = one request, then close",
+    ),
+    Opt::new("save_dfile_interval", SECONDS, "300", "seconds between writings of the dfile"),
+    Opt::new(
+        "timeout_downloaders_interval",
+        SECONDS,
+        "2700",
+        "seconds between expirations: a peer is forgotten one to two of them after its last announce",
+    ),
+    Opt::new(
+        "reannounce_interval",
+        SECONDS,
+        "1800",
+        "seconds that clients are told to wait between announces",
+    ),
+    Opt::new(
+        "response_size",
+        Kind::Int { min: 0, max: MAX_RESPONSE },
+        "50",
+        "peers in an answer: when the client does not say, and at most",
+    ),
+    Opt::new(
+        "nat_check",
+        Kind::Int { min: 0, max: i64::MAX },
+        "0",
+        "attempts to connect back to a new peer before it is listed; only 0 (list everybody) \
+         is possible so far",
+    ),
+    Opt::new(
+        "only_local_override_ip",
+        Kind::Int { min: 0, max: 2 },
+        "2",
+        "whose word on another address (ip=) counts: 1 = that of the local network; \
+         0 = everybody's, and that of proxies too; 2 = 1 with nat_check 0",
+    ),
+    Opt::new("compact_reqd", Kind::Flag, "1", "refuse clients that do not ask for compact answers"),
+    Opt::new("keep_dead", Kind::Flag, "0", "keep torrents without peers in scrape and info page"),
+    Opt::new(
+        "scrape_allowed",
+        Kind::Choice(&["none", "specific", "full"]),
+        "full",
+        "scrape: not at all, of named torrents only, or of everything (none, specific, full)",
+    ),
+    Opt::new("show_infopage", Kind::Flag, "1", "show what is tracked at /"),
+    Opt::new("infopage_redirect", Kind::Text, "", "send visitors of / to this URL").arg("url"),
+    Opt::new("favicon", Kind::Path, "", "icon for browsers (.ico)").arg("file"),
+    Opt::new(
+        "logfile",
+        Kind::Path,
+        "",
+        "append the access log here instead of writing it to standard output; SIGHUP reopens it; \
+         its times are UTC",
+    )
+    .arg("file"),
+    Opt::new(
+        "min_time_between_log_flushes",
+        Kind::Float { min: 0.0, max: 3600.0 },
+        "3",
+        "seconds that lines of the log may wait to be written",
+    ),
+    Opt::new(
+        "min_time_between_cache_refreshes",
+        Kind::Float { min: 0.0, max: f64::MAX },
+        "600",
+        "of no use any more",
+    )
+    .gone("peers are chosen anew for every answer"),
+];
+
+/// The command.
+pub const COMMAND: Command = Command {
+    name: "bttrack",
+    aliases: &[],
+    summary: "Tracks torrents: tells their peers of each other, and people what is shared.",
+    usage: &["--dfile FILE"],
+    options: OPTIONS,
+    notes: "",
+    run,
+};
+
+fn run(env: &mut Env, options: &Parsed) -> Exit {
+    let settings = match settings(env, options) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    let mut tell = |notice| env.error(notice);
+    match Tracker::start(settings, &mut tell).and_then(|tracker| tracker.run(&mut tell)) {
+        Ok(()) => Exit::Done,
+        Err(error) => env.failed(error),
+    }
+}
+
+fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
+    if let Some(extra) = options.positionals().first() {
+        let extra = extra.to_string_lossy().into_owned();
+        return Err(env.wrong_usage(format_args!("'{extra}': only options are taken")));
+    }
+    let Some(dfile) = options.path("dfile") else {
+        let message = "--dfile: it is required (the file in which the tracker keeps what it knows)";
+        return Err(env.wrong_usage(message));
+    };
+    if options.int("nat_check") != 0 {
+        let n = options.int("nat_check");
+        let message =
+            format!("--nat_check: {n}: peers cannot be checked yet, only 0 (list everybody) works");
+        return Err(env.wrong_usage(message));
+    }
+    let listen = addresses(env, options)?;
+    let favicon = favicon(env, options);
+    let seconds = |name| Duration::from_secs(options.int(name).unsigned_abs());
+    let keep_alive = seconds("keepalive");
+    let log = match options.path("logfile") {
+        Some(path) if path.as_os_str() != "-" => Target::File(env.cwd.join(path)),
+        _ => Target::Out(env.take_out()),
+    };
+    Ok(Settings {
+        listen,
+        gate: gate::Settings {
+            timeout: seconds("socket_timeout"),
+            check_interval: seconds("timeout_check_interval"),
+            keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
+            connections: CONNECTIONS,
+        },
+        registry: rules(options),
+        dfile: env.cwd.join(dfile),
+        save_interval: seconds("save_dfile_interval"),
+        info_page: match options.text("infopage_redirect") {
+            _ if !options.flag("show_infopage") => InfoPage::Off,
+            "" => InfoPage::Shown,
+            url => InfoPage::Redirect(url.into()),
+        },
+        favicon,
+        trust_forwarded: options.int("only_local_override_ip") == 0,
+        log,
+        flush_interval: Duration::from_secs_f64(options.float("min_time_between_log_flushes")),
+        temporary: env.var("TMPDIR").map_or_else(|| "/tmp".into(), Into::into),
+        seed: std::hash::RandomState::new().build_hasher().finish(),
+    })
+}
+
+fn rules(options: &Parsed) -> registry::Settings {
+    let number = |name| u32::try_from(options.int(name)).expect("the table has bounds");
+    registry::Settings {
+        interval: number("reannounce_interval"),
+        response_size: number("response_size"),
+        expiry: Duration::from_secs(number("timeout_downloaders_interval").into()),
+        keep_dead: options.flag("keep_dead"),
+        compact_required: options.flag("compact_reqd"),
+        scraping: match options.text("scrape_allowed") {
+            "none" => Scraping::None,
+            "specific" => Scraping::Specific,
+            _ => Scraping::Full,
+        },
+        believe_given_ip: options.int("only_local_override_ip") == 0,
+    }
+}
+
+fn addresses(env: &mut Env, options: &Parsed) -> Result<Vec<SocketAddr>, Exit> {
+    let port = u16::try_from(options.int("port")).expect("the table has bounds");
+    let six = options.flag("ipv6_enabled");
+    let mut all = Vec::new();
+    for name in options.text("bind").split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Ok(ip) = literal {
+            all.push(SocketAddr::new(ip, port));
+            continue;
+        }
+        match (name, port).to_socket_addrs() {
+            Ok(found) => all.extend(found.filter(|a| six || a.is_ipv4())),
+            Err(e) => {
+                let message = format!("cannot listen on '{name}': {}", reason(&e));
+                return Err(env.failed(message));
+            }
+        }
+    }
+    if options.text("bind").trim().is_empty() {
+        all.push((Ipv4Addr::UNSPECIFIED, port).into());
+        all.extend(six.then_some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
+    }
+    if all.is_empty() {
+        let message = format!("--bind: '{}' names no address", options.text("bind"));
+        return Err(env.wrong_usage(message));
+    }
+    Ok(all)
+}
+
+/// The icon; one that cannot be read is no reason not to track.
+fn favicon(env: &mut Env, options: &Parsed) -> Option<Vec<u8>> {
+    let path = options.path("favicon")?;
+    match std::fs::read(env.cwd.join(&path)) {
+        Ok(icon) => Some(icon),
+        Err(e) => {
+            let why = reason(&e);
+            env.error(format_args!("warning: cannot read '{}': {why}", path.display()));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(args: &[&str]) -> (Exit, String) {
+        let mut all = vec!["bttrack"];
+        all.extend(args);
+        let (mut env, captured) = Env::captured("bittornado", all, "/nonexistent");
+        (crate::cmd::run(&mut env), captured.err())
+    }
+
+    #[test]
+    fn wrong_usage_names_option_and_value() {
+        for (args, said) in [
+            (&["--port", "1"][..], "--dfile"),
+            (&["--dfile", "d", "--nat_check", "3"], "--nat_check: 3"),
+            (&["--dfile", "d", "x"], "'x'"),
+            (&["--dfile", "d", "--port", "65536"], "65536"),
+            (&["--dfile", "d", "--bind", ","], "--bind: ','"),
+            (&["--dfile", "d", "--allowed_dir", "x"], "--allowed_dir"),
+        ] {
+            let (exit, err) = called(args);
+            assert_eq!(exit, Exit::Usage, "{args:?}: {err}");
+            assert!(err.contains(said) && err.lines().count() == 1, "{args:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_or_a_folder_that_is_not_there_is_a_failure() {
+        let (exit, err) = called(&["--dfile", "d", "--port", "0", "--bind", "127.0.0.1"]);
+        assert_eq!((exit, err.contains("/nonexistent/d")), (Exit::Failed, true), "{err}");
+        let (exit, err) = called(&["--dfile", "d", "--port", "0", "--bind", "192.0.2.1"]);
+        assert_eq!(
+            (exit, err.contains("cannot listen on 192.0.2.1:0: ")),
+            (Exit::Failed, true),
+            "{err}"
+        );
+    }
+}

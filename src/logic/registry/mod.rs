@@ -291,7 +291,12 @@ impl Registry {
         self.changed
     }
 
-    /// The bytes of a state file.
+    /// Makes the next [`Registry::has_changed`] true: what [`Registry::save`] gave is lost.
+    pub fn mark_changed(&mut self) {
+        self.changed = true;
+    }
+
+    /// The bytes of a state file. Costs some 100 bytes and 200 nanoseconds a peer.
     pub fn save(&mut self) -> Vec<u8> {
         self.changed = false;
         let mut writer = StateWriter::default();

@@ -1,1 +1,0 @@
-//! The tracker's loop: gate to registry and back.

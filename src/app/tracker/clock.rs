@@ -1,0 +1,84 @@
+//! The date as the log and the info page show it, in UTC.
+
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+const DAY: u64 = 86_400;
+
+/// A moment of the Gregorian calendar, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Civil {
+    year: u64,
+    /// 1 to 12.
+    month: u64,
+    day: u64,
+    /// Seconds of the day.
+    second: u64,
+}
+
+impl From<SystemTime> for Civil {
+    /// Moments before 1970 come out as its beginning.
+    fn from(moment: SystemTime) -> Civil {
+        let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let (mut day, mut year) = (seconds / DAY, 1970);
+        // 400 years always have the same number of days; so the loop below is short.
+        year += day / 146_097 * 400;
+        day %= 146_097;
+        let leap = |y: u64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+        while day >= 365 + u64::from(leap(year)) {
+            day -= 365 + u64::from(leap(year));
+            year += 1;
+        }
+        let mut month = 1;
+        loop {
+            let length = match month {
+                2 => 28 + u64::from(leap(year)),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            if day < length {
+                return Civil { year, month, day: day + 1, second: seconds % DAY };
+            }
+            day -= length;
+            month += 1;
+        }
+    }
+}
+
+impl Civil {
+    /// `02/Jan/2026:03:04:05`.
+    pub fn log_date(self) -> impl fmt::Display {
+        let Civil { year, month, day, second } = self;
+        let name = MONTHS[(month - 1) as usize];
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        format!("{day:02}/{name}/{year:04}:{hour:02}:{minute:02}:{:02}", second % 60)
+    }
+
+    /// `2026-01-02 03:04`.
+    pub fn minute(self) -> impl fmt::Display {
+        let Civil { year, month, day, second } = self;
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn knows_the_calendar() {
+        let at = |s| Civil::from(UNIX_EPOCH + Duration::from_secs(s));
+        assert_eq!(at(0).log_date().to_string(), "01/Jan/1970:00:00:00");
+        assert_eq!(at(951_782_399).log_date().to_string(), "28/Feb/2000:23:59:59");
+        assert_eq!(at(951_782_400).minute().to_string(), "2000-02-29 00:00");
+        assert_eq!(at(1_709_251_199).log_date().to_string(), "29/Feb/2024:23:59:59");
+        assert_eq!(at(4_107_542_400).minute().to_string(), "2100-03-01 00:00");
+        assert_eq!(at(1_798_761_599).log_date().to_string(), "31/Dec/2026:23:59:59");
+        assert_eq!(at(13_000_000_000).minute().to_string(), "2381-12-14 23:06");
+    }
+}

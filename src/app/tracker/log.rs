@@ -1,0 +1,217 @@
+//! The access log: lines in the original's form, and the thread that writes them, since a disk or
+//! a reader that stalls must not hold up the reactor.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::io::gate::{Request, Sent};
+use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
+use crate::io::reason;
+
+use super::{Message, clock::Civil};
+
+/// Chunks that may wait for the writing thread.
+const WAITING: usize = 8;
+
+/// Text that is handed over without waiting for its time.
+const CHUNK: usize = 64 * 1024;
+
+/// Text kept while the writing thread is behind; beyond it lines are lost, and counted.
+const KEPT: usize = 1024 * 1024;
+
+/// How long the end of the program waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Where the log goes.
+pub enum Target {
+    /// To this, usually standard output.
+    Out(Box<dyn Write + Send>),
+    /// To the end of a file.
+    File(PathBuf),
+}
+
+enum Job {
+    Text(Vec<u8>),
+    Reopen(Vec<u8>),
+}
+
+/// The log.
+pub struct Log {
+    jobs: JobSender<Job>,
+    /// Ends when the writing thread has ended.
+    ended: mpsc::Receiver<()>,
+    text: Vec<u8>,
+    flush_interval: Duration,
+    flushed: Instant,
+    lost: u64,
+}
+
+impl Log {
+    /// Opens the log and starts its thread. A file gets a first line that says when.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or no thread be had.
+    pub fn start(
+        target: Target,
+        flush_interval: Duration,
+        post: Post<Message>,
+        now: Instant,
+    ) -> io::Result<Log> {
+        let (sender, receiver) = jobs(WAITING);
+        let (end, ended) = mpsc::channel();
+        let mut text = Vec::new();
+        let output = match target {
+            Target::Out(out) => Output { file: None, out },
+            Target::File(path) => {
+                text.extend_from_slice(remark("Log Started").as_bytes());
+                Output { out: Box::new(open(&path)?), file: Some(path) }
+            }
+        };
+        thread::Builder::new().name("log".into()).spawn(move || {
+            write_all(output, &receiver, &post);
+            drop(end);
+        })?;
+        Ok(Log { jobs: sender, ended, text, flush_interval, flushed: now, lost: 0 })
+    }
+
+    /// Notes a request that was answered.
+    pub fn access(&mut self, request: &Request, status: u16, sent: Sent) {
+        if self.text.len() >= KEPT {
+            self.lost += 1;
+            return;
+        }
+        self.text.extend_from_slice(access_line(request, status, sent).as_bytes());
+    }
+
+    /// When [`Log::on_time`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        (!self.text.is_empty()).then(|| self.flushed + self.flush_interval)
+    }
+
+    /// Hands over what has gathered, if it is time or much.
+    pub fn on_time(&mut self, now: Instant) {
+        let due = self.next_deadline().is_some_and(|deadline| deadline <= now);
+        if due || self.text.len() >= CHUNK {
+            self.hand_over(now);
+        }
+    }
+
+    fn hand_over(&mut self, now: Instant) {
+        if self.text.is_empty() {
+            return;
+        }
+        match self.jobs.try_send(Job::Text(std::mem::take(&mut self.text))) {
+            Err(Job::Text(text) | Job::Reopen(text)) => self.text = text,
+            Ok(()) => {}
+        }
+        self.flushed = now;
+    }
+
+    /// Opens the file anew, at its path: what is there may have been moved away.
+    pub fn reopen(&mut self, now: Instant) {
+        self.hand_over(now);
+        // If the thread is so far behind that there is no room, it will not miss one reopening.
+        let _ = self.jobs.try_send(Job::Reopen(remark("Log reopened").into_bytes()));
+    }
+
+    /// Lines that were lost since the last such question.
+    pub fn lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Writes a last line, and waits a moment until all is written.
+    pub fn end(mut self, now: Instant) {
+        self.text.extend_from_slice(remark("Shutting down").as_bytes());
+        self.hand_over(now);
+        drop(self.jobs);
+        // An error is the end of the thread, or that it takes too long: either way we go.
+        let _ = self.ended.recv_timeout(LAST_LINES);
+    }
+}
+
+struct Output {
+    out: Box<dyn Write + Send>,
+    /// Where it is, if it can be opened anew.
+    file: Option<PathBuf>,
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn write_all(mut output: Output, jobs: &JobReceiver<Job>, post: &Post<Message>) {
+    let mut fine = true;
+    while let Some(job) = jobs.recv() {
+        let text = match job {
+            Job::Text(text) => text,
+            Job::Reopen(text) => {
+                let Some(path) = &output.file else { continue };
+                match open(path) {
+                    Ok(file) => output.out = Box::new(file),
+                    Err(e) => {
+                        let (path, why) = (path.display(), reason(&e));
+                        post.send(Message::LogTrouble(format!("cannot open '{path}': {why}")));
+                        continue;
+                    }
+                }
+                text
+            }
+        };
+        let written = output.out.write_all(&text).and_then(|()| output.out.flush());
+        match written {
+            // Trouble is told once, not with every chunk.
+            Err(e) if fine => {
+                let message = format!("cannot write the log: {}", reason(&e));
+                fine = !post.send(Message::LogTrouble(message));
+            }
+            result => fine = result.is_ok(),
+        }
+    }
+}
+
+/// `# Log Started:  2026-01-02 03:04 UTC`.
+fn remark(what: &str) -> String {
+    format!("# {what}:  {} UTC\n", Civil::from(SystemTime::now()).minute())
+}
+
+/// `IP IDENT - [DATE] "REQUEST" STATUS BYTES "REFERER" "USER-AGENT"`, the date in UTC.
+fn access_line(request: &Request, status: u16, sent: Sent) -> String {
+    let ident = if sent.gzipped { "gzip" } else { "-" };
+    let date = Civil::from(SystemTime::now()).log_date();
+    let mut line = format!("{} {ident} - [{date}] \"", request.from.ip());
+    escape(&mut line, request.line());
+    let _ = write!(line, "\" {status} {} \"", sent.bytes);
+    escape(&mut line, request.header("referer").unwrap_or(b"-"));
+    line.push_str("\" \"");
+    escape(&mut line, request.header("user-agent").unwrap_or(b"-"));
+    line.push_str("\"\n");
+    line
+}
+
+/// Appends what a stranger sent so that it can neither end its field nor its line.
+fn escape(line: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        match byte {
+            b'"' | b'\\' => line.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => line.push(char::from(*byte)),
+            _ => _ = write!(line, "\\x{byte:02x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_forge_fields_or_lines() {
+        let mut line = String::new();
+        escape(&mut line, b"a\" 200 \\ \x1b[2J\r\xc3\xa4");
+        assert_eq!(line, r#"a\" 200 \\ \x1b[2J\x0d\xc3\xa4"#);
+    }
+}

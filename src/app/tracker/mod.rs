@@ -1,0 +1,352 @@
+//! The tracker: the gate's requests to the registry and its answers back, on one thread, which
+//! alone owns all of it. Other threads write the log and the state file and make pages; they are
+//! reached by messages, and none of them can hold up an announce.
+
+mod clock;
+mod desk;
+mod log;
+mod page;
+mod state;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use desk::InfoPage;
+pub use log::Target;
+
+use crate::io::gate::{self, Answer, Gate, Request, Visitor};
+use crate::io::mailbox::{Mailbox, mailbox};
+use crate::io::pages::Pages;
+use crate::io::reactor::{Event, Reactor};
+use crate::io::save::{SaveError, save};
+use crate::io::signals::{self, Signal};
+use crate::io::{reason, sys};
+use crate::logic::registry::{self, Registry};
+use crate::proto::resume::StateError;
+use desk::{Desk, Reply};
+use log::Log;
+use state::Saver;
+
+/// Messages that may wait for the reactor.
+const MESSAGES: usize = 64;
+
+/// Descriptors kept for other things than connections.
+const RESERVED: u64 = 64;
+
+/// How often troubles of which there may be many are told.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How the tracker is run.
+pub struct Settings {
+    /// Where to listen. Port 0 lets the system choose; all others with port 0 then get the same.
+    pub listen: Vec<SocketAddr>,
+    /// The HTTP door.
+    pub gate: gate::Settings,
+    /// The rules.
+    pub registry: registry::Settings,
+    /// The state file.
+    pub dfile: PathBuf,
+    /// How often it is written, if anything has changed.
+    pub save_interval: Duration,
+    /// What `/` shows.
+    pub info_page: InfoPage,
+    /// What `/favicon.ico` is.
+    pub favicon: Option<Vec<u8>>,
+    /// Whether proxies may say for whom they ask, whoever they are.
+    pub trust_forwarded: bool,
+    /// Where the access log goes.
+    pub log: Target,
+    /// How long lines of it may gather.
+    pub flush_interval: Duration,
+    /// Where a private folder may be made.
+    pub temporary: PathBuf,
+    /// For the choice of peers.
+    pub seed: u64,
+}
+
+/// What other threads tell the tracker.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A signal has come.
+    Signal(Signal),
+    /// A state file was written, or not.
+    Saved(Result<(), SaveError>),
+    /// What is wrong with the log.
+    LogTrouble(String),
+}
+
+/// What the operator should know while the tracker runs.
+#[derive(Debug)]
+pub enum Notice {
+    /// It listens here.
+    Listening(SocketAddr),
+    /// The state file was damaged.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: StateError,
+        /// Where it is now.
+        kept_as: PathBuf,
+    },
+    /// The state file could not be written. It will be tried again.
+    NotSaved(SaveError),
+    /// What is wrong with the log.
+    LogTrouble(String),
+    /// So many lines of the log were lost, since writing it takes too long.
+    LinesLost(u64),
+    /// So many new peers were not remembered: there is no room for more.
+    TurnedAway(u64),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Listening(on) => write!(f, "listening on {on}"),
+            Notice::Damaged { path, error, kept_as } => {
+                let (path, kept_as) = (path.display(), kept_as.display());
+                write!(f, "warning: state file '{path}': {error}; kept as '{kept_as}', ")?;
+                f.write_str("starting with an empty one")
+            }
+            Notice::NotSaved(error) => write!(f, "warning: {error}"),
+            Notice::LogTrouble(what) => write!(f, "warning: {what}"),
+            Notice::LinesLost(n) => {
+                write!(f, "warning: the log cannot keep up, {n} lines are lost")
+            }
+            Notice::TurnedAway(n) => write!(f, "warning: no room for more peers, {n} are ignored"),
+        }
+    }
+}
+
+/// Why the tracker does not start, or ends.
+#[derive(Debug)]
+pub enum TrackerError {
+    /// Listening at this address fails.
+    Listen(SocketAddr, io::Error),
+    /// The named file cannot be read.
+    Read(PathBuf, io::Error),
+    /// The log cannot be opened.
+    Log(io::Error),
+    /// The state file cannot be written.
+    Save(SaveError),
+    /// The machine gives no descriptor or thread, or polling fails.
+    Machine(io::Error),
+}
+
+impl fmt::Display for TrackerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TrackerError::Listen(on, e) => write!(f, "cannot listen on {on}: {}", reason(e)),
+            TrackerError::Read(path, e) => {
+                write!(f, "cannot read '{}': {}", path.display(), reason(e))
+            }
+            TrackerError::Log(e) => write!(f, "cannot open the log: {}", reason(e)),
+            TrackerError::Save(e) => e.fmt(f),
+            TrackerError::Machine(e) => write!(f, "cannot run: {}", reason(e)),
+        }
+    }
+}
+
+impl std::error::Error for TrackerError {}
+
+/// A tracker that listens.
+pub struct Tracker {
+    reactor: Reactor,
+    gate: Gate,
+    pages: Pages<(Visitor, Box<Request>)>,
+    desk: Desk,
+    log: Log,
+    saver: Saver,
+    mailbox: Mailbox<Message>,
+    dfile: PathBuf,
+    save_interval: Duration,
+    next_save: Instant,
+    next_told: Instant,
+    ended: bool,
+}
+
+impl Tracker {
+    /// Reads the state file and writes it, opens log and door, and begins to hear signals. Nothing
+    /// that could fail later for a reason known now is left for later.
+    ///
+    /// # Errors
+    /// Whatever of that the system refuses.
+    pub fn start(
+        settings: Settings,
+        tell: &mut dyn FnMut(Notice),
+    ) -> Result<Tracker, TrackerError> {
+        let now = Instant::now();
+        let mut reactor = Reactor::new().map_err(TrackerError::Machine)?;
+        // First the port, which tells whether another tracker runs on these files.
+        let (gate, listening) = open_gate(&settings, &mut reactor, now)?;
+        let mut registry = Registry::new(settings.registry, now);
+        let state = state::load(&settings.dfile, tell)
+            .map_err(|e| TrackerError::Read(settings.dfile.clone(), e))?;
+        registry.restore(state);
+        save(&settings.dfile, &registry.save()).map_err(TrackerError::Save)?;
+        let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
+        let log = Log::start(settings.log, settings.flush_interval, post.clone(), now)
+            .map_err(TrackerError::Log)?;
+        let saver =
+            Saver::start(settings.dfile.clone(), post.clone()).map_err(TrackerError::Machine)?;
+        let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp];
+        signals::watch(&heard, move |signal| _ = post.send(Message::Signal(signal)))
+            .map_err(TrackerError::Machine)?;
+        let mut desk = Desk::new(registry, settings.seed);
+        desk.info_page = settings.info_page;
+        desk.favicon = settings.favicon.map(Into::into);
+        desk.trust_forwarded = settings.trust_forwarded;
+        listening.into_iter().for_each(|on| tell(Notice::Listening(on)));
+        Ok(Tracker {
+            reactor,
+            gate,
+            pages: Pages::new(settings.temporary),
+            desk,
+            log,
+            saver,
+            mailbox,
+            dfile: settings.dfile,
+            save_interval: settings.save_interval,
+            next_save: now + settings.save_interval,
+            next_told: now,
+            ended: false,
+        })
+    }
+
+    /// Serves until SIGINT or SIGTERM, then writes the state file a last time.
+    ///
+    /// # Errors
+    /// The last writing of the state file, or poll(2), fails.
+    pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
+        let mut events = Vec::new();
+        while !self.ended {
+            let wait = self.next_deadline().saturating_duration_since(Instant::now());
+            self.reactor.turn(Some(wait), &mut events).map_err(TrackerError::Machine)?;
+            let now = Instant::now();
+            while let Some(message) = self.mailbox.try_recv() {
+                self.on_message(message, now, tell);
+            }
+            self.on_events(&events, now);
+            self.on_time(now, tell);
+        }
+        self.end()
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let deadlines = [
+            self.gate.next_deadline(),
+            self.pages.next_deadline(),
+            self.log.next_deadline(),
+            Some(self.desk.registry.next_expiry()),
+        ];
+        deadlines.into_iter().flatten().fold(self.next_save, Instant::min)
+    }
+
+    fn on_message(&mut self, message: Message, now: Instant, tell: &mut dyn FnMut(Notice)) {
+        match message {
+            Message::Signal(Signal::HangUp) => self.log.reopen(now),
+            Message::Signal(_) => self.ended = true,
+            Message::LogTrouble(what) => tell(Notice::LogTrouble(what)),
+            Message::Saved(result) => {
+                self.saver.on_saved();
+                if let Err(error) = result {
+                    tell(Notice::NotSaved(error));
+                    self.desk.registry.mark_changed();
+                }
+            }
+        }
+    }
+
+    fn on_events(&mut self, events: &[Event], now: Instant) {
+        for event in events {
+            if !self.gate.on_event(&mut self.reactor, event, now) {
+                self.pages.on_event(&mut self.reactor, event);
+            }
+        }
+        self.serve(now);
+    }
+
+    /// Answers all that was asked. An answer may let the next request of its connection through.
+    fn serve(&mut self, now: Instant) {
+        loop {
+            if let Some((visitor, request)) = self.gate.next_request() {
+                match self.desk.reply(&request, now) {
+                    Reply::Now(answer) => self.answer(visitor, &request, answer, now),
+                    Reply::Page(render) => {
+                        let gzip = request.accepts_gzip();
+                        let asker = (visitor, Box::new(request));
+                        self.pages.ask(&mut self.reactor, asker, gzip, render);
+                    }
+                }
+            } else if let Some(((visitor, request), answer)) = self.pages.next_answer() {
+                self.answer(visitor, &request, answer, now);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, visitor: Visitor, request: &Request, answer: Answer, now: Instant) {
+        let status = answer.status;
+        if let Some(sent) = self.gate.answer(&mut self.reactor, visitor, answer, now) {
+            self.log.access(request, status, sent);
+        }
+    }
+
+    fn on_time(&mut self, now: Instant, tell: &mut dyn FnMut(Notice)) {
+        self.gate.on_time(&mut self.reactor, now);
+        self.pages.on_time(&mut self.reactor, now);
+        self.serve(now);
+        self.log.on_time(now);
+        self.desk.registry.expire(now);
+        if self.next_save <= now {
+            self.next_save = now + self.save_interval;
+            if self.desk.registry.has_changed() && self.saver.is_free() {
+                self.saver.save(self.desk.registry.save());
+            }
+        }
+        if self.next_told <= now {
+            self.next_told = now + TELL_INTERVAL;
+            [
+                (Notice::LinesLost as fn(u64) -> Notice, self.log.lost()),
+                (Notice::TurnedAway, self.desk.registry.turned_away()),
+            ]
+            .into_iter()
+            .filter(|(_, n)| *n > 0)
+            .for_each(|(notice, n)| tell(notice(n)));
+        }
+    }
+
+    fn end(mut self) -> Result<(), TrackerError> {
+        self.gate.stop_listening(&mut self.reactor);
+        // Nobody may wait for room in it any more.
+        drop(self.mailbox);
+        self.saver.end();
+        let result = save(&self.dfile, &self.desk.registry.save()).map_err(TrackerError::Save);
+        self.log.end(Instant::now());
+        result
+    }
+}
+
+fn open_gate(
+    settings: &Settings,
+    reactor: &mut Reactor,
+    now: Instant,
+) -> Result<(Gate, Vec<SocketAddr>), TrackerError> {
+    let room = sys::raise_descriptor_limit().saturating_sub(RESERVED).max(1);
+    let mut gate_settings = settings.gate.clone();
+    gate_settings.connections =
+        gate_settings.connections.min(usize::try_from(room).unwrap_or(usize::MAX));
+    let mut gate = Gate::new(gate_settings, now);
+    let mut listening: Vec<SocketAddr> = Vec::new();
+    for mut on in settings.listen.iter().copied() {
+        if let (0, Some(first)) = (on.port(), listening.first()) {
+            on.set_port(first.port());
+        }
+        listening.push(gate.listen(reactor, on).map_err(|e| TrackerError::Listen(on, e))?);
+    }
+    Ok((gate, listening))
+}

@@ -20,6 +20,7 @@ use options::{Asked, Opt, Parsed, describe, parse, wrapped};
 pub const COMMANDS: &[&Command] = &[
     &btmakemetafile::COMMAND,
     &btshowmetainfo::COMMAND,
+    &bttrack::COMMAND,
 ];
 
 /// The program's name when it is not called as one of its commands.

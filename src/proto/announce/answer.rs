@@ -6,8 +6,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
+use crate::proto::announce::dialable;
 use crate::proto::bencode::{put_bytes, put_int};
 use crate::proto::ids::{InfoHash, PeerId};
 
@@ -292,13 +293,8 @@ fn event(sent: Option<&[u8]>) -> Result<Told, Garbage> {
 /// An address literal that a peer can have; IPv4 inside IPv6 comes out as IPv4. Host names are not
 /// looked up.
 pub fn address(text: &[u8]) -> Option<IpAddr> {
-    let ip: IpAddr = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
-    let ip = ip.to_canonical();
-    let usable = match ip {
-        IpAddr::V4(v4) => !v4.is_broadcast() && v4.octets()[0] != 0,
-        IpAddr::V6(_) => true,
-    };
-    (usable && !ip.is_multicast() && !ip.is_unspecified()).then_some(ip)
+    let ip = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+    dialable(SocketAddr::new(ip, 1)).map(|there| there.ip())
 }
 
 /// The shapes of a peer list.
@@ -587,6 +583,36 @@ mod tests {
             scraped_hashes(b"info_hash=aaaaaaaaaaaaaaaaaaaa&info_hash=bbbbbbbbbbbbbbbbbbbb"),
             Some(vec![a, b])
         );
+    }
+
+    #[test]
+    fn understands_our_own_client_and_is_understood() {
+        use crate::proto::announce::{Event, Request, ask};
+        let (hash, id) = (InfoHash(*b" %&=+\0\x80\xff\r\nabcdefghij"), PeerId([b'~'; 20]));
+        let mut request = Request::new(hash, id, 6881);
+        request.left = 77;
+        request.event = Some(Event::Completed);
+        request.numwant = Some(0);
+        request.key = "k&=".into();
+        request.ip = Some("2001:db8::1".into());
+        let url = ask::url("http://t/announce?pass=1", &request);
+        let read = Announce::from_query(url.split_once('?').unwrap().1.as_bytes()).unwrap();
+        assert_eq!((read.info_hash, read.peer_id, read.port, read.left), (hash, id, 6881, 77));
+        assert_eq!(
+            (read.event, read.wanted, read.key),
+            (Told::Completed, Some(0), Key::new(b"k&="))
+        );
+        assert_eq!(read.given_ip, "2001:db8::1".parse().ok());
+        assert_eq!(read.form(true).is_some(), read.compact, "it asks for compact lists");
+        for form in [Form::Compact, Form::WithFlags, Form::Dicts, Form::DictsWithoutId] {
+            let back = ask::reply(&reply(form)).unwrap();
+            assert_eq!((back.complete, back.incomplete), (Some(1), Some(2)));
+            let there: Vec<String> = back.peers.iter().map(|p| p.address.to_string()).collect();
+            assert_eq!(there, ["1.2.3.4:258", "[::5]:258"], "{form:?}");
+            assert_eq!(back.peers[0].id.is_some(), form == Form::Dicts);
+        }
+        let refused = ask::http_reply(400, &encode_failure("no")).unwrap_err().to_string();
+        assert!(refused.contains("no"), "{refused}");
     }
 
     #[test]

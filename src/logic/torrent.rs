@@ -1,1 +1,0 @@
-//! One torrent's brain: puts ledger, picker, choker, candidates and peers together.

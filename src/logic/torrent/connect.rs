@@ -1,0 +1,316 @@
+//! From dialling to the open session, and to its end.
+
+use super::{Action, Timer, Torrent};
+use crate::logic::PeerKey;
+use crate::logic::candidates::Source;
+use crate::logic::peer::{Direction, Peer, Session, Stage};
+use crate::proto::ids::PeerId;
+use crate::proto::wire::{Hello, Message, PeerFault};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// How many connections may be between dialling and open at a time, as in BitTornado.
+const MAX_HALF_OPEN: usize = 8;
+
+/// A handshake takes no longer than this, as in BitTornado.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The peers are looked through no more often than this.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why an incoming connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many connections as there may be.
+    Full,
+    /// The address gave bad data too often.
+    Banned,
+    /// The address has a connection already.
+    Duplicate,
+    /// The torrent is being stopped.
+    Stopping,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::Full => "too many connections",
+            Refused::Banned => "banned",
+            Refused::Duplicate => "connected already",
+            Refused::Stopping => "stopping",
+        })
+    }
+}
+
+/// Whether the rule of one connection an address leaves this address alone: behind a loopback or
+/// private address there may be many peers, in a lab, a LAN or a test.
+pub(super) fn is_exempt(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(v4) => is_exempt(IpAddr::V4(v4)),
+            None => {
+                let first = ip.segments()[0];
+                // Unique local (fc00::/7) and link local (fe80::/10).
+                ip.is_loopback() || first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80
+            }
+        },
+    }
+}
+
+impl Torrent {
+    /// Adds addresses that may be peers.
+    pub fn add_candidates(&mut self, addresses: &[SocketAddr], source: Source, now: Instant) {
+        for address in addresses {
+            self.candidates.add(*address, source, now);
+        }
+        self.dial(now);
+    }
+
+    /// Somebody connected to us and named our torrent. The answer is the connection's number, and
+    /// a `Greet` among the actions.
+    ///
+    /// # Errors
+    /// Why the connection is to be closed at once.
+    pub fn on_incoming(&mut self, address: SocketAddr, now: Instant) -> Result<PeerKey, Refused> {
+        if self.stopping {
+            return Err(Refused::Stopping);
+        }
+        if self.peers.len() >= self.config.max_connections {
+            return Err(Refused::Full);
+        }
+        if self.candidates.is_banned(address.ip()) {
+            return Err(Refused::Banned);
+        }
+        if self.config.security && !is_exempt(address.ip()) && self.is_connected_to(address.ip()) {
+            return Err(Refused::Duplicate);
+        }
+        let key = self.new_peer(address, Direction::Incoming, now);
+        self.actions.push_back(Action::Greet(key));
+        Ok(key)
+    }
+
+    /// A connection we dialled stands.
+    pub fn on_connected(&mut self, key: PeerKey, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.stage = Stage::Greeting;
+        peer.heard = now;
+        self.actions.push_back(Action::Greet(key));
+    }
+
+    /// A connection we dialled did not come about.
+    pub fn on_connect_failed(&mut self, key: PeerKey, now: Instant) {
+        if let Some(peer) = self.peers.remove(&key) {
+            self.candidates.failed(peer.address, now);
+            self.dial(now);
+        }
+    }
+
+    /// The first part of the handshake of a peer we dialled.
+    pub fn on_hello(&mut self, key: PeerKey, hello: Hello, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.heard = now;
+        if hello.info_hash != self.info_hash {
+            self.on_fault(key, PeerFault::WrongTorrent, now);
+        }
+    }
+
+    /// The second part of a handshake: the session is open, unless we are connected already, or
+    /// to ourselves.
+    pub fn on_peer_id(&mut self, key: PeerKey, id: PeerId, now: Instant) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        let (address, direction) = (peer.address, peer.direction);
+        if id == self.peer_id {
+            if direction == Direction::Outgoing {
+                self.candidates.exclude(address);
+            }
+            self.forget(key, now);
+            return;
+        }
+        if self.conduct.is_banned(id) {
+            self.forget(key, now);
+            return;
+        }
+        let twin = self.sessions().find(|(k, s)| *k != key && s.id == id).map(|(k, _)| k);
+        if let Some(twin) = twin {
+            let same_host = self.peers.get(&twin).is_some_and(|p| p.address.ip() == address.ip());
+            // As BitTornado does: the same host came again, so its older connection is dead; from
+            // another host it is an impostor. Two that dialled each other at the same moment must
+            // keep the same one of both connections, so there the greater id decides.
+            let crossed = self.peers.get(&twin).is_some_and(|p| p.direction != direction);
+            let keep_new = match crossed {
+                true => (direction == Direction::Outgoing) == (self.peer_id > id),
+                false => same_host,
+            };
+            let (kept, gone) = if keep_new { (key, twin) } else { (twin, key) };
+            self.forget(gone, now);
+            if kept == twin {
+                return;
+            }
+        }
+        self.open(key, id, now);
+    }
+
+    fn open(&mut self, key: PeerKey, id: PeerId, now: Instant) {
+        let pieces = self.geometry.piece_count();
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.heard = now;
+        let session = Session::new(id, pieces, self.config.rate_window, now);
+        peer.stage = Stage::Open(Box::new(session));
+        if peer.direction == Direction::Outgoing {
+            self.candidates.connected(peer.address);
+        }
+        self.conduct.meet(key, peer.address, id);
+        if self.ledger.have().count() > 0 {
+            let bits = self.ledger.have().clone();
+            self.say(key, Message::Bitfield(bits), now);
+        }
+        self.tick_by(now + TICK);
+        self.rechoke_soon(now);
+    }
+
+    /// A connection ended by itself.
+    pub fn on_lost(&mut self, key: PeerKey, now: Instant) {
+        let was_open = self.sessions().any(|(k, _)| k == key);
+        if let Some(peer) = self.remove(key, now) {
+            if peer.direction == Direction::Outgoing && !was_open {
+                self.candidates.failed(peer.address, now);
+            }
+            self.dial(now);
+        }
+    }
+
+    /// A peer broke the rules: its connection is closed, nothing else.
+    pub fn on_fault(&mut self, key: PeerKey, _fault: PeerFault, now: Instant) {
+        self.actions.push_back(Action::Close(key));
+        self.on_lost(key, now);
+    }
+
+    /// Closes a connection that did nothing wrong.
+    pub(super) fn close(&mut self, key: PeerKey, now: Instant) {
+        if self.remove(key, now).is_some() {
+            self.actions.push_back(Action::Close(key));
+        }
+    }
+
+    /// Closes a connection that is not to be tried again.
+    fn forget(&mut self, key: PeerKey, now: Instant) {
+        self.close(key, now);
+        self.dial(now);
+    }
+
+    /// Takes a peer out of every table. What it was asked for goes to others.
+    fn remove(&mut self, key: PeerKey, now: Instant) -> Option<Peer> {
+        let peer = self.peers.remove(&key)?;
+        let Stage::Open(session) = &peer.stage else { return Some(peer) };
+        self.picker.remove_all(&session.have);
+        self.ledger.unask_all(key);
+        if peer.direction == Direction::Outgoing {
+            self.candidates.lost(peer.address, now, session.down.total() > 0);
+        }
+        if !session.asked.is_empty() {
+            self.ask_all(now);
+        }
+        if !session.choking && session.wanting && !self.stopping {
+            self.rechoke_soon(now);
+        }
+        Some(peer)
+    }
+
+    fn new_peer(&mut self, address: SocketAddr, direction: Direction, now: Instant) -> PeerKey {
+        let key = PeerKey(self.next_key);
+        self.next_key += 1;
+        self.peers.insert(key, Peer::new(address, direction, now));
+        self.tick_by(now + HANDSHAKE_TIMEOUT);
+        key
+    }
+
+    fn is_connected_to(&self, ip: IpAddr) -> bool {
+        self.peers.values().any(|p| p.address.ip() == ip)
+    }
+
+    pub(super) fn may_dial(&self) -> bool {
+        let half_open = self.peers.values().filter(|p| p.session().is_none()).count();
+        let limit = self.config.max_initiate.min(self.config.max_connections);
+        !self.stopping && half_open < MAX_HALF_OPEN && self.peers.len() < limit
+    }
+
+    /// Opens as many connections as there may be.
+    pub(super) fn dial(&mut self, now: Instant) {
+        while self.may_dial() {
+            let Some(address) = self.candidates.next(now) else { return };
+            let ip = address.ip();
+            let taken = match self.config.security && !is_exempt(ip) {
+                true => self.is_connected_to(ip),
+                false => self.peers.values().any(|p| p.address == address),
+            };
+            if taken {
+                self.candidates.failed(address, now);
+                continue;
+            }
+            let peer = self.new_peer(address, Direction::Outgoing, now);
+            self.actions.push_back(Action::Dial { peer, address });
+        }
+    }
+
+    /// Sets the tick to `at`, unless it comes before.
+    pub(super) fn tick_by(&mut self, at: Instant) {
+        if self.timers.get(Timer::Tick).is_none_or(|set| set > at) {
+            self.timers.set(Timer::Tick, at);
+        }
+    }
+
+    /// Looks through the peers: who is silent too long, to whom we are.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let mut next: Option<Instant> = None;
+        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+            let Some(deadline) = self.tick_peer(key, now) else { continue };
+            next = Some(next.map_or(deadline, |n| n.min(deadline)));
+        }
+        if let Some(at) = next {
+            self.tick_by(at.max(now + TICK));
+        }
+        self.ask_all(now);
+    }
+
+    /// Does what one peer is due; returns when to look again, `None` if it is gone.
+    fn tick_peer(&mut self, key: PeerKey, now: Instant) -> Option<Instant> {
+        let (keepalive, snub) = (self.config.keepalive_interval, self.config.snub_time);
+        let peer = self.peers.get(&key)?;
+        let silent = match peer.session() {
+            Some(_) => peer.heard + self.config.timeout,
+            None => peer.since + HANDSHAKE_TIMEOUT,
+        };
+        if silent <= now {
+            match peer.stage {
+                Stage::Dialing => {
+                    self.actions.push_back(Action::Close(key));
+                    self.on_connect_failed(key, now);
+                }
+                _ => {
+                    self.actions.push_back(Action::Close(key));
+                    self.on_lost(key, now);
+                }
+            }
+            return None;
+        }
+        let mut deadline = silent;
+        if let Some(session) = peer.session() {
+            let mut said = peer.said;
+            let waits = !session.asked.is_empty() && !session.snubbed;
+            let snubs_at = session.waiting_since + snub;
+            if said + keepalive <= now {
+                self.say(key, Message::KeepAlive, now);
+                said = now;
+            }
+            deadline = deadline.min(said + keepalive);
+            if waits && snubs_at <= now {
+                self.snub(key, now);
+            } else if waits {
+                deadline = deadline.min(snubs_at);
+            }
+        }
+        Some(deadline)
+    }
+}

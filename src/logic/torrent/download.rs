@@ -1,0 +1,285 @@
+//! What we ask of peers, what came of it, and who is to blame when a piece is bad.
+
+use super::connect::is_exempt;
+use super::{Action, Notice, Timer, Torrent};
+use crate::logic::PeerKey;
+use crate::logic::ledger::Received;
+use crate::proto::geometry::{BlockRef, PieceIndex};
+use crate::proto::ids::PeerId;
+use crate::proto::wire::{Message, PeerFault};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+impl Torrent {
+    /// Sends as many requests to a peer as it should have out.
+    pub(super) fn ask(&mut self, key: PeerKey, now: Instant) {
+        if self.ledger.is_complete() || self.stopping {
+            return;
+        }
+        let floor = self.config.request_backlog;
+        let Some(session) = self.session(key) else { return };
+        if session.choked || !session.interested {
+            return;
+        }
+        let depth = session.depth(floor, now);
+        let room = depth.saturating_sub(session.asked.len());
+        // In portions, so that the price of a look at the picker is shared by several blocks.
+        if room == 0 || room * 8 < depth && !session.asked.is_empty() {
+            return;
+        }
+        self.ask_for(key, room, now);
+    }
+
+    fn ask_for(&mut self, key: PeerKey, mut room: usize, now: Instant) {
+        let mut picked = Vec::new();
+        while room > 0 {
+            if !self.download_bucket.ready(now) {
+                if let Some(at) = self.download_bucket.next_ready(now) {
+                    self.timers.set(Timer::Download, at);
+                }
+                return;
+            }
+            // Under a limit one at a time, for the tokens may run out after each.
+            let portion = if self.download_bucket.limit().is_some() { 1 } else { room };
+            let Some(session) = self.peers.get(&key).and_then(|p| p.session()) else { return };
+            picked.clear();
+            let (picker, ledger) = (&mut self.picker, &self.ledger);
+            picker.pick(ledger, &session.have, key, portion, &mut self.rng, &mut picked);
+            if picked.is_empty() {
+                return;
+            }
+            room = room.saturating_sub(picked.len());
+            self.send_requests(key, &picked, now);
+        }
+    }
+
+    fn send_requests(&mut self, key: PeerKey, blocks: &[BlockRef], now: Instant) {
+        let snub_at = now + self.config.snub_time;
+        let Some(session) = self.session(key) else { return };
+        if session.asked.is_empty() {
+            session.waiting_since = now;
+        }
+        session.asked.extend(blocks);
+        for block in blocks {
+            self.ledger.ask(*block, key);
+            self.download_bucket.take(now, u64::from(block.length()));
+            self.say(key, Message::Request(*block), now);
+        }
+        self.tick_by(snub_at);
+    }
+
+    /// Asks of everybody: after blocks became free again, or tokens came in.
+    pub(super) fn ask_all(&mut self, now: Instant) {
+        if self.ledger.is_complete() {
+            return;
+        }
+        let mut keys = self.open_keys();
+        // Nobody is always first, which matters under a download limit.
+        let start = self.rng.below(keys.len().max(1) as u32) as usize;
+        keys.rotate_left(start);
+        for key in keys {
+            self.ask(key, now);
+        }
+    }
+
+    /// A peer was asked and gave nothing for too long: what it was asked goes to others, and it
+    /// gets one request at a time until it delivers.
+    pub(super) fn snub(&mut self, key: PeerKey, now: Instant) {
+        let Some(session) = self.session(key) else { return };
+        session.snubbed = true;
+        let asked = std::mem::take(&mut session.asked);
+        for block in asked {
+            self.ledger.unask(block, key);
+            self.say(key, Message::Cancel(block), now);
+        }
+        self.rechoke_soon(now);
+    }
+
+    /// A block came.
+    pub(super) fn on_block(
+        &mut self,
+        key: PeerKey,
+        block: BlockRef,
+        data: Vec<u8>,
+        now: Instant,
+    ) -> Result<(), PeerFault> {
+        let length = u64::from(block.length());
+        let Some(session) = self.session(key) else { return Ok(()) };
+        let asked = session.answered(block, now);
+        session.snubbed &= !asked;
+        if asked {
+            session.down.add(now, length);
+            self.down.add(now, length);
+        }
+        let whole = self.geometry.block_number(block).is_some();
+        if !asked || !whole || self.stopping {
+            self.discard(length, data);
+            return Ok(());
+        }
+        self.cancel_elsewhere(key, block, now);
+        match self.ledger.receive(block, key) {
+            Received::Duplicate => self.discard(length, data),
+            Received::New { piece_full } => {
+                self.actions.push_back(Action::Write(block, data));
+                if piece_full {
+                    self.actions.push_back(Action::Verify(block.piece()));
+                }
+            }
+        }
+        self.ask(key, now);
+        Ok(())
+    }
+
+    fn discard(&mut self, length: u64, data: Vec<u8>) {
+        self.discarded += length;
+        self.actions.push_back(Action::Recycle(data));
+    }
+
+    /// In the endgame a block is asked of several peers; the first answer cancels the others.
+    fn cancel_elsewhere(&mut self, from: PeerKey, block: BlockRef, now: Instant) {
+        let others: Vec<PeerKey> = self.ledger.asked_of(block).filter(|k| *k != from).collect();
+        for other in others {
+            if let Some(session) = self.session(other) {
+                session.asked.retain(|b| *b != block);
+                self.say(other, Message::Cancel(block), now);
+            }
+        }
+    }
+
+    /// The disk has hashed a piece.
+    pub fn on_verified(&mut self, piece: PieceIndex, good: bool, now: Instant) {
+        let givers = self.ledger.verified(piece, good);
+        if good {
+            self.conduct.praise(&givers);
+            self.on_piece(piece, now);
+        } else {
+            self.actions.push_back(Action::Report(Notice::HashFailed(piece)));
+            self.discarded += u64::from(self.geometry.piece_size(piece));
+            self.blame(&givers, now);
+            self.ask_all(now);
+        }
+    }
+
+    fn on_piece(&mut self, piece: PieceIndex, now: Instant) {
+        for key in self.open_keys() {
+            let Some(session) = self.session(key) else { continue };
+            if session.have.get(piece.get()) {
+                session.useful -= 1;
+                self.tell_interest(key, now);
+            } else {
+                self.say(key, Message::Have(piece), now);
+            }
+        }
+        if self.ledger.is_complete() {
+            self.on_complete(now);
+        }
+    }
+
+    fn on_complete(&mut self, now: Instant) {
+        self.actions.push_back(Action::Report(Notice::Complete));
+        self.announcer.completed(now);
+        for key in self.open_keys() {
+            self.drop_if_both_complete(key, now);
+        }
+        self.rechoke_soon(now);
+        self.announce_if_due(now);
+    }
+
+    /// A bad piece that came from one peer alone is that peer's fault. Where several gave, the
+    /// ledger has the piece fetched again from one, and then it is certain.
+    fn blame(&mut self, givers: &[PeerKey], now: Instant) {
+        let [culprit] = givers else { return };
+        match self.conduct.blame(*culprit) {
+            Verdict::Bear => {}
+            Verdict::Kick => self.close(*culprit, now),
+            Verdict::Ban(who, address) => {
+                if let Who::Address(ip) = who {
+                    self.candidates.ban(ip);
+                }
+                self.actions.push_back(Action::Report(Notice::Banned(address)));
+                self.close(*culprit, now);
+            }
+        }
+    }
+}
+
+/// Whom a good or bad deed is put down to: a public address, or the name of a peer behind an
+/// address that it may share with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Address(IpAddr),
+    Id(PeerId),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Bear,
+    Kick,
+    Ban(Who, SocketAddr),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Deeds {
+    good: u32,
+    bad: u32,
+}
+
+/// How peers behaved, beyond the life of their connections. The rules are BitTornado's: kicked
+/// after more than one bad piece, banned from three on if they are more than a thirtieth of the
+/// good ones.
+#[derive(Debug, Default)]
+pub(super) struct Conduct {
+    met: BTreeMap<PeerKey, (Who, SocketAddr)>,
+    deeds: BTreeMap<Who, Deeds>,
+    banned: BTreeSet<PeerId>,
+}
+
+/// Of so many connections, the latest, it is remembered who they were.
+const MAX_MET: usize = 4096;
+
+/// So many ill-doers are remembered.
+const MAX_DEEDS: usize = 4096;
+
+impl Conduct {
+    pub(super) fn meet(&mut self, key: PeerKey, address: SocketAddr, id: PeerId) {
+        let who = match is_exempt(address.ip()) {
+            true => Who::Id(id),
+            false => Who::Address(address.ip()),
+        };
+        self.met.insert(key, (who, address));
+        if self.met.len() > MAX_MET {
+            self.met.pop_first();
+        }
+    }
+
+    pub(super) fn is_banned(&self, id: PeerId) -> bool {
+        self.banned.contains(&id)
+    }
+
+    fn praise(&mut self, givers: &[PeerKey]) {
+        for key in givers {
+            // Only those on record for something bad need their good deeds counted.
+            let Some((who, _)) = self.met.get(key) else { continue };
+            if let Some(deeds) = self.deeds.get_mut(who) {
+                deeds.good += 1;
+            }
+        }
+    }
+
+    fn blame(&mut self, culprit: PeerKey) -> Verdict {
+        let Some(&(who, address)) = self.met.get(&culprit) else { return Verdict::Bear };
+        if self.deeds.len() >= MAX_DEEDS {
+            self.deeds.pop_first();
+        }
+        let deeds = self.deeds.entry(who).or_default();
+        deeds.bad += 1;
+        if deeds.bad >= 3 && deeds.bad > deeds.good / 30 {
+            if let Who::Id(id) = who {
+                self.banned.insert(id);
+            }
+            return Verdict::Ban(who, address);
+        }
+        if deeds.bad > 1 { Verdict::Kick } else { Verdict::Bear }
+    }
+}

@@ -1,0 +1,398 @@
+//! One torrent's brain: puts ledger, picker, choker, candidates, announcer and peers together.
+//!
+//! Events go in by `on_*` with the time they happened; what is to be done comes out of
+//! [`Torrent::next_action`], and when to come back without an event out of
+//! [`Torrent::next_deadline`]. Nothing else gets in or out, so a whole swarm can be played in a
+//! test. Called by `app::client`; owned by its reactor thread.
+//!
+//! The rooms: `connect` (from dialling to the open session), `talk` (messages), `download` (what
+//! we ask, what came, who is to blame), `upload` (choking, serving), `track` (announces).
+
+mod connect;
+mod download;
+mod talk;
+mod track;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use connect::Refused;
+
+use super::PeerKey;
+use super::announcer::Announcer;
+use super::candidates::Candidates;
+use super::choker::Choker;
+use super::ledger::Ledger;
+use super::peer::Peer;
+use super::picker::Picker;
+use super::rate::{Bucket, DEFAULT_WINDOW, Meter};
+use super::rng::Rng;
+use super::timers::Timers;
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::ids::{InfoHash, PeerId};
+use crate::proto::wire::Message;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a user can set. The names are those of the options of `btdownloadheadless`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Upper bound of unchoked, interested peers.
+    pub max_uploads: usize,
+    /// Unchoke at least so many, if there are.
+    pub min_uploads: usize,
+    /// Rotation of the optimistic unchoke.
+    pub round_robin_period: Duration,
+    /// A keep-alive goes out after so much silence of ours.
+    pub keepalive_interval: Duration,
+    /// A connection silent for so long is closed.
+    pub timeout: Duration,
+    /// A peer that was asked and gave nothing for so long counts as snubbing.
+    pub snub_time: Duration,
+    /// Never fewer requests out than this, at a peer that delivers.
+    pub request_backlog: usize,
+    /// No more connections are opened from this number on.
+    pub max_initiate: usize,
+    /// No more connections at all from this number on.
+    pub max_connections: usize,
+    /// With fewer connections than this the tracker is asked for more peers.
+    pub min_peers: usize,
+    /// How often more peers are asked for then.
+    pub rerequest_interval: Duration,
+    /// Payload sent, bytes a second; `None` for no limit.
+    pub upload_limit: Option<u64>,
+    /// Payload asked for, bytes a second; `None` for no limit.
+    pub download_limit: Option<u64>,
+    /// The window of all rate estimates.
+    pub rate_window: Duration,
+    /// One connection per peer id and per public address.
+    pub security: bool,
+    /// The address to tell the tracker, where it is not to take the one it sees.
+    pub ip: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_uploads: 7,
+            min_uploads: 4,
+            round_robin_period: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(120),
+            timeout: Duration::from_secs(300),
+            snub_time: Duration::from_secs(30),
+            request_backlog: 10,
+            max_initiate: 40,
+            max_connections: 200,
+            min_peers: 20,
+            rerequest_interval: Duration::from_secs(300),
+            upload_limit: None,
+            download_limit: None,
+            rate_window: DEFAULT_WINDOW,
+            security: true,
+            ip: None,
+        }
+    }
+}
+
+/// What a torrent is made from.
+#[derive(Debug)]
+pub struct Setup {
+    /// The swarm's name.
+    pub info_hash: InfoHash,
+    /// Our name in it.
+    pub peer_id: PeerId,
+    /// The measures of the content.
+    pub geometry: Arc<Geometry>,
+    /// The pieces that are on disk and have been checked.
+    pub have: Bitfield,
+    /// Tiers of announce addresses (BEP 12).
+    pub trackers: Vec<Vec<String>>,
+    /// The port we listen on, as told to trackers.
+    pub port: u16,
+    /// The seed of all its random choices.
+    pub seed: u64,
+}
+
+/// What the torrent wants done, in this order.
+#[derive(Debug)]
+pub enum Action {
+    /// Open a connection; answer by `on_connected` or `on_connect_failed`.
+    Dial {
+        /// The number it goes by from now on.
+        peer: PeerKey,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Send our handshake.
+    Greet(PeerKey),
+    /// Send a message.
+    Send(PeerKey, Message),
+    /// Send a block from disk; answer by `on_block_sent`.
+    SendBlock(PeerKey, BlockRef),
+    /// Close a connection. No answer is expected.
+    Close(PeerKey),
+    /// Write a block to disk; answer by `on_written`.
+    Write(BlockRef, Vec<u8>),
+    /// Hash a piece, after all its writes; answer by `on_verified`.
+    Verify(PieceIndex),
+    /// The buffer of a block that is not wanted goes back to its pool.
+    Recycle(Vec<u8>),
+    /// Ask a tracker; answer by `on_announced`.
+    Announce {
+        /// To be given back with the answer.
+        number: u64,
+        /// The request, as a URL.
+        url: String,
+        /// Whether it is our last word: not worth waiting for when the program ends.
+        last: bool,
+    },
+    /// Something a user may want to read.
+    Report(Notice),
+}
+
+/// Something a user may want to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A piece did not hash to what the .torrent says, and is fetched again.
+    HashFailed(PieceIndex),
+    /// Every piece is there.
+    Complete,
+    /// What a tracker said, or what became of asking it.
+    Tracker(String),
+    /// A peer gave bad data once too often.
+    Banned(SocketAddr),
+}
+
+/// Figures for those who look on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// Bytes not yet had.
+    pub left: u64,
+    /// Pieces had.
+    pub pieces: u32,
+    /// Payload that came in, and was asked for, since the start.
+    pub downloaded: u64,
+    /// Payload that went out since the start.
+    pub uploaded: u64,
+    /// Bytes that came in and were of no use.
+    pub discarded: u64,
+    /// Bytes a second.
+    pub download_rate: f64,
+    /// Bytes a second.
+    pub upload_rate: f64,
+    /// Connected peers that have everything.
+    pub seeds: usize,
+    /// Connected peers that have not.
+    pub peers: usize,
+    /// Full copies among the connected peers that are no seeds, and a fraction.
+    pub distributed_copies: f64,
+    /// How far those peers are on average, 0 to 1.
+    pub peers_progress: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Choose anew whom to unchoke.
+    Rechoke,
+    /// Look through the peers for those that were silent too long.
+    Tick,
+    /// The upload limit has tokens again.
+    Upload,
+    /// The download limit has tokens again.
+    Download,
+}
+
+/// One torrent: see the head of this file.
+#[derive(Debug)]
+pub struct Torrent {
+    info_hash: InfoHash,
+    peer_id: PeerId,
+    port: u16,
+    geometry: Arc<Geometry>,
+    config: Config,
+    rng: Rng,
+    ledger: Ledger,
+    picker: Picker,
+    choker: Choker,
+    candidates: Candidates,
+    announcer: Announcer,
+    key: String,
+    peers: BTreeMap<PeerKey, Peer>,
+    next_key: u64,
+    conduct: download::Conduct,
+    /// Peers with uploads waiting, in the order they get their next block.
+    round: VecDeque<PeerKey>,
+    upload_bucket: Bucket,
+    download_bucket: Bucket,
+    up: Meter,
+    down: Meter,
+    discarded: u64,
+    timers: Timers<Timer>,
+    stopping: bool,
+    actions: VecDeque<Action>,
+}
+
+impl Torrent {
+    /// A torrent that starts now. Its first actions are announces and, if addresses are known,
+    /// dialling.
+    pub fn new(setup: Setup, config: Config, now: Instant) -> Torrent {
+        let mut rng = Rng::new(setup.seed);
+        let pieces = setup.geometry.piece_count();
+        let key = format!("{:08x}", rng.next_u64() as u32);
+        let announcer = Announcer::new(
+            &setup.trackers,
+            config.rerequest_interval,
+            now,
+            Rng::new(rng.next_u64()),
+        );
+        let candidates = Candidates::new(Rng::new(rng.next_u64()));
+        let mut torrent = Torrent {
+            info_hash: setup.info_hash,
+            peer_id: setup.peer_id,
+            port: setup.port,
+            ledger: Ledger::new(setup.geometry.clone(), setup.have),
+            geometry: setup.geometry,
+            picker: Picker::new(pieces),
+            choker: Choker::new(),
+            candidates,
+            announcer,
+            key,
+            peers: BTreeMap::new(),
+            next_key: 0,
+            conduct: download::Conduct::default(),
+            round: VecDeque::new(),
+            upload_bucket: Bucket::new(config.upload_limit, now),
+            download_bucket: Bucket::new(config.download_limit, now),
+            up: Meter::new(now, config.rate_window),
+            down: Meter::new(now, config.rate_window),
+            discarded: 0,
+            timers: Timers::new(),
+            stopping: false,
+            actions: VecDeque::new(),
+            rng,
+            config,
+        };
+        let notices = torrent.announcer.take_notices();
+        torrent.report_tracker(notices);
+        torrent.on_time(now);
+        torrent
+    }
+
+    /// What is to be done next; `None` until something happens or the time comes.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`on_time`](Self::on_time) if nothing happens before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let dial = if self.may_dial() { self.candidates.next_deadline() } else { None };
+        [self.timers.next(), self.announcer.next_deadline(), dial].into_iter().flatten().min()
+    }
+
+    /// Does what is due by now.
+    pub fn on_time(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::Rechoke => self.rechoke(now),
+                Timer::Tick => self.tick(now),
+                Timer::Upload => self.pump_uploads(now),
+                Timer::Download => self.ask_all(now),
+            }
+        }
+        self.dial(now);
+        self.announce_if_due(now);
+    }
+
+    /// Ends the torrent: trackers are told, every connection is closed. Data on its way to disk
+    /// still is written.
+    pub fn stop(&mut self, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        self.stopping = true;
+        let keys: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.close(key, now);
+        }
+        self.announce_stopped();
+    }
+
+    /// The pieces that are had and checked.
+    pub fn have(&self) -> &Bitfield {
+        self.ledger.have()
+    }
+
+    /// Whether every piece is had.
+    pub fn is_complete(&self) -> bool {
+        self.ledger.is_complete()
+    }
+
+    /// The swarm's name.
+    pub fn info_hash(&self) -> InfoHash {
+        self.info_hash
+    }
+
+    /// Asserts what must hold between the parts; for tests, after every step.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check(&self) {
+        self.ledger.check();
+        for (key, session) in self.sessions() {
+            for block in &session.asked {
+                let known = self.ledger.asked_of(*block).any(|k| k == key);
+                assert!(known, "{key:?} was asked for {block:?}, which the ledger does not know");
+            }
+            let lacking = session.have.ones().filter(|i| !self.ledger.have().get(*i)).count();
+            assert_eq!(session.useful as usize, lacking, "useful pieces of {key:?}");
+        }
+    }
+
+    /// The figures of this moment.
+    pub fn status(&self, now: Instant) -> Status {
+        let sessions: Vec<_> = self.sessions().map(|(_, s)| s).collect();
+        let seeds = sessions.iter().filter(|s| s.is_seed()).count();
+        let peers = sessions.len() - seeds;
+        let progress: f64 = sessions
+            .iter()
+            .filter(|s| !s.is_seed())
+            .map(|s| f64::from(s.have.count()) / f64::from(s.have.len().max(1)))
+            .sum();
+        Status {
+            left: self.ledger.left(),
+            pieces: self.ledger.have().count(),
+            downloaded: self.down.total(),
+            uploaded: self.up.total(),
+            discarded: self.discarded,
+            download_rate: self.down.rate(now),
+            upload_rate: self.up.rate(now),
+            seeds,
+            peers,
+            distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
+            peers_progress: progress / (peers.max(1) as f64),
+        }
+    }
+
+    fn sessions(&self) -> impl Iterator<Item = (PeerKey, &super::peer::Session)> {
+        self.peers.iter().filter_map(|(k, p)| p.session().map(|s| (*k, s)))
+    }
+
+    fn session(&mut self, key: PeerKey) -> Option<&mut super::peer::Session> {
+        self.peers.get_mut(&key)?.session_mut()
+    }
+
+    fn open_keys(&self) -> Vec<PeerKey> {
+        self.sessions().map(|(k, _)| k).collect()
+    }
+
+    fn say(&mut self, key: PeerKey, message: Message, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.said = now;
+            self.actions.push_back(Action::Send(key, message));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What peers say, and what follows from it.
+
+use super::Torrent;
+use crate::logic::PeerKey;
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::PieceIndex;
+use crate::proto::wire::{Message, PeerFault};
+use std::time::Instant;
+
+impl Torrent {
+    /// A message of an open connection.
+    pub fn on_message(&mut self, key: PeerKey, message: Message, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&key) else { return self.recycle(message) };
+        peer.heard = now;
+        let Some(session) = peer.session_mut() else { return self.recycle(message) };
+        let first = !session.spoken;
+        // A keep-alive says nothing; some peers send one before their bitfield.
+        session.spoken |= message != Message::KeepAlive;
+        let outcome = match message {
+            Message::KeepAlive => Ok(()),
+            Message::Choke => self.on_choke(key, now),
+            Message::Unchoke => self.on_unchoke(key, now),
+            Message::Interested => self.on_interest(key, true, now),
+            Message::NotInterested => self.on_interest(key, false, now),
+            Message::Have(piece) => self.on_have(key, piece, now),
+            Message::Bitfield(_) if !first => Err(PeerFault::LateBitfield),
+            Message::Bitfield(bits) => self.on_bitfield(key, bits, now),
+            Message::Request(block) => self.on_request(key, block, now),
+            Message::Cancel(block) => self.on_cancel(key, block),
+            Message::Piece { block, data } => self.on_block(key, block, data, now),
+        };
+        if let Err(fault) = outcome {
+            self.on_fault(key, fault, now);
+        }
+    }
+
+    /// The buffer in a message nobody wants must find back to its pool.
+    fn recycle(&mut self, message: Message) {
+        if let Message::Piece { data, .. } = message {
+            self.actions.push_back(super::Action::Recycle(data));
+        }
+    }
+
+    fn on_choke(&mut self, key: PeerKey, now: Instant) -> Result<(), PeerFault> {
+        let Some(session) = self.session(key) else { return Ok(()) };
+        session.choked = true;
+        session.asked.clear();
+        // A choked peer does not answer what it was asked before (BEP 3).
+        self.ledger.unask_all(key);
+        self.ask_all(now);
+        Ok(())
+    }
+
+    fn on_unchoke(&mut self, key: PeerKey, now: Instant) -> Result<(), PeerFault> {
+        let Some(session) = self.session(key) else { return Ok(()) };
+        session.choked = false;
+        session.snubbed = false;
+        self.ask(key, now);
+        Ok(())
+    }
+
+    fn on_interest(&mut self, key: PeerKey, wants: bool, now: Instant) -> Result<(), PeerFault> {
+        let Some(session) = self.session(key) else { return Ok(()) };
+        let changed = session.wanting != wants;
+        session.wanting = wants;
+        if !wants {
+            session.uploads.clear();
+        }
+        if changed {
+            self.rechoke_soon(now);
+        }
+        Ok(())
+    }
+
+    fn on_have(&mut self, key: PeerKey, piece: PieceIndex, now: Instant) -> Result<(), PeerFault> {
+        let lacking = !self.ledger.have().get(piece.get());
+        let Some(session) = self.session(key) else { return Ok(()) };
+        if !session.learn(piece) {
+            return Ok(());
+        }
+        session.useful += u32::from(lacking);
+        self.picker.add(piece);
+        self.after_learning(key, now);
+        Ok(())
+    }
+
+    fn on_bitfield(&mut self, key: PeerKey, bits: Bitfield, now: Instant) -> Result<(), PeerFault> {
+        let ours = self.ledger.have();
+        let useful = bits.ones().filter(|i| !ours.get(*i)).count() as u32;
+        self.picker.add_all(&bits);
+        let Some(session) = self.session(key) else { return Ok(()) };
+        session.have = bits;
+        session.useful = useful;
+        self.after_learning(key, now);
+        Ok(())
+    }
+
+    fn after_learning(&mut self, key: PeerKey, now: Instant) {
+        if self.drop_if_both_complete(key, now) {
+            return;
+        }
+        self.tell_interest(key, now);
+        self.ask(key, now);
+    }
+
+    /// Two seeds have nothing to say to each other.
+    pub(super) fn drop_if_both_complete(&mut self, key: PeerKey, now: Instant) -> bool {
+        let both = self.ledger.is_complete() && self.session(key).is_some_and(|s| s.is_seed());
+        if both {
+            self.close(key, now);
+        }
+        both
+    }
+
+    /// Says whether we are interested, if that changed.
+    pub(super) fn tell_interest(&mut self, key: PeerKey, now: Instant) {
+        let Some(session) = self.session(key) else { return };
+        let interested = session.useful > 0;
+        if session.interested != interested {
+            session.interested = interested;
+            let message = match interested {
+                true => Message::Interested,
+                false => Message::NotInterested,
+            };
+            self.say(key, message, now);
+        }
+    }
+}

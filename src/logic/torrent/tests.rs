@@ -1,0 +1,456 @@
+//! One torrent and the peers it talks to, with the time in the line.
+
+use super::*;
+use crate::logic::candidates::Source;
+use crate::proto::wire::Hello;
+use std::net::IpAddr;
+
+const HASH: InfoHash = InfoHash([7; 20]);
+const US: PeerId = PeerId(*b"T050-----us000000000");
+
+/// A torrent of `pieces` pieces of two blocks each, and the time.
+struct Stage {
+    start: Instant,
+    torrent: Torrent,
+    geometry: Arc<Geometry>,
+}
+
+impl Stage {
+    fn new(pieces: u32, have: &str, config: Config) -> Stage {
+        let geometry = Arc::new(Geometry::new(32_768, [u64::from(pieces) * 32_768]).unwrap());
+        let start = Instant::now();
+        let mut bits = Bitfield::new(pieces);
+        have.bytes().enumerate().for_each(|(i, b)| {
+            bits.set(i as u32, b == b'#');
+        });
+        let setup = Setup {
+            info_hash: HASH,
+            peer_id: US,
+            geometry: Arc::clone(&geometry),
+            have: bits,
+            trackers: vec![],
+            port: 6881,
+            seed: 1,
+        };
+        let torrent = Torrent::new(setup, config, start);
+        Stage { start, torrent, geometry }
+    }
+
+    /// A torrent of four pieces with nothing yet.
+    fn empty() -> Stage {
+        Stage::new(4, "....", Config::default())
+    }
+
+    fn seed() -> Stage {
+        Stage::new(4, "####", Config::default())
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    /// Everything the torrent wants done by now.
+    fn says(&mut self) -> Vec<Action> {
+        self.torrent.check();
+        std::iter::from_fn(|| self.torrent.next_action()).collect()
+    }
+
+    /// Lets the time pass, deadline by deadline.
+    fn until(&mut self, seconds: u64) -> Vec<Action> {
+        let end = self.at(seconds);
+        let mut actions = self.says();
+        for _ in 0..10_000 {
+            match self.torrent.next_deadline() {
+                Some(at) if at <= end => self.torrent.on_time(at),
+                _ => return actions,
+            }
+            actions.extend(self.says());
+        }
+        panic!("its deadlines never end");
+    }
+
+    /// Somebody connects to us at once, by this address and name.
+    fn joins(&mut self, address: &str, name: u8, at: u64) -> PeerKey {
+        let now = self.at(at);
+        let key = self.torrent.on_incoming(address.parse().unwrap(), now).expect("welcome");
+        self.torrent.on_peer_id(key, PeerId([name; 20]), now);
+        key
+    }
+
+    fn hears(&mut self, key: PeerKey, message: Message, at: u64) -> Vec<Action> {
+        let now = self.at(at);
+        self.torrent.on_message(key, message, now);
+        self.says()
+    }
+
+    fn has(&mut self, key: PeerKey, have: &str, at: u64) -> Vec<Action> {
+        let mut bits = Bitfield::new(have.len() as u32);
+        have.bytes().enumerate().for_each(|(i, b)| {
+            bits.set(i as u32, b == b'#');
+        });
+        self.hears(key, Message::Bitfield(bits), at)
+    }
+
+    fn block(&self, piece: u32, n: u32) -> BlockRef {
+        self.geometry.block(self.geometry.piece(piece).unwrap(), n).unwrap()
+    }
+
+    fn gives(&mut self, key: PeerKey, block: BlockRef, at: u64) -> Vec<Action> {
+        self.hears(key, Message::Piece { block, data: vec![0; block.length() as usize] }, at)
+    }
+}
+
+/// The requests among the actions, by peer.
+fn requests(actions: &[Action]) -> Vec<(PeerKey, BlockRef)> {
+    let request = |a: &Action| match a {
+        Action::Send(key, Message::Request(block)) => Some((*key, *block)),
+        _ => None,
+    };
+    actions.iter().filter_map(request).collect()
+}
+
+fn sends(actions: &[Action], key: PeerKey, wanted: &Message) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Send(k, m) if *k == key && m == wanted))
+}
+
+fn closes(actions: &[Action], key: PeerKey) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Close(k) if *k == key))
+}
+
+/// Gives all that is asked of these peers until nothing is asked any more; every piece is good.
+fn feed(stage: &mut Stage, mut actions: Vec<Action>, at: u64) -> Vec<Action> {
+    let mut all = Vec::new();
+    while !actions.is_empty() {
+        let mut next = Vec::new();
+        for (key, block) in requests(&actions) {
+            next.extend(stage.gives(key, block, at));
+        }
+        for action in &actions {
+            if let Action::Verify(piece) = action {
+                let now = stage.at(at);
+                stage.torrent.on_verified(*piece, true, now);
+                next.extend(stage.says());
+            }
+        }
+        all.append(&mut actions);
+        actions = next;
+    }
+    all
+}
+
+#[test]
+fn downloads_from_a_peer_that_lets_us() {
+    let mut stage = Stage::empty();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    assert!(matches!(stage.says()[..], [Action::Greet(k)] if k == key));
+    assert!(sends(&stage.has(key, "####", 0), key, &Message::Interested));
+    let asked = stage.hears(key, Message::Unchoke, 1);
+    assert_eq!(requests(&asked).len(), 8);
+    let all = feed(&mut stage, asked, 2);
+    assert!(stage.torrent.is_complete());
+    assert!(all.iter().any(|a| matches!(a, Action::Report(Notice::Complete))));
+    // A seed and now we: nothing left to say to each other.
+    assert!(closes(&all, key));
+    assert_eq!(stage.torrent.status(stage.at(2)).downloaded, 4 * 32_768);
+}
+
+#[test]
+fn does_not_request_pieces_we_have() {
+    let mut stage = Stage::new(4, "#.#.", Config::default());
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, "####", 0);
+    let asked = requests(&stage.hears(key, Message::Unchoke, 1));
+    let mut pieces: Vec<u32> = asked.iter().map(|(_, b)| b.piece().get()).collect();
+    pieces.sort_unstable();
+    assert_eq!(pieces, [1, 1, 3, 3]);
+}
+
+#[test]
+fn is_not_interested_in_what_we_have_and_says_when_that_changes() {
+    let mut stage = Stage::new(4, "##..", Config::default());
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.says();
+    assert!(!sends(&stage.has(key, "##..", 0), key, &Message::Interested));
+    let piece = stage.geometry.piece(2).unwrap();
+    assert!(sends(&stage.hears(key, Message::Have(piece), 1), key, &Message::Interested));
+    let asked = stage.hears(key, Message::Unchoke, 2);
+    assert!(sends(&feed(&mut stage, asked, 2), key, &Message::NotInterested));
+}
+
+#[test]
+fn what_a_choking_or_lost_peer_was_asked_goes_to_another() {
+    for lost in [false, true] {
+        let mut stage = Stage::empty();
+        let a = stage.joins("20.0.0.1:5", 1, 0);
+        let b = stage.joins("20.0.0.2:5", 2, 0);
+        stage.has(a, "##..", 0);
+        stage.has(b, "##..", 0);
+        assert_eq!(requests(&stage.hears(a, Message::Unchoke, 1)).len(), 4);
+        stage.hears(b, Message::Unchoke, 1);
+        let actions = if lost {
+            let now = stage.at(2);
+            stage.torrent.on_lost(a, now);
+            stage.says()
+        } else {
+            stage.hears(a, Message::Choke, 2)
+        };
+        let _ = actions;
+        let asked: Vec<BlockRef> =
+            stage.torrent.session(b).unwrap().asked.iter().copied().collect();
+        assert_eq!(asked.len(), 4, "lost: {lost}");
+    }
+}
+
+#[test]
+fn the_first_answer_in_the_endgame_cancels_the_others() {
+    let mut stage = Stage::new(1, ".", Config::default());
+    let a = stage.joins("20.0.0.1:5", 1, 0);
+    let b = stage.joins("20.0.0.2:5", 2, 0);
+    stage.has(a, "#", 0);
+    stage.has(b, "#", 0);
+    assert_eq!(requests(&stage.hears(a, Message::Unchoke, 1)).len(), 2);
+    let doubled = requests(&stage.hears(b, Message::Unchoke, 1));
+    assert_eq!(doubled.len(), 2, "all is asked for, so b is asked for the same");
+    let block = stage.block(0, 0);
+    assert!(sends(&stage.gives(a, block, 2), b, &Message::Cancel(block)));
+    let late = stage.gives(b, block, 2);
+    assert!(late.iter().any(|a| matches!(a, Action::Recycle(_))));
+}
+
+#[test]
+fn a_peer_that_gives_nothing_is_snubbed_and_asked_for_one_block_later() {
+    let mut stage = Stage::empty();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, "####", 0);
+    stage.hears(key, Message::Unchoke, 1);
+    let actions = stage.until(35);
+    let cancelled = actions.iter().filter(|a| matches!(a, Action::Send(_, Message::Cancel(_))));
+    assert_eq!(cancelled.count(), 8);
+    assert_eq!(stage.torrent.session(key).unwrap().asked.len(), 1);
+    let first = stage.torrent.session(key).unwrap().asked[0];
+    stage.gives(key, first, 36);
+    assert!(stage.torrent.session(key).unwrap().asked.len() > 1);
+}
+
+#[test]
+fn a_single_giver_of_bad_pieces_is_kicked_then_banned() {
+    let mut stage = Stage::empty();
+    for round in 0..3 {
+        let key = stage.joins("20.0.0.1:5", 1, round);
+        stage.has(key, "####", round);
+        let mut asked = requests(&stage.hears(key, Message::Unchoke, round));
+        let mut failures = 0;
+        while let Some((_, block)) = asked.pop() {
+            for action in stage.gives(key, block, round) {
+                if let Action::Verify(piece) = action {
+                    if failures < 3 {
+                        failures += 1;
+                        let now = stage.at(round);
+                        stage.torrent.on_verified(piece, false, now);
+                    }
+                }
+            }
+            asked.extend(requests(&stage.says()));
+        }
+        if stage.torrent.on_incoming("20.0.0.1:9".parse().unwrap(), stage.at(round)).is_err() {
+            assert!(!stage.torrent.peers.contains_key(&key));
+            return;
+        }
+        stage.torrent.peers.clear();
+    }
+    panic!("never banned");
+}
+
+#[test]
+fn serves_only_interested_peers_and_only_while_unchoked() {
+    let mut stage = Stage::seed();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.says();
+    let block = stage.block(1, 1);
+    assert!(
+        !stage.hears(key, Message::Interested, 0).iter().any(|a| matches!(a, Action::Close(_)))
+    );
+    assert!(stage.hears(key, Message::Request(block), 0).is_empty(), "choked: not served");
+    let actions = stage.until(1);
+    assert!(sends(&actions, key, &Message::Unchoke));
+    let served = stage.hears(key, Message::Request(block), 1);
+    assert!(matches!(served[..], [Action::SendBlock(k, b)] if k == key && b == block));
+    stage.hears(key, Message::NotInterested, 2);
+    assert!(closes(&stage.hears(key, Message::Request(block), 2), key));
+}
+
+#[test]
+fn a_cancelled_request_is_not_served() {
+    let mut stage = Stage::seed();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.hears(key, Message::Interested, 0);
+    stage.until(1);
+    let block = stage.block(0, 0);
+    let mut handed = 0;
+    for _ in 0..20 {
+        handed += stage.hears(key, Message::Request(block), 1).len();
+    }
+    assert_eq!(handed, 16, "the window of blocks handed on is full");
+    stage.hears(key, Message::Cancel(block), 1);
+    let now = stage.at(1);
+    stage.torrent.on_block_sent(key, block, now);
+    assert!(stage.says().is_empty());
+}
+
+#[test]
+fn the_upload_limit_holds() {
+    let config = Config { upload_limit: Some(16_384), ..Config::default() };
+    let mut stage = Stage::new(4, "####", config);
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.hears(key, Message::Interested, 0);
+    stage.until(1);
+    for n in 0..100 {
+        let block = stage.block(n % 4, n % 2);
+        stage.hears(key, Message::Request(block), 1);
+    }
+    let mut sent = 0;
+    for second in 1..=21 {
+        for action in stage.until(second) {
+            if let Action::SendBlock(key, block) = action {
+                sent += 1;
+                let now = stage.at(second);
+                stage.torrent.on_block_sent(key, block, now);
+            }
+        }
+    }
+    assert!((18..=23).contains(&sent), "{sent} blocks in 20 seconds at a block a second");
+}
+
+#[test]
+fn the_download_limit_holds_with_a_single_peer() {
+    let config = Config { download_limit: Some(16_384), ..Config::default() };
+    let mut stage = Stage::new(40, &".".repeat(40), config);
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, &"#".repeat(40), 0);
+    let mut asked = requests(&stage.hears(key, Message::Unchoke, 0));
+    let mut total = asked.len();
+    for second in 1..=20 {
+        for (key, block) in std::mem::take(&mut asked) {
+            asked.extend(requests(&stage.gives(key, block, second)));
+        }
+        asked.extend(requests(&stage.until(second)));
+        total += asked.len();
+    }
+    assert!((18..=23).contains(&total), "{total} blocks in 20 seconds at a block a second");
+}
+
+#[test]
+fn keeps_silent_connections_alive_and_drops_those_of_silent_peers() {
+    let mut stage = Stage::empty();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    let actions = stage.until(290);
+    let alive = actions.iter().filter(|a| matches!(a, Action::Send(_, Message::KeepAlive)));
+    assert_eq!(alive.count(), 2);
+    assert!(!closes(&actions, key));
+    assert!(closes(&stage.until(302), key));
+}
+
+#[test]
+fn a_handshake_that_never_comes_ends_after_thirty_seconds() {
+    let mut stage = Stage::empty();
+    let now = stage.start;
+    let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), now).unwrap();
+    assert!(!closes(&stage.until(29), key));
+    assert!(closes(&stage.until(31), key));
+}
+
+#[test]
+fn dials_candidates_but_not_ourselves_again() {
+    let mut stage = Stage::empty();
+    let address: SocketAddr = "20.0.0.9:6881".parse().unwrap();
+    let now = stage.start;
+    stage.torrent.add_candidates(&[address], Source::Tracker, now);
+    let Action::Dial { peer, address: to } = stage.says().remove(0) else { panic!("no dial") };
+    assert_eq!(to, address);
+    stage.torrent.on_connected(peer, now);
+    stage.torrent.on_hello(peer, Hello { reserved: [0; 8], info_hash: HASH }, now);
+    stage.torrent.on_peer_id(peer, US, now);
+    assert!(closes(&stage.says(), peer));
+    let again = stage.until(7200);
+    assert!(!again.iter().any(|a| matches!(a, Action::Dial { .. })), "{again:?}");
+}
+
+#[test]
+fn another_torrents_handshake_is_a_fault() {
+    let mut stage = Stage::empty();
+    let now = stage.start;
+    let address: SocketAddr = "20.0.0.9:6881".parse().unwrap();
+    stage.torrent.add_candidates(&[address], Source::Tracker, now);
+    let Action::Dial { peer, .. } = stage.says().remove(0) else { panic!("no dial") };
+    stage.torrent.on_connected(peer, now);
+    stage.torrent.on_hello(peer, Hello { reserved: [0; 8], info_hash: InfoHash([8; 20]) }, now);
+    assert!(closes(&stage.says(), peer));
+}
+
+#[test]
+fn one_connection_for_each_public_address_but_many_behind_a_private_one() {
+    let mut stage = Stage::empty();
+    stage.joins("20.0.0.1:5", 1, 0);
+    let now = stage.start;
+    let again = stage.torrent.on_incoming("20.0.0.1:6".parse().unwrap(), now);
+    assert_eq!(again, Err(Refused::Duplicate));
+    stage.joins("192.168.0.7:5", 2, 0);
+    stage.joins("192.168.0.7:6", 3, 0);
+    stage.joins("127.0.0.1:6", 4, 0);
+    stage.joins("127.0.0.1:7", 5, 0);
+    assert_eq!(stage.torrent.sessions().count(), 5);
+}
+
+#[test]
+fn the_same_peer_from_the_same_host_replaces_its_dead_connection() {
+    let mut stage = Stage::empty();
+    let old = stage.joins("192.168.0.7:5", 1, 0);
+    let new = stage.joins("192.168.0.7:6", 1, 1);
+    assert!(closes(&stage.says(), old));
+    let impostor = stage.joins("192.168.0.8:6", 1, 1);
+    assert!(closes(&stage.says(), impostor));
+    assert_eq!(stage.open_keys(), [new]);
+}
+
+#[test]
+fn a_bitfield_is_only_taken_as_the_first_message() {
+    let mut stage = Stage::empty();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.says();
+    stage.hears(key, Message::KeepAlive, 0);
+    assert!(!closes(&stage.has(key, "#...", 0), key));
+    assert!(closes(&stage.has(key, "##..", 0), key));
+}
+
+#[test]
+fn stops_once_and_closes_everything() {
+    let mut stage = Stage::seed();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    let now = stage.at(1);
+    stage.torrent.stop(now);
+    stage.torrent.stop(now);
+    let closed = stage.says().iter().filter(|a| matches!(a, Action::Close(k) if *k == key)).count();
+    assert_eq!(closed, 1);
+    let refused = stage.torrent.on_incoming("20.0.0.2:5".parse().unwrap(), now);
+    assert_eq!(refused, Err(Refused::Stopping));
+}
+
+impl Stage {
+    fn open_keys(&self) -> Vec<PeerKey> {
+        self.torrent.open_keys()
+    }
+}
+
+#[test]
+fn which_addresses_may_have_several_peers() {
+    let exempt = |ip: &str| super::connect::is_exempt(ip.parse::<IpAddr>().unwrap());
+    for ip in ["127.0.0.1", "10.1.2.3", "192.168.1.1", "172.16.0.1", "169.254.0.1"] {
+        assert!(exempt(ip), "{ip}");
+    }
+    for ip in ["::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"] {
+        assert!(exempt(ip), "{ip}");
+    }
+    for ip in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
+        assert!(!exempt(ip), "{ip}");
+    }
+}

@@ -1,0 +1,84 @@
+//! Announces: whom to ask and when is the announcer's; what to say and what follows is here.
+
+use super::{Action, Notice, Torrent};
+use crate::logic::announcer::{Ask, Failure, Supply};
+use crate::logic::candidates::Source;
+use crate::proto::announce::ask::{self, Reply};
+use crate::proto::announce::{Peer, Request};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+impl Torrent {
+    pub(super) fn announce_if_due(&mut self, now: Instant) {
+        if self.stopping {
+            return;
+        }
+        let supply = self.supply(now);
+        if let Some(ask) = self.announcer.due(now, supply) {
+            self.announce(ask, false);
+        }
+    }
+
+    fn supply(&self, now: Instant) -> Supply {
+        let peers = self.peers.len();
+        let idle = self.candidates.next_deadline().is_none_or(|at| at > now);
+        if peers >= self.config.max_initiate {
+            Supply::Full
+        } else if peers < self.config.min_peers && idle && !self.ledger.is_complete() {
+            Supply::Short
+        } else {
+            Supply::Enough
+        }
+    }
+
+    pub(super) fn announce_stopped(&mut self) {
+        for ask in self.announcer.stop() {
+            self.announce(ask, true);
+        }
+    }
+
+    fn announce(&mut self, ask: Ask, last: bool) {
+        let request = Request {
+            uploaded: self.up.total(),
+            downloaded: self.down.total(),
+            left: self.ledger.left(),
+            event: ask.event,
+            numwant: ask.numwant,
+            key: self.key.clone(),
+            tracker_id: ask.tracker_id,
+            ip: self.config.ip.clone(),
+            ..Request::new(self.info_hash, self.peer_id, self.port)
+        };
+        let url = ask::url(&ask.tracker, &request);
+        self.actions.push_back(Action::Announce { number: ask.number, url, last });
+    }
+
+    /// What became of the announce `number`.
+    pub fn on_announced(&mut self, number: u64, result: Result<Reply, Failure>, now: Instant) {
+        let outcome = self.announcer.on_reply(now, number, result);
+        self.report_tracker(outcome.notice);
+        if self.stopping {
+            self.announce_stopped();
+            return;
+        }
+        self.take_peers(&outcome.peers, now);
+        self.announce_if_due(now);
+    }
+
+    pub(super) fn report_tracker(
+        &mut self,
+        notices: impl IntoIterator<Item = crate::logic::announcer::Notice>,
+    ) {
+        for notice in notices {
+            self.actions.push_back(Action::Report(Notice::Tracker(notice.to_string())));
+        }
+    }
+
+    /// Trackers list everybody, us too; a seed has no use for the other seeds, but cannot tell
+    /// them apart.
+    fn take_peers(&mut self, peers: &[Peer], now: Instant) {
+        let others = peers.iter().filter(|p| p.id != Some(self.peer_id));
+        let addresses: Vec<SocketAddr> = others.map(|p| p.address).collect();
+        self.add_candidates(&addresses, Source::Tracker, now);
+    }
+}

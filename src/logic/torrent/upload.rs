@@ -1,0 +1,149 @@
+//! Whom we serve, and in what order.
+
+use super::{Action, Timer, Torrent};
+use crate::logic::PeerKey;
+use crate::logic::choker::{PeerView, Slots, seeding_period};
+use crate::logic::ledger::PieceState;
+use crate::logic::peer::{MAX_WAITING, Session};
+use crate::proto::geometry::BlockRef;
+use crate::proto::wire::{Message, PeerFault};
+use std::time::{Duration, Instant};
+
+/// The choice whom to unchoke is made anew this often, as in BitTornado.
+const RECHOKE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Several changes within this time lead to one new choice.
+const RECHOKE_DELAY: Duration = Duration::from_millis(10);
+
+/// Blocks handed on for one peer and not yet sent. Enough to fill its socket in one turn, few
+/// enough that a choke or cancel still has its effect.
+const MAX_SENDING: usize = 16;
+
+impl Torrent {
+    pub(super) fn on_request(
+        &mut self,
+        key: PeerKey,
+        block: BlockRef,
+        now: Instant,
+    ) -> Result<(), PeerFault> {
+        let had = self.ledger.state(block.piece()) == PieceState::Have;
+        let Some(session) = self.session(key) else { return Ok(()) };
+        if !session.wanting || !had {
+            return Err(PeerFault::BadRequest);
+        }
+        if session.choking {
+            return Ok(());
+        }
+        if session.uploads.len() >= MAX_WAITING {
+            return Err(PeerFault::TooManyRequests);
+        }
+        session.uploads.push_back(block);
+        self.enter_round(key);
+        self.pump_uploads(now);
+        Ok(())
+    }
+
+    pub(super) fn on_cancel(&mut self, key: PeerKey, block: BlockRef) -> Result<(), PeerFault> {
+        if let Some(session) = self.session(key) {
+            session.uploads.retain(|b| *b != block);
+        }
+        Ok(())
+    }
+
+    /// A block handed on by `SendBlock` has left our hands.
+    pub fn on_block_sent(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        let length = u64::from(block.length());
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.said = now;
+        let Some(session) = peer.session_mut() else { return };
+        session.sending = session.sending.saturating_sub(1);
+        session.up.add(now, length);
+        self.up.add(now, length);
+        self.enter_round(key);
+        self.pump_uploads(now);
+    }
+
+    fn enter_round(&mut self, key: PeerKey) {
+        let Some(session) = self.session(key) else { return };
+        if !session.in_round && !session.uploads.is_empty() && session.sending < MAX_SENDING {
+            session.in_round = true;
+            self.round.push_back(key);
+        }
+    }
+
+    /// Hands on blocks, one a peer in turn, as far as the limit and the peers' windows allow.
+    pub(super) fn pump_uploads(&mut self, now: Instant) {
+        while let Some(key) = self.round.front().copied() {
+            if !self.upload_bucket.ready(now) {
+                if let Some(at) = self.upload_bucket.next_ready(now) {
+                    self.timers.set(Timer::Upload, at);
+                }
+                return;
+            }
+            self.round.pop_front();
+            let Some(session) = self.session(key) else { continue };
+            session.in_round = false;
+            let Some(block) = session.uploads.pop_front() else { continue };
+            session.sending += 1;
+            self.upload_bucket.take(now, u64::from(block.length()));
+            self.actions.push_back(Action::SendBlock(key, block));
+            self.enter_round(key);
+        }
+    }
+
+    /// Has the choice made anew shortly: what happens together is looked at together.
+    pub(super) fn rechoke_soon(&mut self, now: Instant) {
+        let at = now + RECHOKE_DELAY;
+        if self.timers.get(Timer::Rechoke).is_none_or(|set| set > at) {
+            self.timers.set(Timer::Rechoke, at);
+        }
+    }
+
+    pub(super) fn rechoke(&mut self, now: Instant) {
+        let views: Vec<PeerView> =
+            self.sessions().map(|(key, session)| view(key, session, now)).collect();
+        if views.iter().any(|v| v.interested) {
+            self.timers.set(Timer::Rechoke, now + RECHOKE_PERIOD);
+        }
+        let seeding = self.ledger.is_complete();
+        let period = self.config.round_robin_period;
+        let slots = Slots {
+            max_uploads: self.config.max_uploads,
+            min_uploads: self.config.min_uploads,
+            round_robin_period: match seeding {
+                true => seeding_period(period, self.geometry.piece_length()),
+                false => period,
+            },
+        };
+        for verdict in self.choker.choose(&views, &slots, seeding, now, &mut self.rng) {
+            self.set_choking(verdict.key, !verdict.unchoke, now);
+        }
+    }
+
+    fn set_choking(&mut self, key: PeerKey, choking: bool, now: Instant) {
+        let Some(session) = self.session(key) else { return };
+        if session.choking == choking {
+            return;
+        }
+        session.choking = choking;
+        let message = match choking {
+            true => Message::Choke,
+            false => Message::Unchoke,
+        };
+        if choking {
+            session.uploads.clear();
+        }
+        self.say(key, message, now);
+    }
+}
+
+fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
+    PeerView {
+        key,
+        interested: session.wanting,
+        unchoked: !session.choking,
+        snubbed: session.snubbed,
+        download_rate: session.down.rate(now),
+        upload_rate: session.up.rate(now),
+    }
+}

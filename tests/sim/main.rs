@@ -1,0 +1,70 @@
+//! The logic of a whole swarm, played without a machine: no socket, file, thread or clock.
+
+mod world;
+
+use bittornado::logic::torrent::Config;
+use bittornado::proto::geometry::Geometry;
+use std::time::Duration;
+use world::{Plan, World};
+
+/// Two megabytes in pieces of 64 KiB, cut into three files; each leecher opens four connections.
+fn plan(seed: u64) -> Plan {
+    let lengths = [1_000_000, 0, 1_097_000];
+    Plan {
+        seed,
+        leechers: 20,
+        geometry: Geometry::new(65_536, lengths).unwrap(),
+        corrupt_one_in: 0,
+        cut_every: None,
+        villain: None,
+        config: Config { max_initiate: 4, ..Config::default() },
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(3600);
+
+#[test]
+fn twenty_leechers_complete_though_peers_are_lost_and_blocks_damaged() {
+    for seed in 1..=4 {
+        let mut world = World::new(Plan {
+            corrupt_one_in: 300,
+            cut_every: Some(Duration::from_millis(400)),
+            ..plan(seed)
+        });
+        world.play(LIMIT);
+        for node in 0..world.nodes.len() {
+            assert!(world.is_intact(node), "seed {seed}: node {node} has other data");
+        }
+        let failed: usize = world.nodes.iter().map(|n| n.failed_pieces).sum();
+        assert!(failed > 0, "seed {seed}: no damage was noticed");
+    }
+}
+
+#[test]
+fn the_same_seed_plays_the_same_game() {
+    let play = |seed| {
+        let cut_every = Some(Duration::from_millis(300));
+        World::new(Plan { corrupt_one_in: 200, cut_every, leechers: 8, ..plan(seed) }).play(LIMIT)
+    };
+    assert_eq!(play(7), play(7));
+    assert_ne!(play(7).1, play(8).1);
+}
+
+#[test]
+fn a_peer_that_damages_everything_is_banned_and_the_rest_complete() {
+    let mut world = World::new(Plan { villain: Some(3), ..plan(5) });
+    world.play(LIMIT);
+    let bans: usize = world.nodes.iter().map(|n| n.bans).sum();
+    assert!(bans > 0, "nobody was banned");
+    assert!((0..world.nodes.len()).all(|node| world.is_intact(node)));
+}
+
+#[test]
+fn the_seed_sends_little_more_than_one_copy_when_leechers_share() {
+    let mut world = World::new(plan(11));
+    let (took, _) = world.play(LIMIT);
+    let now = std::time::Instant::now() + took;
+    let sent = world.nodes[0].torrent.status(now).uploaded;
+    let copies = sent as f64 / 2_097_000.0;
+    assert!(copies < 8.0, "the seed sent {copies:.1} copies to 20 leechers");
+}

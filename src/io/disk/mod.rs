@@ -89,8 +89,9 @@ pub enum Done {
     Synced(Result<(), DiskError>),
 }
 
-/// How many writes, verifies and syncs wait at most: at 16 KiB a block, 2 MiB.
-const WRITE_QUEUE: usize = 128;
+/// How many writes, verifies and syncs wait at most. The blocks among them are bounded by the pool
+/// their buffers come from; there is room for a verify after each of them.
+const WRITE_QUEUE: usize = 512;
 /// How many ranges to be made ready wait at most.
 const READY_QUEUE: usize = 256;
 /// The workers keep their buffers elsewhere; the deepest path is the lookup of a file.

@@ -125,6 +125,16 @@ pub fn clear(counter: &OwnedFd) {
     let _ = rustix::io::retry_on_intr(|| rustix::io::read(counter, &mut value));
 }
 
+/// Random bytes from the kernel: for names and seeds.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Up to 256 bytes come whole once the kernel has gathered enough at boot; before that it
+    // waits, and a signal may end the wait.
+    let flags = rustix::rand::GetRandomFlags::empty();
+    let _ = rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut bytes, flags));
+    bytes
+}
+
 /// Raises this process' limit of open descriptors as far as its owner may, and says what it is
 /// now (`u64::MAX`: none).
 pub fn raise_descriptor_limit() -> u64 {

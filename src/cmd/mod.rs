@@ -18,6 +18,7 @@ use options::{Asked, Opt, Parsed, describe, parse, wrapped};
 /// Every command, in the order in which they are listed.
 #[rustfmt::skip]
 pub const COMMANDS: &[&Command] = &[
+    &btdownloadheadless::COMMAND,
     &btmakemetafile::COMMAND,
     &btshowmetainfo::COMMAND,
     &bttrack::COMMAND,

@@ -1,1 +1,0 @@
-//! Downloads and seeds one torrent: the reactor loop of the client.

@@ -1,0 +1,294 @@
+//! Downloads and seeds one torrent.
+//!
+//! [`Client::start`] makes the target ready and starts the reactor's thread, which checks what is
+//! on disk, then opens the door to peers. What happens comes out of [`Client::next_report`]; the
+//! last report is [`Report::Ended`]. Used by `cmd::btdownloadheadless`.
+//!
+//! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
+//! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
+//! disk at the start), `target` (where the data goes).
+
+mod check;
+mod engine;
+mod links;
+mod ready;
+mod target;
+
+use crate::io::disk;
+use crate::io::fetch;
+use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
+use crate::io::reactor::Reactor;
+use crate::io::storage::{FileEntry, Links, Storage};
+use crate::io::{reason, sys};
+use crate::logic::torrent::{Config, Status};
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::Geometry;
+use crate::proto::ids::PeerId;
+use crate::proto::metainfo::{Layout, Metainfo};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use target::TargetError;
+
+/// Messages from workers that wait for the reactor. All workers together have fewer jobs under
+/// way, so none of them waits for room here.
+const MAX_MAIL: usize = 1024;
+
+/// Reports that wait for whoever looks on; further figures are dropped, messages are kept back.
+const MAX_REPORTS: usize = 64;
+
+/// The reactor's thread calls nothing deep.
+const STACK: usize = 256 * 1024;
+
+/// What a download is started with.
+pub struct Settings {
+    /// The torrent.
+    pub metainfo: Metainfo,
+    /// Where the data goes: see [`Client::start`]. The torrent's name if the user named nothing.
+    pub saveas: PathBuf,
+    /// The ports to try for listening, in order.
+    pub ports: Vec<u16>,
+    /// The addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// What is asked of the logic.
+    pub config: Config,
+    /// How long an announce may take.
+    pub http_timeout: Duration,
+    /// How often figures are reported.
+    pub report_interval: Duration,
+    /// Random bytes: the peer id and all random choices come from them.
+    pub random: [u8; 19],
+}
+
+/// What happens to a download.
+#[derive(Debug)]
+pub enum Report {
+    /// The figures of this moment.
+    Figures(Figures),
+    /// Something a user may want to read.
+    Notice(String),
+    /// Every piece is there and was checked.
+    Complete,
+    /// It has ended: stopped, or failed, and then why.
+    Ended(Result<(), String>),
+}
+
+/// The figures of a download.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Bytes of the whole torrent.
+    pub total: u64,
+    /// Bytes not yet there.
+    pub left: u64,
+    /// The torrent's own figures, once peers can come.
+    pub status: Option<Status>,
+}
+
+/// What a download is doing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Phase {
+    /// Looking at the data on disk; so much of it has been looked at, 0 to 1.
+    Checking(f64),
+    /// Downloading, or looking for peers to do so.
+    Downloading,
+    /// Complete, and there for others.
+    Seeding,
+    /// Saying goodbye.
+    Stopping,
+}
+
+/// Why a download cannot start. The user must change something.
+#[derive(Debug)]
+pub enum StartError {
+    /// The data cannot go where it should.
+    Target(TargetError),
+    /// No port of the range is free; the last error.
+    Listen {
+        /// The ports that were tried.
+        ports: Vec<u16>,
+        /// What the system said of the last one.
+        source: io::Error,
+    },
+    /// The system has no thread or descriptor for us.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Target(e) => e.fmt(f),
+            StartError::Listen { ports, source } => match ports[..] {
+                [] => write!(f, "cannot listen: the range of ports is empty"),
+                [port] => write!(f, "cannot listen on port {port}: {}", reason(source)),
+                [first, .., last] => {
+                    write!(f, "cannot listen on ports {first} to {last}: {}", reason(source))
+                }
+            },
+            StartError::System(e) => write!(f, "cannot start: {}", reason(e)),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What reaches the reactor's thread from others.
+pub(crate) enum Event {
+    Disk(disk::Done),
+    Fetch(fetch::Done),
+    /// So many pieces have been looked at.
+    Checked(u32),
+    /// The pieces that are good, or why they could not be read.
+    CheckEnded(Result<Bitfield, String>),
+    Stop,
+}
+
+impl From<disk::Done> for Event {
+    fn from(done: disk::Done) -> Event {
+        Event::Disk(done)
+    }
+}
+
+impl From<fetch::Done> for Event {
+    fn from(done: fetch::Done) -> Event {
+        Event::Fetch(done)
+    }
+}
+
+/// A download that runs.
+pub struct Client {
+    post: Post<Event>,
+    reports: JobReceiver<Report>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    target: PathBuf,
+    port: u16,
+}
+
+/// A handle to stop a download from another thread.
+#[derive(Clone)]
+pub struct Stopper {
+    post: Post<Event>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Ends the download soon: trackers are told, which takes some seconds at most.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Nothing is lost if the mailbox is full: the flag is seen at the next turn.
+        let _ = self.post.try_send(Event::Stop);
+    }
+}
+
+impl Client {
+    /// Starts. The data goes to `saveas`; a folder goes *into* an existing folder of that name
+    /// that holds other things, as BitTornado does.
+    ///
+    /// # Errors
+    /// What keeps it from starting; nothing is left running, though folders may have been made.
+    pub fn start(settings: Settings) -> Result<Client, StartError> {
+        sys::raise_descriptor_limit();
+        let geometry = Arc::new(settings.metainfo.info.geometry());
+        let target = target::choose(&settings.metainfo.info, &settings.saveas);
+        let storage = Arc::new(storage(&settings.metainfo, target.clone(), &geometry));
+        storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
+        let (port, listeners) = listen(&settings.ports, &settings.bind)?;
+        let reactor = Reactor::new().map_err(StartError::System)?;
+        let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
+        let (reporter, reports) = jobs(MAX_REPORTS);
+        let stop = Arc::new(AtomicBool::new(false));
+        let parts = engine::Parts {
+            reactor,
+            mail,
+            post: post.clone(),
+            reporter,
+            stop: Arc::clone(&stop),
+            listeners,
+            storage,
+            geometry,
+            target: target.clone(),
+            port,
+            settings,
+        };
+        let thread = std::thread::Builder::new()
+            .name("reactor".into())
+            .stack_size(STACK)
+            .spawn(move || engine::run(parts))
+            .map_err(StartError::System)?;
+        Ok(Client { post, reports, stop, thread: Some(thread), target, port })
+    }
+
+    /// Where the data is.
+    pub fn target(&self) -> &std::path::Path {
+        &self.target
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits for the next report. `None` after the last one.
+    pub fn next_report(&self) -> Option<Report> {
+        self.reports.recv()
+    }
+
+    /// A handle to stop it by.
+    pub fn stopper(&self) -> Stopper {
+        Stopper { post: self.post.clone(), stop: Arc::clone(&self.stop) }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stopper().stop();
+        // Its reports have nowhere to go any more; it only has to end.
+        while self.reports.recv().is_some() {}
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn storage(metainfo: &Metainfo, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
+    let entry = |file: &crate::proto::metainfo::File| FileEntry {
+        path: match metainfo.info.layout {
+            Layout::Single => PathBuf::new(),
+            Layout::Multi => file.path.iter().collect(),
+        },
+        length: file.length,
+    };
+    let files = metainfo.info.files.iter().map(entry).collect();
+    Storage::new(root, files, Arc::clone(geometry), Links::Refuse)
+}
+
+/// Opens the first port that is free at all the addresses.
+fn listen(ports: &[u16], bind: &[IpAddr]) -> Result<(u16, Vec<OwnedFd>), StartError> {
+    let mut source = io::Error::from(io::ErrorKind::InvalidInput);
+    for port in ports {
+        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, *port), false);
+        match bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
+            Ok(listeners) => return Ok((*port, listeners)),
+            Err(e) => source = e,
+        }
+    }
+    Err(StartError::Listen { ports: ports.to_vec(), source })
+}
+
+/// The two uses of the random bytes of the settings.
+fn identity(random: &[u8; 19]) -> (PeerId, u64) {
+    let mut name = [0; 11];
+    name.copy_from_slice(&random[..11]);
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&random[11..]);
+    (PeerId::generate(name), u64::from_le_bytes(seed))
+}

@@ -1,0 +1,208 @@
+//! Which parts of files are in the page cache and can be sent without waiting for the disk.
+//!
+//! Blocks are made ready by windows: one word with a disk worker serves sixteen blocks. A window
+//! counts as ready for some seconds after the worker has said so.
+
+use crate::io::storage::Part;
+use crate::logic::PeerKey;
+use crate::proto::geometry::{BlockRef, Geometry};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is made ready at a time, in bytes.
+const WINDOW: u32 = 256 * 1024;
+
+/// For so long a window counts as ready.
+const LIFE: Duration = Duration::from_secs(10);
+
+/// So many windows are ready at a time.
+const MAX_WINDOWS: usize = 64;
+
+/// So many parts, and with them open files, all ready windows hold together; one window of many
+/// small files may have more, and is then the only one.
+const MAX_PARTS: usize = 256;
+
+/// A block that waits, and for whom.
+pub(super) type Waiting = (PeerKey, BlockRef);
+
+enum State {
+    Asked { waiting: Vec<Waiting> },
+    Ready { parts: Vec<Part>, until: Instant },
+}
+
+/// What becomes of a wish to send a block.
+pub(super) enum Wish {
+    /// It can be sent at once, from these parts.
+    Send(Vec<Part>),
+    /// It waits, and this range is to be made ready.
+    Ask(BlockRef),
+    /// It waits for a range that is being made ready.
+    Wait,
+}
+
+/// The windows of one torrent, by the range of their piece. There are as many that were asked
+/// for as blocks are being sent, at most.
+pub(super) struct Windows {
+    geometry: Arc<Geometry>,
+    states: BTreeMap<BlockRef, State>,
+    /// The ready ones, oldest first.
+    order: VecDeque<BlockRef>,
+    parts: usize,
+}
+
+impl Windows {
+    pub(super) fn new(geometry: Arc<Geometry>) -> Windows {
+        Windows { geometry, states: BTreeMap::new(), order: VecDeque::new(), parts: 0 }
+    }
+
+    /// A block is to be sent to a peer.
+    pub(super) fn wish(&mut self, peer: PeerKey, block: BlockRef, now: Instant) -> Wish {
+        self.expire(now);
+        let range = self.range_around(block);
+        match self.states.get_mut(&range) {
+            Some(State::Ready { parts, .. }) => {
+                Wish::Send(cut(parts, u64::from(block.begin() - range.begin()), block.length()))
+            }
+            Some(State::Asked { waiting }) => {
+                waiting.push((peer, block));
+                Wish::Wait
+            }
+            None => {
+                self.states.insert(range, State::Asked { waiting: vec![(peer, block)] });
+                Wish::Ask(range)
+            }
+        }
+    }
+
+    /// A range is ready. Returns the blocks that waited for it: to be wished for again.
+    pub(super) fn ready(
+        &mut self,
+        range: BlockRef,
+        parts: Vec<Part>,
+        now: Instant,
+    ) -> Vec<Waiting> {
+        self.parts += parts.len();
+        self.order.push_back(range);
+        let ready = State::Ready { parts, until: now + LIFE };
+        let waiting = match self.states.insert(range, ready) {
+            Some(State::Asked { waiting }) => waiting,
+            _ => Vec::new(),
+        };
+        while self.order.len() > 1 && (self.order.len() > MAX_WINDOWS || self.parts > MAX_PARTS) {
+            self.drop_oldest();
+        }
+        waiting
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some(oldest) = self.order.front() {
+            match self.states.get(oldest) {
+                Some(State::Ready { until, .. }) if *until > now => return,
+                _ => self.drop_oldest(),
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(range) = self.order.pop_front() else { return };
+        if let Some(State::Ready { parts, .. }) = self.states.remove(&range) {
+            self.parts -= parts.len();
+        }
+    }
+
+    /// The whole windows of the piece that the block lies in: one for every block of the usual
+    /// size.
+    fn range_around(&self, block: BlockRef) -> BlockRef {
+        let begin = block.begin() - block.begin() % WINDOW;
+        let end = block.end().div_ceil(WINDOW) * WINDOW;
+        let end = end.min(self.geometry.piece_size(block.piece()));
+        let range = self.geometry.range(block.piece().get(), begin, end - begin);
+        range.expect("windows are cut at the piece's ends")
+    }
+}
+
+/// The parts of `length` bytes, `from` bytes behind the first byte of `parts`.
+fn cut(parts: &[Part], mut from: u64, length: u32) -> Vec<Part> {
+    let mut left = u64::from(length);
+    let mut result = Vec::with_capacity(1);
+    for part in parts {
+        if from >= part.length {
+            from -= part.length;
+            continue;
+        }
+        let length = left.min(part.length - from);
+        result.push(Part { file: Arc::clone(&part.file), offset: part.offset + from, length });
+        left -= length;
+        from = 0;
+        if left == 0 {
+            break;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    fn windows() -> Windows {
+        Windows::new(Arc::new(Geometry::new(1 << 20, [3 << 20]).unwrap()))
+    }
+
+    fn part(offset: u64, length: u64) -> Part {
+        Part { file: Arc::new(File::open("/dev/null").unwrap()), offset, length }
+    }
+
+    fn block(w: &Windows, begin: u32, length: u32) -> BlockRef {
+        w.geometry.range(1, begin, length).unwrap()
+    }
+
+    #[test]
+    fn blocks_of_a_window_wait_together_and_are_cut_from_its_parts() {
+        let (mut w, now) = (windows(), Instant::now());
+        let (a, b) = (block(&w, 16_384, 16_384), block(&w, 200_000, 1_000));
+        let Wish::Ask(range) = w.wish(PeerKey(1), a, now) else { panic!("should ask") };
+        assert_eq!((range.begin(), range.length()), (0, WINDOW));
+        assert!(matches!(w.wish(PeerKey(2), b, now), Wish::Wait));
+        let waiting = w.ready(range, vec![part(7, 20_000), part(0, 242_144)], now);
+        assert_eq!(waiting, [(PeerKey(1), a), (PeerKey(2), b)]);
+        let Wish::Send(parts) = w.wish(PeerKey(1), a, now) else { panic!("should be ready") };
+        let spans: Vec<_> = parts.iter().map(|p| (p.offset, p.length)).collect();
+        assert_eq!(spans, [(16_391, 3_616), (0, 12_768)]);
+    }
+
+    #[test]
+    fn a_window_is_asked_for_again_when_its_time_is_over() {
+        let (mut w, now) = (windows(), Instant::now());
+        let a = block(&w, 0, 16_384);
+        let Wish::Ask(range) = w.wish(PeerKey(1), a, now) else { panic!("should ask") };
+        w.ready(range, vec![part(0, 262_144)], now);
+        assert!(matches!(w.wish(PeerKey(1), a, now + LIFE / 2), Wish::Send(_)));
+        assert!(matches!(w.wish(PeerKey(1), a, now + LIFE), Wish::Ask(_)));
+        assert_eq!(w.parts, 0);
+    }
+
+    #[test]
+    fn a_block_across_two_windows_has_both_made_ready() {
+        let (mut w, now) = (windows(), Instant::now());
+        let odd = block(&w, 1_000_000, 48_576);
+        let Wish::Ask(range) = w.wish(PeerKey(1), odd, now) else { panic!("should ask") };
+        assert_eq!((range.begin(), range.end()), (786_432, 1 << 20));
+        let odd = block(&w, 200_000, 100_000);
+        let Wish::Ask(range) = w.wish(PeerKey(1), odd, now) else { panic!("should ask") };
+        assert_eq!((range.begin(), range.end()), (0, 524_288));
+    }
+
+    #[test]
+    fn few_parts_and_windows_are_held() {
+        let (mut w, now) = (windows(), Instant::now());
+        let many = (0..200).map(|i| part(i, 1)).collect::<Vec<_>>();
+        for begin in [0, WINDOW, 2 * WINDOW] {
+            let range = block(&w, begin, WINDOW);
+            w.ready(range, many.clone(), now);
+            assert_eq!((w.order.len(), w.parts), (1, 200));
+        }
+    }
+}

@@ -5,17 +5,16 @@ mod face;
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use super::{Command, Exit};
-use crate::app::client::{Client, Report, Settings};
+use crate::app::client::{Client, Config, Report, Settings};
 use crate::io::screen::{Screen, Size};
 use crate::io::signals::{Signal, watch};
 use crate::io::{fetch, reason, sys};
-use crate::logic::rng::Rng;
-use crate::logic::torrent::Config;
 use crate::proto::metainfo::{MAX_SIZE, Metainfo};
 use face::Face;
 use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -181,7 +180,7 @@ fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
         },
         (None, None, []) => Err("need a .torrent file or URL".into()),
         (None, None, [_, extra, ..]) => {
-            Err(format!("one torrent at a time, and '{}' is one too many", extra.display()))
+            Err(format!("one torrent at a time, and '{}' is one too many", extra.to_string_lossy()))
         }
         _ => Err("need one .torrent: as argument, by --metafile or by --url, not several".into()),
     }
@@ -220,31 +219,26 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 
 fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Settings, String> {
     let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
-    let random = sys::random();
     Ok(Settings {
         saveas: cwd.join(saveas),
-        ports: ports(parsed, &random)?,
+        ports: ports(parsed)?,
+        shuffle_ports: parsed.flag("random_port"),
         bind: bind(parsed)?,
         config: config(parsed)?,
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
-        random,
+        random: sys::random(),
         metainfo,
     })
 }
 
-fn ports(parsed: &Parsed, random: &[u8; 19]) -> Result<Vec<u16>, String> {
+fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {
     let port = |name| parsed.int(name) as u16;
     let (first, last) = (port("minport"), port("maxport"));
     if first > last {
         return Err(format!("--maxport: {last} is below --minport {first}"));
     }
-    let mut ports: Vec<u16> = (first..=last).collect();
-    if parsed.flag("random_port") {
-        let seed = random.iter().fold(0, |seed: u64, b| seed.rotate_left(5) ^ u64::from(*b));
-        Rng::new(seed).shuffle(&mut ports);
-    }
-    Ok(ports)
+    Ok(first..=last)
 }
 
 fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {

@@ -20,7 +20,7 @@ use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
 use crate::io::storage::{FileEntry, Links, Storage};
 use crate::io::{reason, sys};
-use crate::logic::torrent::{Config, Status};
+use crate::logic::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::Geometry;
 use crate::proto::ids::PeerId;
@@ -28,6 +28,7 @@ use crate::proto::metainfo::{Layout, Metainfo};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use crate::logic::torrent::{Config, Status};
 pub use target::TargetError;
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
@@ -53,8 +55,10 @@ pub struct Settings {
     pub metainfo: Metainfo,
     /// Where the data goes: see [`Client::start`]. The torrent's name if the user named nothing.
     pub saveas: PathBuf,
-    /// The ports to try for listening, in order.
-    pub ports: Vec<u16>,
+    /// The ports to try for listening.
+    pub ports: RangeInclusive<u16>,
+    /// Whether they are tried in random order, else ascending.
+    pub shuffle_ports: bool,
     /// The addresses to listen on.
     pub bind: Vec<IpAddr>,
     /// What is asked of the logic.
@@ -114,7 +118,7 @@ pub enum StartError {
     /// No port of the range is free; the last error.
     Listen {
         /// The ports that were tried.
-        ports: Vec<u16>,
+        ports: RangeInclusive<u16>,
         /// What the system said of the last one.
         source: io::Error,
     },
@@ -126,13 +130,15 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Target(e) => e.fmt(f),
-            StartError::Listen { ports, source } => match ports[..] {
-                [] => write!(f, "cannot listen: the range of ports is empty"),
-                [port] => write!(f, "cannot listen on port {port}: {}", reason(source)),
-                [first, .., last] => {
-                    write!(f, "cannot listen on ports {first} to {last}: {}", reason(source))
+            StartError::Listen { ports, source } => {
+                let (first, last) = (ports.start(), ports.end());
+                match first == last {
+                    true => write!(f, "cannot listen on port {first}: {}", reason(source)),
+                    false => {
+                        write!(f, "cannot listen on ports {first} to {last}: {}", reason(source))
+                    }
                 }
-            },
+            }
             StartError::System(e) => write!(f, "cannot start: {}", reason(e)),
         }
     }
@@ -201,7 +207,7 @@ impl Client {
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
         let storage = Arc::new(storage(&settings.metainfo, target.clone(), &geometry));
         storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
-        let (port, listeners) = listen(&settings.ports, &settings.bind)?;
+        let (port, listeners) = listen(&settings)?;
         let reactor = Reactor::new().map_err(StartError::System)?;
         let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
         let (reporter, reports) = jobs(MAX_REPORTS);
@@ -272,16 +278,20 @@ fn storage(metainfo: &Metainfo, root: PathBuf, geometry: &Arc<Geometry>) -> Stor
 }
 
 /// Opens the first port that is free at all the addresses.
-fn listen(ports: &[u16], bind: &[IpAddr]) -> Result<(u16, Vec<OwnedFd>), StartError> {
+fn listen(settings: &Settings) -> Result<(u16, Vec<OwnedFd>), StartError> {
+    let mut ports: Vec<u16> = settings.ports.clone().collect();
+    if settings.shuffle_ports {
+        Rng::new(identity(&settings.random).1).shuffle(&mut ports);
+    }
     let mut source = io::Error::from(io::ErrorKind::InvalidInput);
     for port in ports {
-        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, *port), false);
-        match bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
-            Ok(listeners) => return Ok((*port, listeners)),
+        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), false);
+        match settings.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
+            Ok(listeners) => return Ok((port, listeners)),
             Err(e) => source = e,
         }
     }
-    Err(StartError::Listen { ports: ports.to_vec(), source })
+    Err(StartError::Listen { ports: settings.ports.clone(), source })
 }
 
 /// The two uses of the random bytes of the settings.

@@ -1,9 +1,8 @@
 //! What a user sees of a download: BitTornado's labels, redrawn in place on a terminal; a line
 //! when something changed into a pipe.
 
-use crate::app::client::{Figures, Phase};
+use crate::app::client::{Figures, Phase, Status};
 use crate::io::screen::Screen;
-use crate::logic::torrent::Status;
 use std::path::Path;
 
 const MIB: f64 = 1024.0 * 1024.0;

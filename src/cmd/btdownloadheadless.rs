@@ -26,8 +26,8 @@ pub const COMMAND: Command = Command {
               is stopped. What is there already is checked first and not fetched again.",
     usage: &["FILE.torrent", "URL"],
     options: OPTIONS,
-    notes: "Stop it with Ctrl-C or SIGTERM. It exits with 0 if the download was complete by then,\n\
-            else with 1; with 2 if it was called wrongly.",
+    notes: "Stop it with Ctrl-C or SIGTERM. It exits with 0 if the download was complete by\n\
+            then, else with 1; with 2 if it was called wrongly.",
     run,
 };
 

@@ -86,7 +86,7 @@ pub fn poll<'a>(
     fds.extend(wanted.map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest.flags())));
     let timeout = timeout.map(|t| {
         let t = t.min(LONGEST_WAIT);
-        Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() }
+        Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos() as _ }
     });
     let mut left = match rustix::event::poll(&mut fds, timeout.as_ref()) {
         Err(rustix::io::Errno::INTR) => 0,

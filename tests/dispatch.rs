@@ -98,7 +98,7 @@ fn install_makes_a_working_symlink_for_every_name() {
 fn install_next_to_the_binary_makes_links_that_survive_a_move() {
     let dir = Dir::new();
     fs::create_dir(dir.join("bin")).unwrap();
-    fs::copy(BINARY, dir.join("bin/bittornado")).unwrap();
+    fs::hard_link(BINARY, dir.join("bin/bittornado")).unwrap();
     dir.program(dir.join("bin/bittornado")).args(["--install", "bin"]).run().expect(0);
     for name in listed(&dir) {
         let link = dir.join("bin").join(&name);
@@ -145,7 +145,7 @@ fn install_never_replaces_the_binary_itself() {
     let Some(name) = names.first() else { return };
     fs::create_dir(dir.join("bin")).unwrap();
     let own = dir.join("bin").join(name);
-    fs::copy(BINARY, &own).unwrap();
+    fs::hard_link(BINARY, &own).unwrap();
     symlink(&own, dir.join("bittornado")).unwrap();
     let done = dir.program(dir.join("bittornado")).args(["--install", "bin", "-f"]).run().expect(1);
     assert!(done.err.contains("this program's own file"), "{}", done.err);

@@ -7,6 +7,8 @@ mod util;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bittornado::proto::bencode::{self, Item};
@@ -20,11 +22,37 @@ const SOON: Duration = Duration::from_secs(20);
 struct Tracker {
     process: Background,
     on: SocketAddr,
+    temporary: Temporary,
+}
+
+/// A folder with a short name, as a Unix socket needs it.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Temporary {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("/tmp/bttrack-{}-{n}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Temporary(path)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 fn tracker(dir: &Dir, args: &[&str]) -> Tracker {
     let bind = ["--port", "0", "--bind", "127.0.0.1", "--dfile", "dstate"];
-    let command = dir.cmd("bttrack").args(bind).args(args).env("TMPDIR", dir.path());
+    let temporary = Temporary::new();
+    let command = dir.cmd("bttrack").args(bind).args(args).env("TMPDIR", &temporary.0);
     let mut process = command.start();
     process.wait_for("listening on ", SOON);
     let on = until(SOON, "the whole line", || {
@@ -32,7 +60,7 @@ fn tracker(dir: &Dir, args: &[&str]) -> Tracker {
         let (_, rest) = err.split_once("listening on ")?;
         rest.split_once('\n')?.0.parse().ok()
     });
-    Tracker { process, on }
+    Tracker { process, on, temporary }
 }
 
 impl Tracker {
@@ -64,7 +92,9 @@ impl Tracker {
     }
 
     fn stop(self) -> util::Done {
-        self.process.stop(SOON).expect(0)
+        let done = self.process.stop(SOON).expect(0);
+        assert_eq!(self.temporary.names(), [""; 0], "no private folder is left");
+        done
     }
 }
 
@@ -293,7 +323,6 @@ fn the_info_page_shows_what_is_tracked() {
     assert_eq!(head.header("Content-Length"), Some(page.len().to_string().as_str()));
     assert_eq!(head.body, b"");
     tracker.stop();
-    assert_eq!(dir.names(), ["dstate", "icon"], "the private folder is gone");
 }
 
 #[test]
@@ -313,9 +342,9 @@ fn when_pages_cannot_be_made_announces_go_on_and_pages_come_back() {
     let dir = Dir::new();
     let tracker = tracker(&dir, &[]);
     assert_eq!(tracker.get("/").status_line, "HTTP/1.0 200 OK");
-    let private = dir.names().into_iter().find(|n| n.starts_with("bittornado-pages-")).unwrap();
-    std::fs::remove_dir_all(dir.join(&private)).unwrap();
-    dir.write(&private, "in the way");
+    let private = tracker.temporary.0.join(&tracker.temporary.names()[0]);
+    std::fs::remove_dir_all(&private).unwrap();
+    std::fs::write(&private, "in the way").unwrap();
     assert_eq!(tracker.get("/").status_line, "HTTP/1.0 503 Service Unavailable");
     assert_eq!(tracker.announce('a', "port=7").peers(), serde_json::json!(["127.0.0.1:7"]));
     assert_eq!(tracker.get("/").status_line, "HTTP/1.0 200 OK", "started anew under another name");
@@ -349,11 +378,42 @@ fn with_few_descriptors_it_serves_one_after_the_other() {
     process.wait_for("listening on ", SOON);
     let err = process.err();
     let on = err.split_once("listening on ").unwrap().1.trim().parse().unwrap();
-    let tracker = Tracker { process, on };
+    let tracker = Tracker { process, on, temporary: Temporary::new() };
     let idle: Vec<_> = (0..100).map(|_| tracker.connect(None)).collect();
     assert_eq!(tracker.announce('a', "port=7").peers()[0], "127.0.0.1:7");
     assert_eq!(tracker.get("/").status_line, "HTTP/1.0 200 OK");
     drop(idle);
+    tracker.stop();
+}
+
+#[test]
+fn with_no_descriptor_left_it_turns_away_and_lives() {
+    let dir = Dir::new();
+    let script = "ulimit -n $0; exec \"$1\" bttrack --port 0 --bind 127.0.0.1 --dfile d";
+    // The fewest with which it starts leave none for a connection.
+    let mut process = (8..40)
+        .find_map(|n| {
+            let args = ["-c", script, &n.to_string(), env!("CARGO_BIN_EXE_bittornado")];
+            let mut process = dir.program("sh").args(args).start();
+            until(SOON, "a start or an end", || {
+                let listens = process.err().contains("listening on ");
+                (listens || !process.runs()).then_some(listens)
+            })
+            .then_some(process)
+        })
+        .expect("40 are enough");
+    process.wait_for("\n", SOON);
+    let on = process.err().split_once("listening on ").unwrap().1.trim().parse().unwrap();
+    let mut tracker = Tracker { process, on, temporary: Temporary::new() };
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        let mut stream = tracker.connect(None);
+        // Closed before, while or after it is sent, or answered: but not left waiting.
+        let _ = stream.write_all(b"GET /scrape HTTP/1.0\r\n\r\n");
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(tracker.process.runs());
     tracker.stop();
 }
 

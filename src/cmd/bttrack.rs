@@ -182,7 +182,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         trust_forwarded: options.int("only_local_override_ip") == 0,
         log,
         flush_interval: Duration::from_secs_f64(options.float("min_time_between_log_flushes")),
-        temporary: env.var("TMPDIR").map_or_else(|| "/tmp".into(), Into::into),
+        temporary: env.cwd.join(env.var("TMPDIR").unwrap_or_else(|| "/tmp".into())),
         seed: std::hash::RandomState::new().build_hasher().finish(),
     })
 }

@@ -38,6 +38,10 @@ const MAX_PAGE: usize = 1 << 20;
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest name of the folder above the private one, in bytes: the name of a Unix socket has
+/// 107 at most.
+const MAX_BASE: usize = 60;
+
 /// How the private folder's name begins; the process number follows.
 const FOLDER: &str = "bittornado-pages-";
 
@@ -84,12 +88,15 @@ pub struct Pages<K> {
     waiting: VecDeque<(K, Order)>,
     answers: VecDeque<(K, Answer)>,
     next_number: u64,
+    trouble: Option<io::Error>,
 }
 
 impl<K> Pages<K> {
-    /// Nothing runs yet. The private folder will be in `base`, which others may write to; folders
-    /// there whose process was killed are removed.
+    /// Nothing runs yet. The private folder will be in `base`, which others may write to, or in
+    /// `/tmp` if that has too long a name for a socket; folders there whose process was killed are
+    /// removed.
     pub fn new(base: PathBuf) -> Pages<K> {
+        let base = if base.as_os_str().len() > MAX_BASE { PathBuf::from("/tmp") } else { base };
         remove_left_behind(&base);
         Pages {
             base,
@@ -98,6 +105,7 @@ impl<K> Pages<K> {
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
             next_number: 0,
+            trouble: None,
         }
     }
 
@@ -127,7 +135,8 @@ impl<K> Pages<K> {
                     let answer = Vec::new();
                     self.talks.insert(token, Talk { asker, socket, number, answer, deadline });
                 }
-                Err(_) => {
+                Err(e) => {
+                    self.trouble = Some(e);
                     self.running = None;
                     self.answers.push_back((asker, unavailable()));
                 }
@@ -196,8 +205,14 @@ impl<K> Pages<K> {
         for token in self.talks.keys().copied().collect::<Vec<_>>() {
             self.end(reactor, token, false);
         }
+        self.trouble = Some(io::ErrorKind::TimedOut.into());
         self.running = None;
         self.go_on(reactor);
+    }
+
+    /// Why a page could not be made since the last such question.
+    pub fn trouble(&mut self) -> Option<io::Error> {
+        self.trouble.take()
     }
 }
 
@@ -445,6 +460,9 @@ mod tests {
             pages.ask(&mut reactor, n, false, text("fine"));
             assert_eq!(pages.next_answer().unwrap().1.status, 503);
         }
+        assert_eq!(pages.trouble().unwrap().kind(), io::ErrorKind::NotFound);
+        assert!(pages.trouble().is_none());
+        assert_eq!(Pages::<u32>::new("/x".repeat(40).into()).base, Path::new("/tmp"));
     }
 
     #[test]

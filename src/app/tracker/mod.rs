@@ -96,6 +96,8 @@ pub enum Notice {
     NotSaved(SaveError),
     /// What is wrong with the log.
     LogTrouble(String),
+    /// The pages for people cannot be made.
+    NoPages(io::Error),
     /// So many lines of the log were lost, since writing it takes too long.
     LinesLost(u64),
     /// So many new peers were not remembered: there is no room for more.
@@ -113,6 +115,7 @@ impl fmt::Display for Notice {
             }
             Notice::NotSaved(error) => write!(f, "warning: {error}"),
             Notice::LogTrouble(what) => write!(f, "warning: {what}"),
+            Notice::NoPages(e) => write!(f, "warning: cannot make pages: {}", reason(e)),
             Notice::LinesLost(n) => {
                 write!(f, "warning: the log cannot keep up, {n} lines are lost")
             }
@@ -309,14 +312,15 @@ impl Tracker {
             }
         }
         if self.next_told <= now {
-            self.next_told = now + TELL_INTERVAL;
-            [
+            let counts = [
                 (Notice::LinesLost as fn(u64) -> Notice, self.log.lost()),
                 (Notice::TurnedAway, self.desk.registry.turned_away()),
-            ]
-            .into_iter()
-            .filter(|(_, n)| *n > 0)
-            .for_each(|(notice, n)| tell(notice(n)));
+            ];
+            let counted = counts.into_iter().filter(|(_, n)| *n > 0).map(|(told, n)| told(n));
+            for notice in counted.chain(self.pages.trouble().map(Notice::NoPages)) {
+                tell(notice);
+                self.next_told = now + TELL_INTERVAL;
+            }
         }
     }
 

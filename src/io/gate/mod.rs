@@ -194,10 +194,15 @@ impl Gate {
             match sys::accept(&self.listeners[place].socket) {
                 Ok((socket, from)) => self.admit(reactor, socket, from, now),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Said also when nobody waits: the kernel looks for a descriptor first.
                 Err(e) if sys::is_out_of_descriptors(&e) => {
-                    if !self.evict(reactor) && !self.turn_away(place) {
-                        self.pause(reactor, true);
-                        return;
+                    if self.evict(reactor) {
+                        continue;
+                    }
+                    match self.turn_away(place) {
+                        Ok(()) => {}
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                        Err(_) => return self.pause(reactor, true),
                     }
                 }
                 // An error of that one connection, which is gone already.
@@ -235,9 +240,9 @@ impl Gate {
     }
 
     /// Takes a connection by means of the spare descriptor and closes it.
-    fn turn_away(&mut self, place: usize) -> bool {
-        let had = self.spare.take().is_some();
-        let taken = had && sys::accept(&self.listeners[place].socket).is_ok();
+    fn turn_away(&mut self, place: usize) -> io::Result<()> {
+        self.spare = None;
+        let taken = sys::accept(&self.listeners[place].socket).map(drop);
         self.spare = spare();
         taken
     }

@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -321,9 +322,12 @@ fn compressed(body: Vec<u8>) -> (Vec<u8>, bool) {
 }
 
 /// A new folder that only we may look into. Others may have taken names that we want: they get
-/// them, and we the next.
+/// them, and we the next. No name comes twice: a stopped server that is dropped late removes its
+/// socket by name, and must not hit its successor's.
 fn private_folder(base: &Path) -> io::Result<PathBuf> {
-    for n in 0..10 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..10 {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = base.join(format!("{FOLDER}{}-{n}", std::process::id()));
         match DirBuilder::new().mode(0o700).create(&folder) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

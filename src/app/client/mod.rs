@@ -85,7 +85,7 @@ pub enum Report {
 }
 
 /// The figures of a download.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
     /// What it is doing.
     pub phase: Phase,

@@ -1,0 +1,165 @@
+//! What the logic wants done.
+
+use super::{Engine, GOODBYE, MAX_REPLY, Stage};
+use crate::app::client::identity;
+use crate::app::client::ready::Wish;
+use crate::io::conn::Conn;
+use crate::io::storage::Part;
+use crate::io::{disk, fetch, reason};
+use crate::logic::PeerKey;
+use crate::logic::announcer::Failure;
+use crate::logic::torrent::Action;
+use crate::proto::geometry::BlockRef;
+use crate::proto::wire;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Engine {
+    /// Does all that is to be done, and sends all that is to be sent, once a turn.
+    pub(super) fn perform(&mut self, now: Instant) {
+        loop {
+            self.drain_actions(now);
+            let Some(key) = self.dirty.pop_first() else { return };
+            self.flush(key, now);
+        }
+    }
+
+    pub(super) fn drain_actions(&mut self, now: Instant) {
+        while let Stage::Running(torrent) = &mut self.stage {
+            let Some(action) = torrent.next_action() else { return };
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Dial { peer, address } => self.dial(peer, address, now),
+            Action::Greet(key) => {
+                let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id());
+                self.queue(key, |conn| conn.push_bytes(&wire::handshake(info_hash, id)));
+            }
+            Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
+            Action::SendBlock(key, block) => self.send_block(key, block, now),
+            Action::Close(key) => self.links.close(key, &mut self.pool, &mut self.reactor),
+            Action::Write(block, data) => {
+                let job = disk::Job::Write { block, data };
+                // The pool lends fewer buffers than the queue has places.
+                if self.disk.try_send(job).is_err() {
+                    self.end(Some("the disk's worker has ended".into()), now);
+                }
+            }
+            Action::Verify(piece) => {
+                if self.disk.try_send(disk::Job::Verify { piece }).is_err() {
+                    self.end(Some("the disk's worker has ended".into()), now);
+                }
+            }
+            Action::Recycle(data) => self.give_back(data),
+            Action::Announce { number, url, last } => self.announce(number, url, last, now),
+            Action::Report(notice) => self.on_notice(notice),
+        }
+    }
+
+    fn peer_id(&self) -> crate::proto::ids::PeerId {
+        identity(&self.settings.random).0
+    }
+
+    fn queue(&mut self, key: PeerKey, push: impl FnOnce(&mut Conn)) {
+        if let Some(link) = self.links.peer(key) {
+            push(&mut link.conn);
+            self.dirty.insert(key);
+        }
+    }
+
+    fn dial(&mut self, key: PeerKey, address: std::net::SocketAddr, now: Instant) {
+        match Conn::dial(address) {
+            Ok(conn) => {
+                let geometry = Arc::clone(&self.geometry);
+                self.links.add_dialed(key, conn, geometry, &mut self.reactor);
+            }
+            Err(_) => self.with_torrent(|t| t.on_connect_failed(key, now)),
+        }
+    }
+
+    fn send_block(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        if self.links.peer(key).is_none() {
+            return;
+        }
+        match self.windows.wish(key, block, now) {
+            Wish::Wait => {}
+            Wish::Ask(range) => self.make_ready(range, now),
+            Wish::Send(parts) => {
+                let Some(link) = self.links.peer(key) else { return };
+                match link.conn.push_block(block, parts) {
+                    Ok(()) => {
+                        self.dirty.insert(key);
+                    }
+                    Err(e) => self.cannot_read(&e, now),
+                }
+            }
+        }
+    }
+
+    /// Most of the time all is in the page cache, which is known at once.
+    fn make_ready(&mut self, range: BlockRef, now: Instant) {
+        match self.disk.ready_now(range) {
+            Some(parts) => self.on_ready(range, parts, now),
+            None => self.unready.push_back(range),
+        }
+        self.send_unready();
+    }
+
+    pub(super) fn send_unready(&mut self) {
+        while let Some(range) = self.unready.pop_front() {
+            if self.disk.try_send(disk::Job::Ready { range }).is_err() {
+                return self.unready.push_front(range);
+            }
+        }
+    }
+
+    pub(super) fn on_ready(&mut self, range: BlockRef, parts: Vec<Part>, now: Instant) {
+        for (peer, block) in self.windows.ready(range, parts, now) {
+            self.send_block(peer, block, now);
+        }
+    }
+
+    fn announce(&mut self, number: u64, url: String, last: bool, now: Instant) {
+        let timeout = if last { GOODBYE } else { self.settings.http_timeout };
+        let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
+        match self.fetch.try_send(job) {
+            Ok(()) if last => {
+                self.goodbyes.insert(number);
+            }
+            Ok(()) => {}
+            Err(job) => {
+                let failure = Failure::Unreachable("too many announces wait".into());
+                self.with_torrent(|t| t.on_announced(job.id, Err(failure), now));
+            }
+        }
+    }
+
+    fn flush(&mut self, key: PeerKey, now: Instant) {
+        let Some(link) = self.links.peer(key) else { return };
+        if link.dialing {
+            return;
+        }
+        self.sent.clear();
+        let outcome = link.conn.flush(&mut self.sent);
+        let sent = std::mem::take(&mut self.sent);
+        for block in &sent {
+            self.with_torrent(|t| t.on_block_sent(key, *block, now));
+        }
+        self.sent = sent;
+        match outcome {
+            Ok(()) => self.links.settle(key, &mut self.reactor),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => self.cannot_read(&e, now),
+            Err(_) => self.lose(key, now),
+        }
+    }
+
+    /// A file was changed behind our back: what we say we have may be gone.
+    fn cannot_read(&mut self, error: &std::io::Error, now: Instant) {
+        let target = self.target.display();
+        self.end(Some(format!("cannot read '{target}': {}", reason(error))), now);
+    }
+}

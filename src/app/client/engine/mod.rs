@@ -1,0 +1,328 @@
+//! The loop of a download: events to logic, actions to io.
+//!
+//! The rooms: here the loop itself, its beginning and end, and the workers' answers; `sockets`
+//! (what peers say), `actions` (what the logic wants done), `report` (what users get to know).
+
+mod actions;
+mod report;
+mod sockets;
+
+use super::check::{self, Check};
+use super::links::Links;
+use super::ready::Windows;
+use super::{Event, Report, Settings, identity};
+use crate::io::disk::{self, Disk, DiskTorrent};
+use crate::io::fetch::{self, Fetch};
+use crate::io::mailbox::{JobSender, Mailbox, Post};
+use crate::io::reactor::Reactor;
+use crate::io::reason;
+use crate::io::storage::Storage;
+use crate::logic::PeerKey;
+use crate::logic::announcer::Failure;
+use crate::logic::torrent::{Setup, Torrent};
+use crate::proto::announce::ask;
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::wire::Pool;
+use report::Outlet;
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Block buffers between the sockets and the disk: 2 MiB. Also the bound of the disk's queue.
+const MAX_BLOCKS: usize = 128;
+
+/// Announces under way at a time, and threads for them.
+const FETCH_THREADS: usize = 3;
+
+/// An answer to an announce is no longer than this, in bytes.
+const MAX_REPLY: usize = 1024 * 1024;
+
+/// Trackers have so long to hear our last word.
+const GOODBYE: Duration = Duration::from_millis(2500);
+
+/// When the system has no descriptor for another connection, the door stays shut so long.
+const DOOR_SHUT: Duration = Duration::from_secs(1);
+
+/// What the loop is made from.
+pub(super) struct Parts {
+    pub reactor: Reactor,
+    pub mail: Mailbox<Event>,
+    pub post: Post<Event>,
+    pub reporter: JobSender<Report>,
+    pub stop: Arc<AtomicBool>,
+    pub listeners: Vec<OwnedFd>,
+    pub storage: Arc<Storage>,
+    pub geometry: Arc<Geometry>,
+    pub target: PathBuf,
+    pub port: u16,
+    pub settings: Settings,
+}
+
+/// Runs the download to its end, and reports it.
+pub(super) fn run(parts: Parts) {
+    let mut engine = match Engine::new(parts) {
+        Ok(engine) => engine,
+        Err((reporter, error)) => {
+            let _ = reporter.send(Report::Ended(Err(error)));
+            return;
+        }
+    };
+    let outcome = engine.run();
+    let Engine { disk, outlet, .. } = engine;
+    // Blocks that were taken from peers are written before the end is told.
+    drop(disk);
+    outlet.close(outcome);
+}
+
+enum Stage {
+    Checking { done: u32 },
+    Running(Box<Torrent>),
+}
+
+struct Engine {
+    reactor: Reactor,
+    mail: Mailbox<Event>,
+    outlet: Outlet,
+    stop: Arc<AtomicBool>,
+    geometry: Arc<Geometry>,
+    target: PathBuf,
+    settings: Settings,
+    port: u16,
+    links: Links,
+    windows: Windows,
+    /// Ranges to be made ready that the disk's queue had no room for.
+    unready: VecDeque<BlockRef>,
+    pool: Pool,
+    disk: Disk,
+    fetch: Fetch,
+    stage: Stage,
+    /// Connections with something new to send.
+    dirty: BTreeSet<PeerKey>,
+    sent: Vec<BlockRef>,
+    /// Block buffers were given back since somebody last looked for one.
+    buffers_came: bool,
+    /// No connections are taken before this time.
+    door_opens: Option<Instant>,
+    /// Last announces that are under way.
+    goodbyes: BTreeSet<u64>,
+    ending: Option<Ending>,
+}
+
+/// The end has begun.
+struct Ending {
+    /// It comes at this time at the latest.
+    at: Instant,
+    /// Why, if it is not because somebody wished it.
+    failure: Option<String>,
+}
+
+impl Engine {
+    fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
+        let Parts { mut reactor, mail, post, reporter, stop, listeners, .. } = parts;
+        let Parts { storage, geometry, target, port, settings, .. } = parts;
+        let hashes = Arc::clone(&settings.metainfo.info.pieces);
+        let torrent = DiskTorrent {
+            storage: Arc::clone(&storage),
+            geometry: Arc::clone(&geometry),
+            hashes: Arc::clone(&hashes),
+        };
+        let check = Check {
+            storage: Arc::clone(&storage),
+            geometry: Arc::clone(&geometry),
+            hashes,
+            stop: Arc::clone(&stop),
+        };
+        let started = Disk::start(torrent, post.clone())
+            .and_then(|disk| Ok((disk, Fetch::start(FETCH_THREADS, post.clone())?)))
+            .and_then(|workers| check::start(check, post.clone()).map(|()| workers));
+        let (disk, fetch) = match started {
+            Ok(workers) => workers,
+            Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
+        };
+        Ok(Engine {
+            links: Links::new(listeners, &mut reactor),
+            windows: Windows::new(Arc::clone(&geometry)),
+            unready: VecDeque::new(),
+            pool: Pool::new(MAX_BLOCKS),
+            stage: Stage::Checking { done: 0 },
+            dirty: BTreeSet::new(),
+            sent: Vec::new(),
+            buffers_came: false,
+            door_opens: None,
+            goodbyes: BTreeSet::new(),
+            ending: None,
+            outlet: Outlet::new(reporter, settings.report_interval),
+            reactor,
+            mail,
+            stop,
+            geometry,
+            target,
+            settings,
+            port,
+            disk,
+            fetch,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let mut events = Vec::new();
+        loop {
+            let began = now();
+            let timeout = self.next_deadline(began).map(|at| at.saturating_duration_since(began));
+            if let Err(e) = self.reactor.turn(timeout, &mut events) {
+                return Err(format!("cannot wait for sockets: {}", reason(&e)));
+            }
+            let now = now();
+            for event in &events {
+                self.outlet.wake();
+                self.on_socket(*event, now);
+            }
+            while let Some(event) = self.mail.try_recv() {
+                self.outlet.wake();
+                self.on_event(event, now);
+            }
+            self.resume_stalled(now);
+            self.on_time(now);
+            self.perform(now);
+            self.report(now);
+            if self.has_ended(now) {
+                self.report_figures(now);
+                return self.ending.take().and_then(|e| e.failure).map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let torrent = self.torrent().and_then(Torrent::next_deadline);
+        let ending = self.ending.as_ref().map(|e| e.at);
+        let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
+        [torrent, ending, strangers, report, self.door_opens].into_iter().flatten().min()
+    }
+
+    fn torrent(&self) -> Option<&Torrent> {
+        match &self.stage {
+            Stage::Running(torrent) => Some(torrent),
+            Stage::Checking { .. } => None,
+        }
+    }
+
+    fn with_torrent(&mut self, act: impl FnOnce(&mut Torrent)) {
+        if let Stage::Running(torrent) = &mut self.stage {
+            act(torrent);
+        }
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if self.stop.load(Ordering::Relaxed) && self.ending.is_none() {
+            self.end(None, now);
+        }
+        self.links.expire_strangers(now, &mut self.reactor);
+        self.open_door(now);
+        if self.torrent().and_then(Torrent::next_deadline).is_some_and(|at| at <= now) {
+            self.outlet.wake();
+            self.with_torrent(|t| t.on_time(now));
+        }
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Disk(done) => self.on_disk(done, now),
+            Event::Fetch(done) => self.on_fetched(done, now),
+            Event::Checked(pieces) => {
+                if let Stage::Checking { done } = &mut self.stage {
+                    *done = pieces;
+                }
+            }
+            Event::CheckEnded(Ok(have)) => self.open(have, now),
+            Event::CheckEnded(Err(failure)) => self.end(Some(failure), now),
+            Event::Stop => {}
+        }
+    }
+
+    /// What is on disk is known: now peers may come.
+    fn open(&mut self, have: Bitfield, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        let (peer_id, seed) = identity(&self.settings.random);
+        let setup = Setup {
+            info_hash: self.settings.metainfo.info_hash,
+            peer_id,
+            geometry: Arc::clone(&self.geometry),
+            have,
+            trackers: self.settings.metainfo.tiers(),
+            port: self.port,
+            seed,
+        };
+        let torrent = Torrent::new(setup, self.settings.config.clone(), now);
+        if torrent.is_complete() {
+            self.outlet.push(Report::Complete);
+        }
+        self.stage = Stage::Running(Box::new(torrent));
+    }
+
+    /// Takes connections while there is a torrent for them, and room.
+    fn open_door(&mut self, now: Instant) {
+        self.door_opens = self.door_opens.filter(|at| *at > now);
+        let open = self.torrent().is_some()
+            && self.ending.is_none()
+            && self.door_opens.is_none()
+            && self.links.has_room_for_strangers();
+        self.links.accept(open, &mut self.reactor);
+    }
+
+    /// Begins the end.
+    fn end(&mut self, failure: Option<String>, now: Instant) {
+        match &mut self.ending {
+            Some(ending) => ending.failure = ending.failure.take().or(failure),
+            None => self.ending = Some(Ending { at: now + GOODBYE, failure }),
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        self.with_torrent(|t| t.stop(now));
+    }
+
+    fn has_ended(&self, now: Instant) -> bool {
+        let Some(ending) = &self.ending else { return false };
+        let waits = self.torrent().is_some() && !self.goodbyes.is_empty();
+        !waits || ending.at <= now
+    }
+
+    fn on_disk(&mut self, done: disk::Done, now: Instant) {
+        match done {
+            disk::Done::Written { data, result, .. } => {
+                self.give_back(data);
+                if let Err(e) = result {
+                    self.end(Some(e.to_string()), now);
+                }
+            }
+            disk::Done::Verified { piece, result: Ok(good) } => {
+                self.with_torrent(|t| t.on_verified(piece, good, now));
+            }
+            disk::Done::Ready { range, result: Ok(parts) } => {
+                self.on_ready(range, parts, now);
+                self.send_unready();
+            }
+            disk::Done::Synced(Ok(())) => {}
+            disk::Done::Verified { result: Err(e), .. }
+            | disk::Done::Ready { result: Err(e), .. }
+            | disk::Done::Synced(Err(e)) => self.end(Some(e.to_string()), now),
+        }
+    }
+
+    fn on_fetched(&mut self, done: fetch::Done, now: Instant) {
+        self.goodbyes.remove(&done.id);
+        let result = match done.result {
+            Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),
+            Err(e) => Err(Failure::Unreachable(e.to_string())),
+        };
+        self.with_torrent(|t| t.on_announced(done.id, result, now));
+    }
+}
+
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,119 @@
+//! What whoever looks on gets to know: messages, all of them, and figures, while they change.
+
+use super::{Engine, Stage};
+use crate::app::client::{Figures, Phase, Report};
+use crate::io::mailbox::JobSender;
+use crate::logic::torrent::{Notice, Torrent};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Messages for the user that wait; the oldest give way.
+const MAX_NOTICES: usize = 256;
+
+/// The way out.
+pub(super) struct Outlet {
+    reports: JobSender<Report>,
+    notices: VecDeque<Report>,
+    interval: Duration,
+    last: Option<Figures>,
+    told: Option<Instant>,
+    /// Nothing has happened since the figures stood still: there is no need to wake up for them.
+    asleep: bool,
+}
+
+impl Outlet {
+    pub(super) fn new(reports: JobSender<Report>, interval: Duration) -> Outlet {
+        let notices = VecDeque::new();
+        Outlet { reports, notices, interval, last: None, told: None, asleep: false }
+    }
+
+    /// A message that must not get lost.
+    pub(super) fn push(&mut self, report: Report) {
+        if self.notices.len() >= MAX_NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(report);
+        self.asleep = false;
+    }
+
+    /// Something happened: the figures may have changed.
+    pub(super) fn wake(&mut self) {
+        self.asleep = false;
+    }
+
+    /// When the next figures are due, if there may be new ones.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        (!self.asleep).then(|| self.told.map_or(now, |told| told + self.interval))
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.next_deadline(now).is_some_and(|at| at <= now)
+    }
+
+    /// Sends the messages on, as far as there is room.
+    fn send_notices(&mut self) {
+        while let Some(report) = self.notices.pop_front() {
+            if let Err(report) = self.reports.try_send(report) {
+                return self.notices.push_front(report);
+            }
+        }
+    }
+
+    fn send_figures(&mut self, figures: Figures, now: Instant) {
+        self.told = Some(now);
+        self.asleep = self.last.as_ref() == Some(&figures);
+        if !self.asleep {
+            self.last = Some(figures.clone());
+            // Whoever looks on is behind: the next figures are as good.
+            let _ = self.reports.try_send(Report::Figures(figures));
+        }
+    }
+
+    /// The last messages, waited for.
+    pub(super) fn close(self, outcome: Result<(), String>) {
+        for report in self.notices.into_iter().chain([Report::Ended(outcome)]) {
+            if !self.reports.send(report) {
+                return;
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn on_notice(&mut self, notice: Notice) {
+        self.outlet.push(match notice {
+            Notice::Complete => Report::Complete,
+            Notice::HashFailed(piece) => Report::Notice(format!(
+                "piece {} failed hash check, re-downloading it",
+                piece.get()
+            )),
+            Notice::Tracker(text) => Report::Notice(text),
+            Notice::Banned(address) => {
+                Report::Notice(format!("{address} sent bad data again and again and is banned"))
+            }
+        });
+    }
+
+    pub(super) fn report(&mut self, now: Instant) {
+        self.outlet.send_notices();
+        if self.outlet.is_due(now) {
+            self.report_figures(now);
+        }
+    }
+
+    pub(super) fn report_figures(&mut self, now: Instant) {
+        let total = self.geometry.total();
+        let status = self.torrent().map(|t| t.status(now));
+        let phase = match (&self.ending, &self.stage) {
+            (Some(_), _) => Phase::Stopping,
+            (None, Stage::Checking { done }) => {
+                let count = self.geometry.piece_count().max(1);
+                Phase::Checking(f64::from(*done) / f64::from(count))
+            }
+            (None, Stage::Running(torrent)) if Torrent::is_complete(torrent) => Phase::Seeding,
+            (None, Stage::Running(_)) => Phase::Downloading,
+        };
+        let left = status.as_ref().map_or(total, |s| s.left);
+        self.outlet.send_figures(Figures { phase, total, left, status }, now);
+    }
+}

@@ -1,0 +1,155 @@
+//! What sockets tell: somebody knocks, a connection stands, bytes came.
+
+use super::{DOOR_SHUT, Engine, Stage};
+use crate::app::client::links::Who;
+use crate::io::conn::{Conn, Fill};
+use crate::io::reactor::{self, Token};
+use crate::io::sys;
+use crate::logic::PeerKey;
+use crate::proto::wire::{Incoming, Next};
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// From one peer so many times is read in a turn, so that none starves the others.
+const READS_PER_TURN: usize = 32;
+
+impl Engine {
+    pub(super) fn on_socket(&mut self, event: reactor::Event, now: Instant) {
+        match self.links.who(event.token) {
+            Some(Who::Listener(i)) => self.accept(i, now),
+            Some(Who::Stranger) => self.hear_stranger(event.token, now),
+            Some(Who::Peer(key)) => self.on_peer(key, event, now),
+            None => {}
+        }
+    }
+
+    fn accept(&mut self, listener: usize, now: Instant) {
+        let socket = self.links.listener(listener);
+        while self.links.has_room_for_strangers() {
+            match sys::accept(&socket) {
+                Ok((socket, address)) => {
+                    let conn = Conn::new(socket);
+                    self.links.add_stranger(conn, address, now, &mut self.reactor);
+                }
+                Err(e) => {
+                    // Without descriptors whoever knocks goes on knocking: no use in listening.
+                    if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) {
+                        self.door_opens = Some(now + DOOR_SHUT);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear_stranger(&mut self, token: Token, now: Instant) {
+        let Some((conn, address)) = self.links.stranger(token) else { return };
+        let ended = !matches!(conn.fill(), Ok(Fill::Some | Fill::Drained));
+        let hello = match conn.next(&mut self.pool) {
+            Ok(Next::Got(Incoming::Hello(hello))) => hello,
+            Ok(_) if !ended => return,
+            _ => return self.links.drop_stranger(token, &mut self.reactor),
+        };
+        let Stage::Running(torrent) = &mut self.stage else { return };
+        let taken = match hello.info_hash == torrent.info_hash() {
+            true => torrent.on_incoming(address, now).ok(),
+            false => None,
+        };
+        let Some(key) = taken else { return self.links.drop_stranger(token, &mut self.reactor) };
+        self.links.promote(token, key, Arc::clone(&self.geometry));
+        self.hear(key, now);
+    }
+
+    fn on_peer(&mut self, key: PeerKey, event: reactor::Event, now: Instant) {
+        let Some(link) = self.links.peer(key) else { return };
+        if link.dialing {
+            return self.on_dialed(key, now);
+        }
+        if event.readable {
+            self.hear(key, now);
+        }
+        if event.writable {
+            self.dirty.insert(key);
+        }
+    }
+
+    fn on_dialed(&mut self, key: PeerKey, now: Instant) {
+        let Some(link) = self.links.peer(key) else { return };
+        link.dialing = false;
+        let stands = link.conn.connected().is_ok();
+        if stands {
+            self.with_torrent(|t| t.on_connected(key, now));
+            self.links.settle(key, &mut self.reactor);
+        } else {
+            self.links.close(key, &mut self.pool, &mut self.reactor);
+            self.with_torrent(|t| t.on_connect_failed(key, now));
+        }
+    }
+
+    /// Takes in what a peer has said, as far as there are buffers for it.
+    fn hear(&mut self, key: PeerKey, now: Instant) {
+        let mut drained = false;
+        let mut reads = 0;
+        loop {
+            let Some(link) = self.links.peer(key) else { return };
+            match link.conn.next(&mut self.pool) {
+                Ok(Next::Got(incoming)) => self.on_incoming(key, incoming, now),
+                Ok(Next::NoBuffer) => {
+                    link.stalled = true;
+                    break;
+                }
+                Ok(Next::More) if drained || reads >= READS_PER_TURN => break,
+                Ok(Next::More) => {
+                    reads += 1;
+                    match link.conn.fill() {
+                        Ok(Fill::Some) => {}
+                        Ok(Fill::Drained) => drained = true,
+                        Ok(Fill::Ended) | Err(_) => return self.lose(key, now),
+                    }
+                }
+                Err(fault) => {
+                    self.with_torrent(|t| t.on_fault(key, fault, now));
+                    break;
+                }
+            }
+        }
+        self.links.settle(key, &mut self.reactor);
+    }
+
+    fn on_incoming(&mut self, key: PeerKey, incoming: Incoming, now: Instant) {
+        self.with_torrent(|torrent| match incoming {
+            Incoming::Hello(hello) => torrent.on_hello(key, hello, now),
+            Incoming::Id(id) => torrent.on_peer_id(key, id, now),
+            Incoming::Message(message) => torrent.on_message(key, message, now),
+        });
+        // Closing comes before anything else is heard of the peer; blocks begin their way to disk.
+        self.drain_actions(now);
+    }
+
+    pub(super) fn give_back(&mut self, buffer: Vec<u8>) {
+        self.pool.give(buffer);
+        self.buffers_came = true;
+    }
+
+    /// Those that waited for a buffer may go on.
+    pub(super) fn resume_stalled(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.buffers_came) {
+            return;
+        }
+        for key in self.links.stalled() {
+            if !self.pool.has_room() {
+                return;
+            }
+            if let Some(link) = self.links.peer(key) {
+                link.stalled = false;
+                self.hear(key, now);
+            }
+        }
+    }
+
+    pub(super) fn lose(&mut self, key: PeerKey, now: Instant) {
+        self.links.close(key, &mut self.pool, &mut self.reactor);
+        self.with_torrent(|t| t.on_lost(key, now));
+    }
+}

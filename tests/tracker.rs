@@ -217,6 +217,22 @@ fn ipv6_peers_have_a_list_of_their_own() {
 }
 
 #[test]
+fn listens_on_both_families_at_one_port() {
+    let dir = Dir::new();
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // No IPv6 on this machine.
+    }
+    let mut tracker = tracker(&dir, &["--bind", "127.0.0.1, ::1"]);
+    tracker.announce('a', "port=1");
+    tracker.on = SocketAddr::new("::1".parse().unwrap(), tracker.on.port());
+    let answer = tracker.announce('b', "port=2").bencoded();
+    assert_eq!(answer["peers"], serde_json::json!(["127.0.0.1:1"]));
+    assert_eq!(answer["peers6"], serde_json::json!(["[::1]:2"]));
+    let done = tracker.stop();
+    assert_eq!(done.err.matches("listening on ").count(), 2, "{}", done.err);
+}
+
+#[test]
 fn what_it_knows_survives_a_restart() {
     let dir = Dir::new();
     for (round, signal) in [Signal::TERM, Signal::INT].into_iter().enumerate() {

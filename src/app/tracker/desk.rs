@@ -188,3 +188,19 @@ fn not_found() -> Answer {
     let text = "your file may exist elsewhere in the universe\nbut alas, not here\n";
     uncached(404, "Not Found").body(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_of_many_is_made_anew_only_when_it_is_old() {
+        let (mut kept, now) = (Reused(None), Instant::now());
+        let later = now + REUSED;
+        assert_eq!(*kept.get(now, false, || 1), 1);
+        assert_eq!(*kept.get(now, true, || 2), 2, "of few nothing was kept");
+        assert_eq!(*kept.get(later - Duration::from_millis(1), true, || 3), 2);
+        assert_eq!(*kept.get(later, true, || 4), 4);
+        assert_eq!(*kept.get(later, false, || 5), 5);
+    }
+}

@@ -21,10 +21,10 @@ use address::is_local;
 use swarm::{Peer, Swarm};
 
 /// Torrents tracked at most. Beyond them a new one is answered, and not remembered.
-pub const MAX_SWARMS: usize = 1 << 20;
+pub const MAX_SWARMS: usize = 1 << 19;
 
-/// Peers remembered at most, in all swarms together: some 450 MB.
-pub const MAX_PEERS: usize = 1 << 22;
+/// Peers remembered at most, in all swarms together: some 150 MB.
+pub const MAX_PEERS: usize = 1 << 20;
 
 /// Torrents at most whose completed downloads are remembered after their last peer has gone.
 pub const MAX_PAST: usize = 1 << 18;

@@ -15,6 +15,9 @@ const LOOKS: usize = 64;
 /// tracker are as small as this.
 const SEARCHED: usize = 24;
 
+/// Up to so many peers a swarm has memory for just those: a tracker has many swarms of one or two.
+const EXACT: usize = 4;
+
 /// A peer as the tracker knows it: 80 bytes, and some 30 of the table beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -107,6 +110,9 @@ impl Swarm {
     pub fn insert(&mut self, peer: Peer) {
         let (last, leecher) = (self.peers.len(), !peer.is_seed());
         self.note(peer.id, last);
+        if last < EXACT {
+            self.peers.reserve_exact(1);
+        }
         self.peers.push(peer);
         if leecher {
             self.swap(last, self.leechers);

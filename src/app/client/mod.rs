@@ -200,15 +200,17 @@ impl Client {
     /// that holds other things, as BitTornado does.
     ///
     /// # Errors
-    /// What keeps it from starting; nothing is left running, though folders may have been made.
+    /// What keeps it from starting. Nothing is left running then, and nothing was made, unless
+    /// the system has no thread for us.
     pub fn start(settings: Settings) -> Result<Client, StartError> {
         sys::raise_descriptor_limit();
         let geometry = Arc::new(settings.metainfo.info.geometry());
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
         let storage = Arc::new(storage(&settings.metainfo, target.clone(), &geometry));
-        storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
         let (port, listeners) = listen(&settings)?;
         let reactor = Reactor::new().map_err(StartError::System)?;
+        // Last, since it makes folders.
+        storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
         let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
         let (reporter, reports) = jobs(MAX_REPORTS);
         let stop = Arc::new(AtomicBool::new(false));

@@ -187,8 +187,15 @@ fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
 }
 
 fn is_url(text: &str) -> bool {
-    let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    lower.starts_with("http://") || lower.starts_with("https://")
+    has_scheme(text, "http://") || has_scheme(text, "https://") || is_magnet(text)
+}
+
+fn is_magnet(text: &str) -> bool {
+    has_scheme(text, "magnet:")
+}
+
+fn has_scheme(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 fn load(source: &Source, timeout: Duration) -> Result<Metainfo, String> {
@@ -197,6 +204,9 @@ fn load(source: &Source, timeout: Duration) -> Result<Metainfo, String> {
             let bytes = read(path)
                 .map_err(|e| format!("cannot read '{}': {}", path.display(), reason(&e)))?;
             (path.display().to_string(), bytes)
+        }
+        Source::Url(url) if is_magnet(url) => {
+            return Err(format!("'{url}': magnet links cannot be used yet, only .torrent files"));
         }
         Source::Url(url) => {
             let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);

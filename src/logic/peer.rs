@@ -92,8 +92,6 @@ pub struct Session {
     pub id: PeerId,
     /// The pieces the peer has.
     pub have: Bitfield,
-    /// Whether any message came yet: a bitfield may only be the first.
-    pub spoken: bool,
     /// We do not answer its requests.
     pub choking: bool,
     /// We would like to download from it.
@@ -128,7 +126,6 @@ impl Session {
         Session {
             id,
             have: Bitfield::new(pieces),
-            spoken: false,
             choking: true,
             interested: false,
             choked: true,

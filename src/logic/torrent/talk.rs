@@ -12,10 +12,9 @@ impl Torrent {
     pub fn on_message(&mut self, key: PeerKey, message: Message, now: Instant) {
         let Some(peer) = self.peers.get_mut(&key) else { return self.recycle(message) };
         peer.heard = now;
-        let Some(session) = peer.session_mut() else { return self.recycle(message) };
-        let first = !session.spoken;
-        // A keep-alive says nothing; some peers send one before their bitfield.
-        session.spoken |= message != Message::KeepAlive;
+        if peer.session().is_none() {
+            return self.recycle(message);
+        }
         let outcome = match message {
             Message::KeepAlive => Ok(()),
             Message::Choke => self.on_choke(key, now),
@@ -23,7 +22,6 @@ impl Torrent {
             Message::Interested => self.on_interest(key, true, now),
             Message::NotInterested => self.on_interest(key, false, now),
             Message::Have(piece) => self.on_have(key, piece, now),
-            Message::Bitfield(_) if !first => Err(PeerFault::LateBitfield),
             Message::Bitfield(bits) => self.on_bitfield(key, bits, now),
             Message::Request(block) => self.on_request(key, block, now),
             Message::Cancel(block) => self.on_cancel(key, block),
@@ -84,10 +82,25 @@ impl Torrent {
         Ok(())
     }
 
-    fn on_bitfield(&mut self, key: PeerKey, bits: Bitfield, now: Instant) -> Result<(), PeerFault> {
+    /// BEP 3 has it as the first message only, but aria2 sends it again in place of many `have`s:
+    /// so it adds to what is known, whenever it comes.
+    fn on_bitfield(
+        &mut self,
+        key: PeerKey,
+        mut bits: Bitfield,
+        now: Instant,
+    ) -> Result<(), PeerFault> {
+        let Some(session) = self.session(key) else { return Ok(()) };
+        let before = session.have.clone();
+        for piece in before.ones() {
+            bits.set(piece, true);
+        }
+        if before.count() > 0 {
+            self.picker.remove_all(&before);
+        }
+        self.picker.add_all(&bits);
         let ours = self.ledger.have();
         let useful = bits.ones().filter(|i| !ours.get(*i)).count() as u32;
-        self.picker.add_all(&bits);
         let Some(session) = self.session(key) else { return Ok(()) };
         session.have = bits;
         session.useful = useful;

@@ -413,13 +413,20 @@ fn the_same_peer_from_the_same_host_replaces_its_dead_connection() {
 }
 
 #[test]
-fn a_bitfield_is_only_taken_as_the_first_message() {
+fn a_bitfield_adds_to_what_is_known_whenever_it_comes() {
     let mut stage = Stage::empty();
     let key = stage.joins("20.0.0.1:5", 1, 0);
     stage.says();
-    stage.hears(key, Message::KeepAlive, 0);
-    assert!(!closes(&stage.has(key, "#...", 0), key));
-    assert!(closes(&stage.has(key, "##..", 0), key));
+    for (bits, copies) in [("#...", 0.25), (".#..", 0.5), ("##..", 0.5), ("..##", 0.0)] {
+        assert!(!closes(&stage.has(key, bits, 0), key));
+        stage.torrent.check();
+        let status = stage.torrent.status(stage.at(0));
+        assert_eq!(status.distributed_copies, copies, "after {bits}");
+    }
+    assert_eq!(stage.torrent.status(stage.at(0)).seeds, 1);
+    stage.torrent.on_lost(key, stage.at(1));
+    stage.torrent.check();
+    assert_eq!(stage.torrent.status(stage.at(1)).distributed_copies, 0.0);
 }
 
 #[test]

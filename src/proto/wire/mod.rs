@@ -71,7 +71,7 @@ pub enum Message {
     NotInterested,
     /// The sender has this piece.
     Have(PieceIndex),
-    /// The pieces the sender has; only as its first message.
+    /// The pieces the sender has; to be said only as the first message.
     Bitfield(Bitfield),
     /// Asks for these bytes.
     Request(BlockRef),
@@ -173,8 +173,6 @@ pub enum PeerFault {
     BadLength,
     /// A piece, block or bitfield that cannot be of this torrent.
     OutOfRange,
-    /// A bitfield that is not the first message.
-    LateBitfield,
     /// A request longer than [`MAX_SLICE_LENGTH`], or without being interested.
     BadRequest,
     /// More requests waiting than a peer may have.
@@ -189,7 +187,6 @@ impl fmt::Display for PeerFault {
             PeerFault::TooLong => "message too long",
             PeerFault::BadLength => "message of a wrong length",
             PeerFault::OutOfRange => "piece or block out of range",
-            PeerFault::LateBitfield => "bitfield after another message",
             PeerFault::BadRequest => "request not allowed",
             PeerFault::TooManyRequests => "too many requests",
         })

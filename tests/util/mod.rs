@@ -260,6 +260,11 @@ impl Drop for Background {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let said =
+                |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+            eprintln!("{} said:\n{}\n{}", self.what, said(&self.out), said(&self.err));
+        }
     }
 }
 

@@ -1,0 +1,63 @@
+//! libtorrent (rasterbar) from Python, on loopback, without what would look for peers elsewhere.
+
+use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::util::{Background, free_port};
+
+/// Debian's: it has the bindings, another Python in PATH has not.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Arguments: port, torrent, folder.
+const CLIENT: &str = r#"
+import sys, libtorrent as lt
+port, torrent, folder = sys.argv[1:]
+session = lt.session({
+    "listen_interfaces": "127.0.0.1:" + port,
+    "outgoing_interfaces": "127.0.0.1",
+    "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+    "enable_outgoing_utp": False, "enable_incoming_utp": False,
+    # On loopback there are several peers behind an address.
+    "allow_multiple_connections_per_ip": True,
+    "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.status_notification
+        | lt.alert.category_t.tracker_notification | lt.alert.category_t.connect_notification,
+})
+share = lt.add_torrent_params()
+share.ti, share.save_path = lt.torrent_info(torrent), folder
+share.flags |= lt.torrent_flags.disable_pex | lt.torrent_flags.disable_lsd
+session.add_torrent(share)
+while True:
+    session.wait_for_alert(60000)
+    for alert in session.pop_alerts():
+        print(alert, flush=True)
+"#;
+
+pub const LIBTORRENT: Client = Client { start, dials: true, makes_empty_files: true };
+
+fn start(swarm: &Swarm, folder: &str) -> Background {
+    let port = free_port().to_string();
+    let python = swarm.dir.program(PYTHON).args(["-c", CLIENT]);
+    python.args([&port, TORRENT, folder]).start()
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_a_file_from_us() {
+    downloads_from_us(Shape::File, &LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_a_tree_from_us() {
+    downloads_from_us(Shape::Tree, &LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_a_file_to_us() {
+    seeds_to_us(Shape::File, &LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_a_tree_to_us() {
+    seeds_to_us(Shape::Tree, &LIBTORRENT);
+}

@@ -1,0 +1,12 @@
+//! Other people's clients and ours in one swarm, met through our tracker with its default
+//! options: each downloads from our seed, and seeds to our client.
+
+#![allow(clippy::unwrap_used, reason = "this is all tests")]
+
+mod aria2;
+mod libtorrent;
+mod ours;
+mod swarm;
+mod transmission;
+#[path = "../util/mod.rs"]
+mod util;

@@ -1,0 +1,65 @@
+//! Transmission's daemon, on loopback, without what would look for peers elsewhere.
+//!
+//! It dials nobody on loopback, and leaves out empty files.
+
+use crate::swarm::{Client, SOON, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::util::{Background, free_port, until, wait_for_port};
+
+const TRANSMISSION: Client = Client { start, dials: false, makes_empty_files: false };
+
+fn start(swarm: &Swarm, folder: &str) -> Background {
+    let (port, control) = (free_port().to_string(), free_port());
+    let control_port = control.to_string();
+    let options = [
+        "--foreground",
+        "--log-info",
+        "--bind-address-ipv4=127.0.0.1",
+        "--bind-address-ipv6=::1",
+        "--rpc-bind-address=127.0.0.1",
+        "--no-auth",
+        "--no-dht",
+        "--no-lpd",
+        "--no-utp",
+        "--no-portmap",
+        "--no-global-seedratio",
+    ];
+    let config = format!("transmission-{port}");
+    let daemon = swarm.dir.program("transmission-daemon").args(options);
+    let daemon = daemon.args(["--port", &control_port, "--peerport", &port]);
+    let daemon = daemon.arg("--config-dir").arg(swarm.dir.join(config)).start();
+    wait_for_port(control, SOON);
+    let remote = || swarm.dir.program("transmission-remote").arg(format!("127.0.0.1:{control}"));
+    let add = remote().arg("--start-paused").arg("--add").arg(swarm.dir.join(TORRENT));
+    add.arg("--download-dir").arg(swarm.dir.join(folder)).run().expect(0);
+    // Else it announces what it has while it is still looking, and the rest half an hour later.
+    until(SOON, "the torrent to be looked at", || {
+        let info = remote().args(["--torrent", "all", "--info"]).run().expect(0).out;
+        info.contains("State: Stopped").then_some(())
+    });
+    remote().args(["--torrent", "all", "--start"]).run().expect(0);
+    daemon
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn downloads_a_file_from_us() {
+    downloads_from_us(Shape::File, &TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn downloads_a_tree_from_us() {
+    downloads_from_us(Shape::Tree, &TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn seeds_a_file_to_us() {
+    seeds_to_us(Shape::File, &TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn seeds_a_tree_to_us() {
+    seeds_to_us(Shape::Tree, &TRANSMISSION);
+}

@@ -361,7 +361,8 @@ impl Torrent {
             .iter()
             .filter(|s| !s.is_seed())
             .map(|s| f64::from(s.have.count()) / f64::from(s.have.len().max(1)))
-            .sum();
+            // The standard library's sum of nothing is -0.0, and shown so.
+            .fold(0.0, |sum, part| sum + part);
         Status {
             left: self.ledger.left(),
             pieces: self.ledger.have().count(),

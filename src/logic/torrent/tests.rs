@@ -155,6 +155,12 @@ fn downloads_from_a_peer_that_lets_us() {
 }
 
 #[test]
+fn without_peers_their_progress_is_zero_and_shown_so() {
+    let stage = Stage::empty();
+    assert_eq!(stage.torrent.status(stage.at(0)).peers_progress.to_string(), "0");
+}
+
+#[test]
 fn does_not_request_pieces_we_have() {
     let mut stage = Stage::new(4, "#.#.", Config::default());
     let key = stage.joins("20.0.0.1:5", 1, 0);

@@ -374,7 +374,8 @@ impl Torrent {
             seeds,
             peers,
             distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
-            peers_progress: progress / (peers.max(1) as f64),
+            // The sum of nothing is -0.0.
+            peers_progress: progress.max(0.0) / (peers.max(1) as f64),
         }
     }
 

@@ -48,6 +48,8 @@ const BREACHES: &[(&str, &str, u32, &str)] = &[
     ("io", "use crate::cmd::env::Env;", 1, "io uses a floor above it"),
     ("app", "use crate::cmd;", 1, "app uses cmd"),
     ("app", "fn f() {\n    std::process::exit(1);\n}", 2, "process::exit outside cmd"),
+    ("cmd", "use crate::{app, logic::rng};", 1, "cmd uses logic"),
+    ("cmd", "use crate::io::{screen, fetch};", 1, "cmd uses more of io"),
     ("io", "use rustix::fs;", 1, "package rustix outside io/sys"),
     ("app", "use ::{\n    std::fmt,\n    ureq::Agent,\n};", 1, "package ureq outside io/fetch"),
     ("logic", "fn f() {\n    crossbeam_channel::bounded(1);\n}", 2, "package crossbeam_channel"),

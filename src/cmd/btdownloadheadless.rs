@@ -5,14 +5,10 @@ mod face;
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use super::{Command, Exit};
-use crate::app::client::{Client, Config, Report, Settings};
+use crate::app::client::{Client, Config, Report, Settings, Source};
 use crate::io::screen::{Screen, Size};
-use crate::io::signals::{Signal, watch};
-use crate::io::{fetch, reason, sys};
-use crate::proto::metainfo::{MAX_SIZE, Metainfo};
+use crate::proto::metainfo::Metainfo;
 use face::Face;
-use std::fs::File;
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -107,7 +103,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Err(wrong) => return env.wrong_usage(wrong),
     };
     let timeout = seconds(parsed, "http_timeout");
-    let metainfo = match load(&source, timeout) {
+    let metainfo = match source.load(timeout) {
         Ok(metainfo) => metainfo,
         Err(e) => return env.failed(e),
     };
@@ -120,17 +116,9 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Ok(client) => client,
         Err(e) => return env.failed(e),
     };
-    let stopper = client.stopper();
-    let mut stopping = false;
-    let heard = watch(&[Signal::Interrupt, Signal::Terminate], move |_| {
-        // Whoever asks twice does not want to wait for the trackers.
-        if std::mem::replace(&mut stopping, true) {
-            std::process::exit(1);
-        }
-        stopper.stop();
-    });
-    if let Err(e) = heard {
-        return env.failed(format_args!("cannot listen for signals: {}", reason(&e)));
+    // Whoever asks twice does not want to wait for the trackers.
+    if let Err(e) = client.stop_on_signals(|| std::process::exit(1)) {
+        return env.failed(e);
     }
     let size = if env.out_is_terminal { Size::of(std::io::stdout()) } else { None };
     let screen = Screen::new(env.take_out(), size);
@@ -161,12 +149,6 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
     env.failed("the download has ended without a word")
 }
 
-#[derive(Debug, PartialEq)]
-enum Source {
-    File(PathBuf),
-    Url(String),
-}
-
 /// Where the .torrent comes from: one option or the one argument, as in the original.
 fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
     let url = Some(parsed.text("url")).filter(|u| !u.is_empty());
@@ -175,7 +157,9 @@ fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
         (Some(file), None, []) => Ok(Source::File(cwd.join(file))),
         (None, Some(url), []) => Ok(Source::Url(url.into())),
         (None, None, [one]) => match one.to_str() {
-            Some(text) if is_url(text) && !cwd.join(one).exists() => Ok(Source::Url(text.into())),
+            Some(text) if Source::is_url(text) && !cwd.join(one).exists() => {
+                Ok(Source::Url(text.into()))
+            }
             _ => Ok(Source::File(cwd.join(one))),
         },
         (None, None, []) => Err("need a .torrent file or URL".into()),
@@ -184,47 +168,6 @@ fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
         }
         _ => Err("need one .torrent: as argument, by --metafile or by --url, not several".into()),
     }
-}
-
-fn is_url(text: &str) -> bool {
-    has_scheme(text, "http://") || has_scheme(text, "https://") || is_magnet(text)
-}
-
-fn is_magnet(text: &str) -> bool {
-    has_scheme(text, "magnet:")
-}
-
-fn has_scheme(text: &str, scheme: &str) -> bool {
-    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-}
-
-fn load(source: &Source, timeout: Duration) -> Result<Metainfo, String> {
-    let (name, bytes) = match source {
-        Source::File(path) => {
-            let bytes = read(path)
-                .map_err(|e| format!("cannot read '{}': {}", path.display(), reason(&e)))?;
-            (path.display().to_string(), bytes)
-        }
-        Source::Url(url) if is_magnet(url) => {
-            return Err(format!("'{url}': magnet links cannot be used yet, only .torrent files"));
-        }
-        Source::Url(url) => {
-            let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
-            let reply = fetch::get(url, limit, timeout).map_err(|e| e.to_string())?;
-            if reply.status != 200 {
-                return Err(format!("cannot fetch '{url}': the server answered {}", reply.status));
-            }
-            (url.clone(), reply.body)
-        }
-    };
-    Metainfo::decode(&bytes).map_err(|e| format!("'{name}' is not a valid metafile: {e}"))
-}
-
-/// A .torrent is never larger; a device or a film given by mistake is not read to its end.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Settings, String> {
@@ -237,14 +180,19 @@ fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Settings,
         config: config(parsed)?,
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
-        random: sys::random(),
         metainfo,
     })
 }
 
 fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {
     let port = |name| parsed.int(name) as u16;
-    let (first, last) = (port("minport"), port("maxport"));
+    let (mut first, mut last) = (port("minport"), port("maxport"));
+    // Who names only one end of the range, beyond the other's default, means just that port.
+    if first > last && !parsed.given("maxport") {
+        last = first;
+    } else if first > last && !parsed.given("minport") {
+        first = last;
+    }
     if first > last {
         return Err(format!("--maxport: {last} is below --minport {first}"));
     }

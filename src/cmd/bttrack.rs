@@ -1,15 +1,12 @@
 //! `bttrack`: the tracker.
 
-use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::app::tracker::{InfoPage, Settings, Target, Tracker};
-use crate::cmd::env::Env;
+use crate::app::tracker::{Door, InfoPage, Rules, Scraping, Settings, Target, Tracker};
+use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
-use crate::io::{gate, reason};
-use crate::logic::registry::{self, Scraping};
 
 const SECONDS: Kind = Kind::Int { min: 1, max: u32::MAX as i64 };
 
@@ -164,7 +161,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
     };
     Ok(Settings {
         listen,
-        gate: gate::Settings {
+        gate: Door {
             timeout: seconds("socket_timeout"),
             check_interval: seconds("timeout_check_interval"),
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
@@ -183,13 +180,12 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         log,
         flush_interval: Duration::from_secs_f64(options.float("min_time_between_log_flushes")),
         temporary: env.cwd.join(env.var("TMPDIR").unwrap_or_else(|| "/tmp".into())),
-        seed: std::hash::RandomState::new().build_hasher().finish(),
     })
 }
 
-fn rules(options: &Parsed) -> registry::Settings {
+fn rules(options: &Parsed) -> Rules {
     let number = |name| u32::try_from(options.int(name)).expect("the table has bounds");
-    registry::Settings {
+    Rules {
         interval: number("reannounce_interval"),
         response_size: number("response_size"),
         expiry: Duration::from_secs(number("timeout_downloaders_interval").into()),

@@ -5,6 +5,7 @@
 //! last report is [`Report::Ended`]. Used by `cmd::btdownloadheadless`.
 //!
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
+//! `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
 //! disk at the start), `target` (where the data goes).
 
@@ -12,12 +13,14 @@ mod check;
 mod engine;
 mod links;
 mod ready;
+mod source;
 mod target;
 
 use crate::io::disk;
 use crate::io::fetch;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
+use crate::io::signals::{Signal, watch};
 use crate::io::storage::{FileEntry, Links, Storage};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
@@ -37,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::logic::torrent::{Config, Status};
+pub use source::{LoadError, Source};
 pub use target::TargetError;
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
@@ -67,8 +71,6 @@ pub struct Settings {
     pub http_timeout: Duration,
     /// How often figures are reported.
     pub report_interval: Duration,
-    /// Random bytes: the peer id and all random choices come from them.
-    pub random: [u8; 19],
 }
 
 /// What happens to a download.
@@ -207,7 +209,8 @@ impl Client {
         let geometry = Arc::new(settings.metainfo.info.geometry());
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
         let storage = Arc::new(storage(&settings.metainfo, target.clone(), &geometry));
-        let (port, listeners) = listen(&settings)?;
+        let (peer_id, seed) = identity();
+        let (port, listeners) = listen(&settings, seed)?;
         let reactor = Reactor::new().map_err(StartError::System)?;
         // Last, since it makes folders.
         storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
@@ -223,6 +226,8 @@ impl Client {
             listeners,
             storage,
             geometry,
+            peer_id,
+            seed,
             target: target.clone(),
             port,
             settings,
@@ -248,6 +253,21 @@ impl Client {
     /// Waits for the next report. `None` after the last one.
     pub fn next_report(&self) -> Option<Report> {
         self.reports.recv()
+    }
+
+    /// Has SIGINT and SIGTERM stop it from now on, instead of ending the process; the second one
+    /// calls `impatient`.
+    ///
+    /// # Errors
+    /// The system has no thread or descriptor for us.
+    pub fn stop_on_signals(&self, impatient: impl Fn() + Send + 'static) -> Result<(), StartError> {
+        let stopper = self.stopper();
+        let mut stopping = false;
+        let heard = move |_| match std::mem::replace(&mut stopping, true) {
+            true => impatient(),
+            false => stopper.stop(),
+        };
+        watch(&[Signal::Interrupt, Signal::Terminate], heard).map_err(StartError::System)
     }
 
     /// A handle to stop it by.
@@ -280,10 +300,10 @@ fn storage(metainfo: &Metainfo, root: PathBuf, geometry: &Arc<Geometry>) -> Stor
 }
 
 /// Opens the first port that is free at all the addresses.
-fn listen(settings: &Settings) -> Result<(u16, Vec<OwnedFd>), StartError> {
+fn listen(settings: &Settings, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
     let mut ports: Vec<u16> = settings.ports.clone().collect();
     if settings.shuffle_ports {
-        Rng::new(identity(&settings.random).1).shuffle(&mut ports);
+        Rng::new(seed).shuffle(&mut ports);
     }
     let mut source = io::Error::from(io::ErrorKind::InvalidInput);
     for port in ports {
@@ -296,11 +316,7 @@ fn listen(settings: &Settings) -> Result<(u16, Vec<OwnedFd>), StartError> {
     Err(StartError::Listen { ports: settings.ports.clone(), source })
 }
 
-/// The two uses of the random bytes of the settings.
-fn identity(random: &[u8; 19]) -> (PeerId, u64) {
-    let mut name = [0; 11];
-    name.copy_from_slice(&random[..11]);
-    let mut seed = [0; 8];
-    seed.copy_from_slice(&random[11..]);
-    (PeerId::generate(name), u64::from_le_bytes(seed))
+/// A new name for this run, and the seed of its random choices.
+fn identity() -> (PeerId, u64) {
+    (PeerId::generate(sys::random()), u64::from_le_bytes(sys::random()))
 }

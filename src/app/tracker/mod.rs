@@ -14,17 +14,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use crate::io::gate::Settings as Door;
+pub use crate::logic::registry::{Scraping, Settings as Rules};
 pub use desk::InfoPage;
 pub use log::Target;
 
-use crate::io::gate::{self, Answer, Gate, Request, Visitor};
+use crate::io::gate::{Answer, Gate, Request, Visitor};
 use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
 use crate::io::reactor::{Event, Reactor};
 use crate::io::save::{SaveError, save};
 use crate::io::signals::{self, Signal};
 use crate::io::{reason, sys};
-use crate::logic::registry::{self, Registry};
+use crate::logic::registry::Registry;
 use crate::proto::resume::StateError;
 use desk::{Desk, Reply};
 use log::Log;
@@ -44,9 +46,9 @@ pub struct Settings {
     /// Where to listen. Port 0 lets the system choose; all others with port 0 then get the same.
     pub listen: Vec<SocketAddr>,
     /// The HTTP door.
-    pub gate: gate::Settings,
+    pub gate: Door,
     /// The rules.
-    pub registry: registry::Settings,
+    pub registry: Rules,
     /// The state file.
     pub dfile: PathBuf,
     /// How often it is written, if anything has changed.
@@ -63,8 +65,6 @@ pub struct Settings {
     pub flush_interval: Duration,
     /// Where a private folder may be made.
     pub temporary: PathBuf,
-    /// For the choice of peers.
-    pub seed: u64,
 }
 
 /// What other threads tell the tracker.
@@ -198,7 +198,7 @@ impl Tracker {
         let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp];
         signals::watch(&heard, move |signal| _ = post.send(Message::Signal(signal)))
             .map_err(TrackerError::Machine)?;
-        let mut desk = Desk::new(registry, settings.seed);
+        let mut desk = Desk::new(registry, u64::from_le_bytes(sys::random()));
         desk.info_page = settings.info_page;
         desk.favicon = settings.favicon.map(Into::into);
         desk.trust_forwarded = settings.trust_forwarded;

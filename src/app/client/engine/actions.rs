@@ -1,7 +1,6 @@
 //! What the logic wants done.
 
 use super::{Engine, GOODBYE, MAX_REPLY, Stage};
-use crate::app::client::identity;
 use crate::app::client::ready::Wish;
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -36,7 +35,7 @@ impl Engine {
         match action {
             Action::Dial { peer, address } => self.dial(peer, address, now),
             Action::Greet(key) => {
-                let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id());
+                let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id);
                 self.queue(key, |conn| conn.push_bytes(&wire::handshake(info_hash, id)));
             }
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
@@ -58,10 +57,6 @@ impl Engine {
             Action::Announce { number, url, last } => self.announce(number, url, last, now),
             Action::Report(notice) => self.on_notice(notice),
         }
-    }
-
-    fn peer_id(&self) -> crate::proto::ids::PeerId {
-        identity(&self.settings.random).0
     }
 
     fn queue(&mut self, key: PeerKey, push: impl FnOnce(&mut Conn)) {

@@ -10,7 +10,7 @@ mod sockets;
 use super::check::{self, Check};
 use super::links::Links;
 use super::ready::Windows;
-use super::{Event, Report, Settings, identity};
+use super::{Event, Report, Settings};
 use crate::io::disk::{self, Disk, DiskTorrent};
 use crate::io::fetch::{self, Fetch};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
@@ -23,6 +23,7 @@ use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
 use report::Outlet;
 use std::collections::{BTreeSet, VecDeque};
@@ -57,6 +58,8 @@ pub(super) struct Parts {
     pub listeners: Vec<OwnedFd>,
     pub storage: Arc<Storage>,
     pub geometry: Arc<Geometry>,
+    pub peer_id: PeerId,
+    pub seed: u64,
     pub target: PathBuf,
     pub port: u16,
     pub settings: Settings,
@@ -89,6 +92,8 @@ struct Engine {
     outlet: Outlet,
     stop: Arc<AtomicBool>,
     geometry: Arc<Geometry>,
+    peer_id: PeerId,
+    seed: u64,
     target: PathBuf,
     settings: Settings,
     port: u16,
@@ -123,7 +128,7 @@ struct Ending {
 impl Engine {
     fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
         let Parts { mut reactor, mail, post, reporter, stop, listeners, .. } = parts;
-        let Parts { storage, geometry, target, port, settings, .. } = parts;
+        let Parts { storage, geometry, peer_id, seed, target, port, settings, .. } = parts;
         let hashes = Arc::clone(&settings.metainfo.info.pieces);
         let torrent = DiskTorrent {
             storage: Arc::clone(&storage),
@@ -160,6 +165,8 @@ impl Engine {
             mail,
             stop,
             geometry,
+            peer_id,
+            seed,
             target,
             settings,
             port,
@@ -248,15 +255,14 @@ impl Engine {
         if self.ending.is_some() {
             return;
         }
-        let (peer_id, seed) = identity(&self.settings.random);
         let setup = Setup {
             info_hash: self.settings.metainfo.info_hash,
-            peer_id,
+            peer_id: self.peer_id,
             geometry: Arc::clone(&self.geometry),
             have,
             trackers: self.settings.metainfo.tiers(),
             port: self.port,
-            seed,
+            seed: self.seed,
         };
         let torrent = Torrent::new(setup, self.settings.config.clone(), now);
         if torrent.is_complete() {

@@ -1,0 +1,96 @@
+//! Where a .torrent comes from.
+
+use crate::io::{fetch, reason};
+use crate::proto::metainfo::{MAX_SIZE, Metainfo, MetainfoError};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where a .torrent is to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// In a file.
+    File(PathBuf),
+    /// By http or https.
+    Url(String),
+}
+
+/// Why there is no torrent.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file cannot be read.
+    File(PathBuf, io::Error),
+    /// The server cannot be reached, or gave too much.
+    Fetch(fetch::FetchError),
+    /// The server answered with this status.
+    Status(String, u16),
+    /// It is a magnet link: there is no .torrent to be fetched.
+    Magnet(String),
+    /// What came is no .torrent.
+    Invalid(String, MetainfoError),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LoadError::File(path, e) => {
+                write!(f, "cannot read '{}': {}", path.display(), reason(e))
+            }
+            LoadError::Fetch(e) => e.fmt(f),
+            LoadError::Status(url, status) => {
+                write!(f, "cannot fetch '{url}': the server answered {status}")
+            }
+            LoadError::Magnet(url) => {
+                write!(f, "'{url}': magnet links cannot be used yet, only .torrent files")
+            }
+            LoadError::Invalid(name, e) => write!(f, "'{name}' is not a valid metafile: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+impl Source {
+    /// Whether a text is the kind of thing that is fetched, and no file's name.
+    pub fn is_url(text: &str) -> bool {
+        ["http://", "https://", "magnet:"].iter().any(|scheme| has_scheme(text, scheme))
+    }
+
+    /// Reads or fetches the .torrent; a server has `timeout` for it.
+    ///
+    /// # Errors
+    /// What was tried, and what came back.
+    pub fn load(&self, timeout: Duration) -> Result<Metainfo, LoadError> {
+        let (name, bytes) = match self {
+            Source::File(path) => {
+                let bytes = read(path).map_err(|e| LoadError::File(path.clone(), e))?;
+                (path.display().to_string(), bytes)
+            }
+            Source::Url(url) if has_scheme(url, "magnet:") => {
+                return Err(LoadError::Magnet(url.clone()));
+            }
+            Source::Url(url) => {
+                let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
+                let reply = fetch::get(url, limit, timeout).map_err(LoadError::Fetch)?;
+                if reply.status != 200 {
+                    return Err(LoadError::Status(url.clone(), reply.status));
+                }
+                (url.clone(), reply.body)
+            }
+        };
+        Metainfo::decode(&bytes).map_err(|e| LoadError::Invalid(name, e))
+    }
+}
+
+fn has_scheme(text: &str, scheme: &str) -> bool {
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+}
+
+/// A .torrent is never larger; a device or a film given by mistake is not read to its end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use util::{Background, Cmd, Dir, content, free_port, until};
+use util::{Cmd, Dir, content, free_port, until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -299,7 +299,8 @@ fn a_tracker_that_never_answers_does_not_delay_the_end() {
 #[test]
 fn a_disk_that_takes_nothing_ends_the_download_with_one_line() {
     let (dir, _) = folder();
-    let (mut tracker, port) = listening(tracker(&dir).args(["--dfile", "state"]));
+    let mut tracker = tracker(&dir).args(["--dfile", "state"]).start();
+    let port = tracker.wait_for_listening(SOON);
     let url = format!("http://127.0.0.1:{port}/announce");
     dir.cmd("btmakemetafile").args([&url, "file"]).run().expect(0);
     let mut seed = client(&dir).args(["file.torrent", "--saveas", "file"]).start();
@@ -310,18 +311,6 @@ fn a_disk_that_takes_nothing_ends_the_download_with_one_line() {
     let done = client(&dir).args(["file.torrent", "--saveas", place]).limit(SOON).run().expect(1);
     one_line(&done.err, &format!("'{place}': "));
     assert!(tracker.runs() && seed.runs());
-}
-
-/// Starts a tracker and waits for its port.
-fn listening(command: Cmd) -> (Background, String) {
-    let mut tracker = command.start();
-    tracker.wait_for("listening on 127.0.0.1:", SOON);
-    let port = until(SOON, "the whole line", || {
-        let err = tracker.err();
-        let (_, rest) = err.split_once("listening on 127.0.0.1:")?;
-        Some(rest.split_once('\n')?.0.to_owned())
-    });
-    (tracker, port)
 }
 
 #[test]
@@ -350,7 +339,8 @@ fn a_tracker_called_wrongly_says_why() {
 fn a_damaged_state_file_is_kept_and_the_tracker_runs() {
     let dir = Dir::new();
     dir.write("state", "d5:peersd20:cut");
-    let (tracker, _) = listening(tracker(&dir).args(["--dfile", "state"]));
+    let mut tracker = tracker(&dir).args(["--dfile", "state"]).start();
+    tracker.wait_for_listening(SOON);
     let err = tracker.err();
     let line = err.lines().next().unwrap();
     assert!(

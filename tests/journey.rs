@@ -28,7 +28,7 @@ const PIECE: usize = 32 * 1024;
 struct Stage {
     dir: Dir,
     tracker: Background,
-    port: String,
+    port: u16,
 }
 
 impl Stage {
@@ -39,12 +39,7 @@ impl Stage {
             .args(["--port", "0", "--bind", "127.0.0.1", "--dfile", "state"])
             .args(["--min_time_between_log_flushes", "0"])
             .start();
-        tracker.wait_for("listening on 127.0.0.1:", SOON);
-        let port = until(SOON, "the whole line", || {
-            let err = tracker.err();
-            let (_, rest) = err.split_once("listening on 127.0.0.1:")?;
-            Some(rest.split_once('\n')?.0.to_owned())
-        });
+        let port = tracker.wait_for_listening(SOON);
         Stage { dir, tracker, port }
     }
 
@@ -76,7 +71,7 @@ impl Stage {
     }
 
     fn get(&self, target: &str) -> String {
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{}", self.port)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         write!(stream, "GET {target} HTTP/1.0\r\n\r\n").unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

@@ -228,6 +228,17 @@ impl Background {
         });
     }
 
+    /// Waits until a tracker says on which port of 127.0.0.1 it listens.
+    pub fn wait_for_listening(&mut self, limit: Duration) -> u16 {
+        let said = "listening on 127.0.0.1:";
+        self.wait_for(said, limit);
+        until(limit, "the whole line", || {
+            let err = self.err();
+            let (_, rest) = err.split_once(said)?;
+            rest.split_once('\n')?.0.parse().ok()
+        })
+    }
+
     /// Waits for its end. Kills it and panics when that takes longer than `limit`.
     pub fn wait(mut self, limit: Duration) -> Done {
         let deadline = Instant::now() + limit;

@@ -3,7 +3,7 @@
 //! It dials nobody on loopback, and leaves out empty files.
 
 use crate::swarm::{Client, SOON, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
-use crate::util::{Background, free_port, until, wait_for_port};
+use crate::util::{Background, free_port, wait_for_port};
 
 const TRANSMISSION: Client = Client { start, dials: false, makes_empty_files: false };
 
@@ -28,15 +28,9 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
     let daemon = daemon.args(["--port", &control_port, "--peerport", &port]);
     let daemon = daemon.arg("--config-dir").arg(swarm.dir.join(config)).start();
     wait_for_port(control, SOON);
-    let remote = || swarm.dir.program("transmission-remote").arg(format!("127.0.0.1:{control}"));
-    let add = remote().arg("--start-paused").arg("--add").arg(swarm.dir.join(TORRENT));
-    add.arg("--download-dir").arg(swarm.dir.join(folder)).run().expect(0);
-    // Else it announces what it has while it is still looking, and the rest half an hour later.
-    until(SOON, "the torrent to be looked at", || {
-        let info = remote().args(["--torrent", "all", "--info"]).run().expect(0).out;
-        info.contains("State: Stopped").then_some(())
-    });
-    remote().args(["--torrent", "all", "--start"]).run().expect(0);
+    let remote = swarm.dir.program("transmission-remote").arg(format!("127.0.0.1:{control}"));
+    let add = remote.arg("--add").arg(swarm.dir.join(TORRENT)).arg("--download-dir");
+    add.arg(swarm.dir.join(folder)).run().expect(0);
     daemon
 }
 

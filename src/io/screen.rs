@@ -267,7 +267,7 @@ mod tests {
         let (mut terminal, mut screen) = Terminal::new(10, 4);
         screen.line("above");
         for n in 0..3 {
-            screen.show(&[&format!("{n} as wide as it gets"), "b", "c", "d", "e"]);
+            screen.show(&[format!("{n} as wide as it gets").as_str(), "b", "c", "d", "e"]);
             assert_eq!(terminal.sees(), format!("{n} as wide\nb\nc"));
         }
         assert_eq!(terminal.rows.len(), 5, "nothing has scrolled away but the line above");

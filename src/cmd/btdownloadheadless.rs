@@ -117,7 +117,12 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Err(e) => return env.failed(e),
     };
     // Whoever asks twice does not want to wait for the trackers.
-    if let Err(e) = client.stop_on_signals(|| std::process::exit(1)) {
+    let name_called = env.name.clone();
+    let at_once = move || {
+        eprintln!("{name_called}: stopped at once, without telling the trackers");
+        std::process::exit(1);
+    };
+    if let Err(e) = client.stop_on_signals(at_once) {
         return env.failed(e);
     }
     let size = if env.out_is_terminal { Size::of(std::io::stdout()) } else { None };

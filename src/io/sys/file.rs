@@ -25,20 +25,22 @@ pub fn pwritev(file: &File, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<
     Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset))?)
 }
 
-/// Whether the byte at this offset could be read without waiting for a disk: `None` where the
-/// kernel or the file's system cannot tell.
+/// Whether `length` bytes (1 or 2) at this offset could be read without waiting for a disk: `None`
+/// where the kernel or the file's system cannot tell. Two bytes across a page's end ask about two
+/// pages for the price of one.
 ///
 /// # Errors
 /// What preadv2(2) says; the end of the file is `UnexpectedEof`.
-pub fn is_cached(file: &File, offset: u64) -> io::Result<Option<bool>> {
-    let mut byte = [0];
+pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<Option<bool>> {
+    let mut bytes = [0; 2];
+    let bytes = &mut bytes[..length];
     let read = retry_on_intr(|| {
-        let mut buffers = [IoSliceMut::new(&mut byte)];
+        let mut buffers = [IoSliceMut::new(&mut *bytes)];
         rustix::io::preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
     });
     match read {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(_) => Ok(Some(true)),
+        Ok(n) => Ok(Some(n == length)),
         Err(Errno::AGAIN) => Ok(Some(false)),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
         Err(error) => Err(error.into()),
@@ -188,8 +190,10 @@ mod tests {
         std::fs::write(&path, [7; 5000]).unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_ne!(is_cached(&file, 4999).unwrap(), Some(false));
-        assert_eq!(is_cached(&file, 5000).map_err(|e| e.kind()).unwrap_or(None), None);
+        assert_ne!(is_cached(&file, 4999, 1).unwrap(), Some(false));
+        assert_ne!(is_cached(&file, 4095, 2).unwrap(), Some(false));
+        assert_ne!(is_cached(&file, 4999, 2).unwrap(), Some(true));
+        assert_eq!(is_cached(&file, 5000, 1).map_err(|e| e.kind()).unwrap_or(None), None);
         will_need(&file, 0, 5000);
     }
 }

@@ -1,18 +1,12 @@
 //! `btmakemetafile`: makes one .torrent per named file or folder.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use crate::app::maker::{self, MakeError, Recipe};
-use crate::cmd::env::{Env, reason};
+use crate::app::maker;
+use crate::cmd::env::Env;
+use crate::cmd::making::{self, Job};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
-use crate::io::save::{check, save};
-use crate::proto::metainfo::{parse_tiers, parse_urls};
 
 /// The command's entry in the table.
 pub const COMMAND: Command = Command {
@@ -22,79 +16,34 @@ pub const COMMAND: Command = Command {
               name is replaced.",
     usage: &["TRACKER-URL PATH..."],
     options: OPTIONS,
-    notes: NOTES,
+    notes: making::NOTES,
     run,
 };
 
 const OPTIONS: &[Opt] = &[
-    Opt::new("announce-list", Kind::Text, "", "further trackers, in tiers; see below"),
-    Opt::new("httpseeds", Kind::Text, "", "URLs of http seeds; see below"),
-    Opt::new(
-        "piece_size_pow2",
-        Kind::Int { min: 0, max: GREATEST_POWER },
-        "0",
-        "which power of 2 to set the piece size to: 14 to 27, or 0 = automatic, by the size of \
-         the content",
-    ),
-    Opt::new("comment", Kind::Text, "", "human-readable comment to put in the .torrent"),
+    making::ANNOUNCE_LIST,
+    making::HTTPSEEDS,
+    making::PIECE_SIZE_POW2,
+    making::COMMENT,
     Opt::new(
         "target",
         Kind::Path,
         "",
         "file for the .torrent, or existing folder for PATH.torrent; not beside PATH then",
     ),
-    Opt::new(
-        "ignore",
-        Kind::Text,
-        "core,CVS",
-        "names of files and folders that are left out of a folder, separated by commas; empty \
-         keeps all but those that begin with a dot",
-    ),
-    Opt::new("filesystem_encoding", Kind::Text, "", "encoding of file names")
-        .gone("file names are taken as they are, which must be UTF-8"),
+    making::IGNORE,
+    making::FILESYSTEM_ENCODING,
 ];
-
-/// Smaller pieces than this make a .torrent that is large for nothing.
-const LEAST_POWER: i64 = 14;
-/// The largest piece that is read: 128 MiB.
-const GREATEST_POWER: i64 = 27;
-
-const NOTES: &str = "\
-The announce-list is written url,url|url,url: clients that know it ignore
-TRACKER-URL and try the URLs before the first pipe, in any order, then those
-before the next, and so on.
-    http://a/announce|http://b/announce      b when a does not answer
-    http://a/announce,http://b/announce      any of the two
-
-The httpseeds are written url|url.
-";
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     let jobs = match plan(env, parsed) {
         Ok(jobs) => jobs,
         Err(wrong) => return env.wrong_usage(wrong),
     };
-    let recipe = match recipe(parsed) {
-        Ok(recipe) => recipe,
-        Err(wrong) => return env.wrong_usage(wrong),
-    };
-    let stop = match maker::stop_on_signals() {
-        Ok(stop) => stop,
-        Err(e) => return env.failed(format_args!("cannot listen for signals: {}", reason(&e))),
-    };
-    let mut exit = Exit::Done;
-    for job in jobs {
-        if let Err(why) = work(env, &job, &recipe, &stop) {
-            exit = env.failed(why);
-        }
+    match making::recipe(parsed) {
+        Ok(recipe) => making::make_all(env, &jobs, &recipe),
+        Err(wrong) => env.wrong_usage(wrong),
     }
-    exit
-}
-
-/// One .torrent to be made.
-struct Job {
-    input: PathBuf,
-    output: PathBuf,
 }
 
 /// Where each .torrent goes. Refuses what would write two to one place.
@@ -127,97 +76,4 @@ fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
         jobs.push(Job { input, output });
     }
     Ok(jobs)
-}
-
-fn recipe(parsed: &Parsed) -> Result<Recipe, String> {
-    let announce = parsed.positionals().first().and_then(|url| url.to_str());
-    let power = parsed.int("piece_size_pow2");
-    if power != 0 && power < LEAST_POWER {
-        let bounds = format!("neither 0 nor between {LEAST_POWER} and {GREATEST_POWER}");
-        return Err(format!("--piece_size_pow2: '{power}' is {bounds}"));
-    }
-    Ok(Recipe {
-        announce: announce.ok_or("the tracker's URL is not UTF-8")?.to_string(),
-        announce_list: parse_tiers(parsed.text("announce-list")),
-        httpseeds: parse_urls(parsed.text("httpseeds")),
-        comment: parsed.text("comment").to_string(),
-        piece_length: (power != 0).then(|| 1 << power),
-        ignore: parsed.text("ignore").split(',').map(OsString::from).collect(),
-    })
-}
-
-fn work(env: &mut Env, job: &Job, recipe: &Recipe, stop: &AtomicBool) -> Result<(), String> {
-    let stopped = || format!("stopped: '{}' is not written", job.output.display());
-    if stop.load(Ordering::Relaxed) {
-        return Err(stopped());
-    }
-    let prepared = maker::prepare(&job.input, recipe).map_err(|e| e.to_string())?;
-    prepared.left_out().iter().for_each(|skipped| env.error(skipped));
-    // What would fail after an hour of hashing should fail now.
-    check(&job.output).map_err(|e| e.to_string())?;
-    let mut progress = Progress::new(env.err_is_terminal);
-    let made = prepared.make(stop, |done, total| progress.draw(&mut env.err, done, total));
-    progress.clear(&mut env.err);
-    let bytes = made.map_err(|e| match e {
-        MakeError::Stopped => stopped(),
-        e => e.to_string(),
-    })?;
-    save(&job.output, &bytes).map_err(|e| e.to_string())
-}
-
-/// One line on a terminal, rewritten in place; nothing elsewhere.
-struct Progress {
-    terminal: bool,
-    started: Instant,
-    drawn: Option<Instant>,
-}
-
-impl Progress {
-    const WIDTH: usize = 40;
-
-    fn new(terminal: bool) -> Progress {
-        Progress { terminal, started: Instant::now(), drawn: None }
-    }
-
-    fn draw(&mut self, err: &mut impl Write, done: u64, total: u64) {
-        const PAUSE: Duration = Duration::from_millis(100);
-        if !self.terminal || self.drawn.is_some_and(|drawn| drawn.elapsed() < PAUSE) {
-            return;
-        }
-        self.drawn = Some(Instant::now());
-        let percent = done as f64 * 100.0 / total as f64;
-        let seconds = self.started.elapsed().as_secs_f64();
-        let rate = done as f64 / seconds.max(0.001) / f64::from(1 << 20);
-        let line = format!("{percent:.1}% complete, {rate:.0} MiB/s");
-        // A terminal that fails is no reason to stop the work.
-        let _ = write!(err, "\r{line:<width$}", width = Self::WIDTH);
-        let _ = err.flush();
-    }
-
-    fn clear(&self, err: &mut impl Write) {
-        if self.drawn.is_some() {
-            let _ = write!(err, "\r{:width$}\r", "", width = Self::WIDTH);
-            let _ = err.flush();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn progress_is_one_line_that_is_wiped_and_on_terminals_alone() {
-        let text = |terminal| {
-            let (mut err, mut progress) = (Vec::new(), Progress::new(terminal));
-            progress.draw(&mut err, 1, 4);
-            progress.clear(&mut err);
-            String::from_utf8(err).unwrap()
-        };
-        let drawn = text(true);
-        assert!(drawn.starts_with("\r25.0% complete, "), "{drawn:?}");
-        assert!(drawn.ends_with(&format!("\r{}\r", " ".repeat(Progress::WIDTH))), "{drawn:?}");
-        assert!(!drawn.contains('\n'));
-        assert_eq!(text(false), "");
-    }
 }

@@ -8,6 +8,7 @@ pub mod btshowmetainfo;
 pub mod bttrack;
 pub mod env;
 mod install;
+mod making;
 pub mod options;
 
 use std::process::ExitCode;

@@ -3,8 +3,10 @@
 //! [`Metainfo::decode`] serves the client, the tracker and the tools that show; [`Draft`] serves
 //! the makers. Decoding never panics and its memory is bounded by [`MAX_SIZE`] and
 //! [`MAX_VALUES`]. The info hash is taken over the bytes of `info` as they stand in the file, so
-//! keys unknown here do no harm. Nothing decoded is ever encoded again: whoever edits a .torrent
-//! works on its [`bencode::Item`] and loses nothing.
+//! keys unknown here do no harm. Nothing decoded is ever encoded again: whoever changes a .torrent
+//! does so with an [`edit::Editor`] and loses nothing.
+
+pub mod edit;
 
 use crate::proto::bencode::{self, Item, Value};
 use crate::proto::geometry::{Geometry, GeometryError};
@@ -204,7 +206,7 @@ impl Info {
         if info.as_dict().is_none() {
             return Err(MetainfoError::Bad("info"));
         }
-        if info.get("pieces").is_none() && info.get("meta version").is_some() {
+        if is_version_2_only(info) {
             return Err(MetainfoError::Version2);
         }
         let name = read_name(info)?;
@@ -269,14 +271,23 @@ fn read_pieces(value: &Value) -> Result<Arc<[[u8; 20]]>, MetainfoError> {
     Ok(bytes.chunks_exact(20).map(|c| c.try_into().expect("chunks of 20")).collect())
 }
 
+fn is_version_2_only(info: &Value) -> bool {
+    info.get("pieces").is_none() && info.get("meta version").is_some()
+}
+
 fn read_name(info: &Value) -> Result<String, MetainfoError> {
+    let name = told_name(info)?;
+    if is_safe_name(&name) { Ok(name) } else { Err(MetainfoError::Name(name)) }
+}
+
+/// The name as it is, safe or not.
+fn told_name(info: &Value) -> Result<String, MetainfoError> {
     let name = need(info, "name")?.as_bytes().ok_or(MetainfoError::Bad("name"))?;
     let utf8 = info.get("name.utf-8").and_then(Value::as_str);
-    let name = match (std::str::from_utf8(name), utf8) {
+    Ok(match (std::str::from_utf8(name), utf8) {
         (Err(_), Some(utf8)) => utf8.to_string(),
         _ => readable(name).into_owned(),
-    };
-    if is_safe_name(&name) { Ok(name) } else { Err(MetainfoError::Name(name)) }
+    })
 }
 
 fn read_files(info: &Value) -> Result<(Layout, Vec<File>), MetainfoError> {

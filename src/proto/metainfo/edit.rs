@@ -1,0 +1,368 @@
+//! Changes a .torrent and keeps the rest of it, byte for byte.
+//!
+//! For the edit tools. Entries are changed where they stand: keys unknown here, their order, and
+//! what is nobody's business stay as they are, and so does the info hash unless the name is
+//! changed. A new key goes before the first that is greater, which is its place in a .torrent
+//! with its keys in order. Little is demanded of a .torrent, so that one that clients refuse can
+//! still be mended.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::proto::bencode::{self, Item, Value, put_bytes};
+use crate::proto::hash::sha1;
+use crate::proto::ids::InfoHash;
+
+use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only, list};
+use super::{read_texts, read_tiers, text, told_name};
+
+/// A .torrent that is being changed.
+#[derive(Debug)]
+pub struct Editor<'a> {
+    bytes: &'a [u8],
+    top: Value<'a>,
+    /// The new values of top-level keys; `None` for keys to be removed.
+    changes: BTreeMap<&'static str, Option<Item>>,
+    name: Option<String>,
+}
+
+impl<'a> Editor<'a> {
+    /// Begins to change the .torrent of these bytes.
+    ///
+    /// # Errors
+    /// What is too large, is no dictionary, or has no dictionary called `info`.
+    pub fn new(bytes: &'a [u8]) -> Result<Editor<'a>, MetainfoError> {
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(MetainfoError::Size);
+        }
+        let (top, _) = bencode::decode_prefix_within(bytes, MAX_VALUES)?;
+        if top.as_dict().is_none() {
+            return Err(MetainfoError::NotADictionary);
+        }
+        let info = top.get("info").ok_or(MetainfoError::Missing("info"))?;
+        if info.as_dict().is_none() {
+            return Err(MetainfoError::Bad("info"));
+        }
+        Ok(Editor { bytes, top, changes: BTreeMap::new(), name: None })
+    }
+
+    /// The tracker's address before the changes; `None` also if it is empty.
+    pub fn announce(&self) -> Option<String> {
+        text(&self.top, "announce").filter(|a| !a.is_empty())
+    }
+
+    /// The tiers of trackers before the changes, without empty ones.
+    pub fn announce_list(&self) -> Vec<Vec<String>> {
+        self.top.get("announce-list").map(read_tiers).unwrap_or_default()
+    }
+
+    /// The web seeds of BEP 17 before the changes, without empty ones.
+    pub fn httpseeds(&self) -> Vec<String> {
+        self.top.get("httpseeds").map(read_texts).unwrap_or_default()
+    }
+
+    /// The name before the changes. It may be one that is not safe.
+    ///
+    /// # Errors
+    /// There is none, or it is no string.
+    pub fn name(&self) -> Result<String, MetainfoError> {
+        told_name(self.info())
+    }
+
+    /// The info hash before the changes.
+    pub fn info_hash(&self) -> InfoHash {
+        InfoHash(sha1(&self.bytes[self.info().span.clone()]))
+    }
+
+    /// Sets the tracker's address.
+    pub fn set_announce(&mut self, url: &str) {
+        self.changes.insert("announce", Some(Item::from(url)));
+    }
+
+    /// Sets the tiers of trackers (BEP 12), or removes them if there are none.
+    pub fn set_announce_list(&mut self, tiers: &[Vec<String>]) {
+        let item = Item::List(tiers.iter().map(|tier| list(tier)).collect());
+        self.changes.insert("announce-list", (!tiers.is_empty()).then_some(item));
+    }
+
+    /// Takes over the address and the tiers of trackers as they stand in `source`, and removes
+    /// what is not there.
+    pub fn copy_trackers(&mut self, source: &Editor) {
+        let raw = |value: &Value| Item::Raw(source.bytes[value.span.clone()].to_vec());
+        let announce = source.top.get("announce").filter(|v| v.as_bytes().is_some());
+        let tiers = source.top.get("announce-list").filter(|v| !read_tiers(v).is_empty());
+        self.changes.insert("announce", announce.map(raw));
+        self.changes.insert("announce-list", tiers.map(raw));
+    }
+
+    /// Sets the web seeds of BEP 17, or removes them if there are none.
+    pub fn set_httpseeds(&mut self, urls: &[String]) {
+        self.changes.insert("httpseeds", (!urls.is_empty()).then(|| list(urls)));
+    }
+
+    /// Sets the name of the file or folder, also in its second form `name.utf-8` where that is
+    /// there. This changes the info hash.
+    ///
+    /// # Errors
+    /// A name that nobody would take, a .torrent that has none yet, or one of version 2 alone,
+    /// whose info hash is not known here.
+    pub fn set_name(&mut self, name: &str) -> Result<(), MetainfoError> {
+        if !is_safe_name(name) {
+            return Err(MetainfoError::Name(name.to_string()));
+        }
+        if is_version_2_only(self.info()) {
+            return Err(MetainfoError::Version2);
+        }
+        self.name()?;
+        self.name = Some(name.to_string());
+        Ok(())
+    }
+
+    /// The bytes of the changed .torrent.
+    pub fn finish(&self) -> Vec<u8> {
+        let top = self.changes.iter().filter_map(|(key, item)| splice(&self.top, key, item));
+        let mut splices: Vec<Splice> = top.collect();
+        for key in ["name", "name.utf-8"] {
+            if let (Some(name), Some(_)) = (&self.name, self.info().get(key)) {
+                splices.extend(splice(self.info(), key, &Some(Item::from(name.as_str()))));
+            }
+        }
+        // Stable: new keys that share a place stay in order.
+        splices.sort_by_key(|(range, _)| (range.start, range.end));
+        let (mut out, mut kept) = (Vec::with_capacity(self.bytes.len()), 0);
+        for (range, new) in splices {
+            out.extend_from_slice(&self.bytes[kept..range.start]);
+            out.extend_from_slice(&new);
+            kept = range.end;
+        }
+        out.extend_from_slice(&self.bytes[kept..]);
+        out
+    }
+
+    fn info(&self) -> &Value<'a> {
+        self.top.get("info").expect("checked at the start")
+    }
+}
+
+/// Bytes to be replaced, and by what.
+type Splice = (Range<usize>, Vec<u8>);
+
+/// What gives the entry `key` of a dictionary its new value, or removes it; `None` if there is
+/// nothing to remove.
+fn splice(dict: &Value, key: &str, item: &Option<Item>) -> Option<Splice> {
+    let mut start = dict.span.start + 1;
+    let mut place = None;
+    for (name, value) in dict.as_dict().unwrap_or_default() {
+        if *name == key.as_bytes() {
+            return Some(match item {
+                Some(item) => (value.span.clone(), item.encode()),
+                None => (start..value.span.end, Vec::new()),
+            });
+        }
+        if *name > key.as_bytes() {
+            place.get_or_insert(start);
+        }
+        start = value.span.end;
+    }
+    let place = place.unwrap_or(start);
+    let mut entry = Vec::new();
+    put_bytes(&mut entry, key.as_bytes());
+    item.as_ref()?.encode_to(&mut entry);
+    Some((place..place, entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::metainfo::{Metainfo, parse_tiers, parse_urls};
+
+    /// With keys out of order, unknown ones, and bytes behind the end.
+    const UNSORTED: &[u8] = b"d4:zulud1:bi1e1:ai2ee4:infod4:name1:n6:lengthi0e6:pieces0:\
+        12:piece lengthi1e6:source3:yese8:announce8:http://o5:nodesll1:hi1eeee\r\n";
+    const INFO: &[u8] = b"d4:name1:n6:lengthi0e6:pieces0:12:piece lengthi1e6:source3:yese";
+
+    fn text_of(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    /// A sorted .torrent around `INFO`, with these other entries before and behind it.
+    fn around(before: &str, behind: &str) -> Vec<u8> {
+        format!("d{before}4:info{}{behind}e", text_of(INFO)).into_bytes()
+    }
+
+    fn edited(bytes: &[u8], change: impl Fn(&mut Editor)) -> String {
+        let mut editor = Editor::new(bytes).unwrap();
+        change(&mut editor);
+        text_of(&editor.finish())
+    }
+
+    #[test]
+    fn without_changes_every_byte_stays() {
+        assert_eq!(edited(UNSORTED, |_| ()), text_of(UNSORTED));
+        let old = around("8:announce0:", "1:xi1e");
+        let same = edited(&old, |e| {
+            e.set_announce("");
+            e.set_announce_list(&[]);
+            e.set_httpseeds(&[]);
+            e.set_name("n").unwrap();
+        });
+        assert_eq!(same, text_of(&old));
+    }
+
+    #[test]
+    fn a_change_touches_nothing_but_its_own_entry() {
+        let new = edited(UNSORTED, |e| e.set_announce("http://new"));
+        assert_eq!(new, text_of(UNSORTED).replace("8:http://o", "10:http://new"));
+        let with = around("8:announce1:a13:announce-listll1:aee9:httpseedsl1:se", "1:xi1e");
+        let without = edited(&with, |e| e.set_announce_list(&[]));
+        assert_eq!(without, text_of(&around("8:announce1:a9:httpseedsl1:se", "1:xi1e")));
+        let without = edited(&with, |e| e.set_httpseeds(&[]));
+        assert_eq!(without, text_of(&around("8:announce1:a13:announce-listll1:aee", "1:xi1e")));
+    }
+
+    #[test]
+    fn new_keys_go_to_their_canonical_place() {
+        let change = |e: &mut Editor| {
+            e.set_httpseeds(&parse_urls("s|t"));
+            e.set_announce_list(&parse_tiers("a,b|c"));
+            e.set_announce("u");
+        };
+        let all = "8:announce1:u13:announce-listll1:a1:bel1:cee";
+        let seeds = "9:httpseedsl1:s1:te";
+        let wanted = around(&format!("{all}{seeds}"), "");
+        assert_eq!(edited(&around("", ""), change), text_of(&wanted));
+        let between = around("7:comment1:c", "8:url-list1:w");
+        let wanted = around(&format!("{all}7:comment1:c{seeds}"), "8:url-list1:w");
+        assert_eq!(edited(&between, change), text_of(&wanted));
+        let new = edited(UNSORTED, change);
+        assert!(new.starts_with("d13:announce-list"), "{new}");
+        assert!(new.contains("9:httpseedsl1:s1:te4:zulud1:bi1e1:ai2ee4:info"), "{new}");
+        let reread = Editor::new(new.as_bytes()).unwrap();
+        assert_eq!(reread.announce_list(), parse_tiers("a,b|c"));
+        assert_eq!(reread.httpseeds(), ["s", "t"]);
+    }
+
+    #[test]
+    fn a_key_at_the_place_of_one_that_goes() {
+        let old = around("13:announce-listll1:aee9:httpseedsl1:se", "");
+        let new = edited(&old, |e| {
+            e.set_announce("u");
+            e.set_announce_list(&[]);
+            e.set_httpseeds(&[]);
+        });
+        assert_eq!(new, text_of(&around("8:announce1:u", "")));
+    }
+
+    #[test]
+    fn a_name_changes_alone_and_in_both_its_forms() {
+        let new = edited(UNSORTED, |e| e.set_name("new").unwrap());
+        assert_eq!(new, text_of(UNSORTED).replace("4:name1:n6", "4:name3:new6"));
+        let old = b"d4:infod6:lengthi1e4:name1:\xe910:name.utf-82:\xc3\xa96:pieces0:ee";
+        let mut editor = Editor::new(old).unwrap();
+        assert_eq!(editor.name().unwrap(), "é");
+        editor.set_name("new").unwrap();
+        let wanted = "d4:infod6:lengthi1e4:name3:new10:name.utf-83:new6:pieces0:ee";
+        assert_eq!(text_of(&editor.finish()), wanted);
+    }
+
+    #[test]
+    fn names_that_nobody_takes_are_refused() {
+        let bytes = around("", "");
+        for bad in ["", "..", ".x", "~x", "a/b", "a\\b", "a\0b"] {
+            let e = Editor::new(&bytes).unwrap().set_name(bad);
+            assert_eq!(e, Err(MetainfoError::Name(bad.into())));
+        }
+        let set = |info: &str| {
+            let bytes = format!("d4:info{info}e");
+            Editor::new(bytes.as_bytes()).unwrap().set_name("n")
+        };
+        assert_eq!(set("d6:pieces0:e"), Err(MetainfoError::Missing("name")));
+        assert_eq!(set("d4:namei1e6:pieces0:e"), Err(MetainfoError::Bad("name")));
+        assert_eq!(set("d12:meta versioni2e4:name1:ae"), Err(MetainfoError::Version2));
+        // One that leads out can be mended.
+        assert_eq!(set("d4:name2:..6:pieces0:e"), Ok(()));
+    }
+
+    #[test]
+    fn trackers_are_copied_as_they_stand() {
+        let source = b"d13:announce-listll1:\xe90:el1:bee4:infode8:announce3:\xe9%%e";
+        let old = around("8:announce1:o", "");
+        let mut editor = Editor::new(&old).unwrap();
+        editor.copy_trackers(&Editor::new(source).unwrap());
+        let head = b"d8:announce3:\xe9%%13:announce-listll1:\xe90:el1:bee4:info";
+        assert!(editor.finish().starts_with(head));
+        let old = around("8:announce1:o13:announce-listll1:aee", "");
+        let bare = around("8:announce1:n13:announce-listle", "");
+        let new = edited(&old, |e| e.copy_trackers(&Editor::new(&bare).unwrap()));
+        assert_eq!(new, text_of(&around("8:announce1:n", "")));
+    }
+
+    #[test]
+    fn what_is_no_torrent_is_refused() {
+        let fault = |bytes: &[u8]| Editor::new(bytes).map(drop).unwrap_err();
+        assert_eq!(fault(b"le"), MetainfoError::NotADictionary);
+        assert_eq!(fault(b"de"), MetainfoError::Missing("info"));
+        assert_eq!(fault(b"d4:infolee"), MetainfoError::Bad("info"));
+        assert!(matches!(fault(b""), MetainfoError::Bencode(_)));
+        assert!(matches!(fault(b"d4:infode"), MetainfoError::Bencode(_)));
+    }
+
+    /// All changes that keep the info hash, chosen by the bits of `choice`.
+    fn change(editor: &mut Editor, choice: usize) {
+        let source = around("8:announce1:s13:announce-listll1:t0:ee", "");
+        let some = |bit: usize| choice & bit != 0;
+        if some(1) {
+            editor.set_announce("http://new/announce");
+        }
+        if some(2) {
+            editor.set_announce_list(&parse_tiers(if some(4) { "a,b|c" } else { "" }));
+        }
+        if some(8) {
+            editor.set_httpseeds(&parse_urls(if some(16) { "s|t" } else { "" }));
+        }
+        if some(32) {
+            editor.copy_trackers(&Editor::new(&source).unwrap());
+        }
+    }
+
+    #[test]
+    fn damaged_torrents_never_panic_and_what_is_written_can_be_read() {
+        let sorted = around("8:announce1:a13:announce-listll1:aee9:httpseedsl1:se", "1:xi1e");
+        let mut taken = 0;
+        for seed in 1..=6000u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as usize % below
+            };
+            let mut bytes = if random(2) == 0 { sorted.clone() } else { UNSORTED.to_vec() };
+            for _ in 0..random(4) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = random(256) as u8,
+                    1 => bytes[at] = b"0123456789deli:-"[random(16)],
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let choice = random(64);
+            let outcome = std::panic::catch_unwind(|| {
+                let Ok(mut editor) = Editor::new(&bytes) else { return 0 };
+                change(&mut editor, choice);
+                let new = editor.finish();
+                let again = Editor::new(&new).expect("readable");
+                assert_eq!(again.info_hash(), editor.info_hash());
+                assert_eq!(Metainfo::decode(&new).is_ok(), Metainfo::decode(&bytes).is_ok());
+                if editor.set_name("another").is_ok() {
+                    let new = editor.finish();
+                    assert_eq!(Editor::new(&new).expect("readable").name().unwrap(), "another");
+                }
+                1
+            });
+            taken += outcome.unwrap_or_else(|_| panic!("seed {seed}: {}", bytes.escape_ascii()));
+        }
+        assert!(taken > 2000, "only {taken} were taken: the damage is too great to test much");
+    }
+}

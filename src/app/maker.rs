@@ -5,6 +5,8 @@
 //! here.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +16,7 @@ use std::{fmt, io};
 use crate::io::hasher::{self, Hasher};
 use crate::io::signals::{self, Signal};
 use crate::io::storage::{DiskError, FileEntry, Links, Storage};
-use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
+use crate::io::tree::{self, Found, Skipped, Tree, TreeError, Why};
 use crate::proto::geometry::{Geometry, PieceIndex};
 use crate::proto::metainfo::{
     Content, Draft, MAX_SIZE, Metainfo, MetainfoError, automatic_piece_length,
@@ -112,6 +114,41 @@ pub fn beside(path: &Path) -> Option<PathBuf> {
     let mut name = place.file_name()?.to_os_string();
     name.push(".torrent");
     Some(place.with_file_name(name))
+}
+
+/// The entries of a folder for which there is no .torrent.
+#[derive(Debug)]
+pub struct Lacking {
+    /// Each entry, and the place of its .torrent.
+    pub entries: Vec<(PathBuf, PathBuf)>,
+    /// Those that shall have none, because of their names.
+    pub left_out: Vec<Skipped>,
+}
+
+/// Finds what lacks a .torrent in `folder`, by BitTornado's rules: `NAME.torrent` is looked for
+/// there and in `target`, where it would go; names that begin with a dot or end in `.torrent`, and
+/// those in `ignore`, need none.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn lacking(folder: &Path, target: &Path, ignore: &[OsString]) -> Result<Lacking, MakeError> {
+    const ENDING: &str = ".torrent";
+    let there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let mut lacking = Lacking { entries: Vec::new(), left_out: Vec::new() };
+    for name in tree::names(folder)? {
+        let (path, mut torrent) = (folder.join(&name), name.clone());
+        torrent.push(ENDING);
+        let is_torrent = name.as_bytes().ends_with(ENDING.as_bytes());
+        if is_torrent || there(&folder.join(&torrent)) || there(&target.join(&torrent)) {
+            continue;
+        }
+        if ignore.contains(&name) {
+            lacking.left_out.push(Skipped { path, why: Why::Ignored });
+        } else {
+            lacking.entries.push((path, target.join(torrent)));
+        }
+    }
+    Ok(lacking)
 }
 
 fn normal(path: &Path) -> PathBuf {

@@ -4,15 +4,14 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
+use crate::cmd::editing::read;
 use crate::cmd::env::{Env, reason};
 use crate::cmd::options::Parsed;
 use crate::cmd::{Command, Exit};
 use crate::io::screen::printable;
-use crate::proto::metainfo::{Info, Layout, MAX_SIZE, Metainfo};
+use crate::proto::metainfo::{Info, Layout, Metainfo};
 
 /// The command's entry in the table.
 pub const COMMAND: Command = Command {
@@ -36,7 +35,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     env.say(format_args!("{} {BANNER}\n", env.name.clone()));
     let mut exit = Exit::Done;
     for file in parsed.positionals() {
-        match read(&env.cwd.join(file)) {
+        match load(&env.cwd.join(file)) {
             Ok(metainfo) => {
                 if metainfo.trailing > 0 {
                     env.error(format_args!(
@@ -56,12 +55,8 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     exit
 }
 
-/// Reads no more than a .torrent may have, whatever the file's length claims to be.
-fn read(path: &Path) -> Result<Metainfo, String> {
-    let mut bytes = Vec::new();
-    let opened = File::open(path);
-    let read = opened.and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes));
-    read.map_err(|e| reason(&e))?;
+fn load(path: &Path) -> Result<Metainfo, String> {
+    let bytes = read(path).map_err(|e| reason(&e))?;
     Metainfo::decode(&bytes).map_err(|e| e.to_string())
 }
 

@@ -2,10 +2,16 @@
 //!
 //! A new command is one file here and one line in [`COMMANDS`].
 
+pub mod btcompletedir;
+pub mod btcopyannounce;
 pub mod btdownloadheadless;
 pub mod btmakemetafile;
+pub mod btreannounce;
+pub mod btrename;
+pub mod btsethttpseeds;
 pub mod btshowmetainfo;
 pub mod bttrack;
+mod editing;
 pub mod env;
 mod install;
 mod making;
@@ -19,8 +25,13 @@ use options::{Asked, Opt, Parsed, describe, parse, wrapped};
 /// Every command, in the order in which they are listed.
 #[rustfmt::skip]
 pub const COMMANDS: &[&Command] = &[
+    &btcompletedir::COMMAND,
+    &btcopyannounce::COMMAND,
     &btdownloadheadless::COMMAND,
     &btmakemetafile::COMMAND,
+    &btreannounce::COMMAND,
+    &btrename::COMMAND,
+    &btsethttpseeds::COMMAND,
     &btshowmetainfo::COMMAND,
     &bttrack::COMMAND,
 ];
@@ -320,7 +331,7 @@ mod tests {
             }
             assert!(!command.summary.is_empty() && !command.usage.is_empty(), "{}", command.name);
             let mut names = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
-            let mut letters = BTreeSet::new();
+            let mut letters = BTreeSet::from(['h', 'V']);
             for opt in command.options {
                 let place = format!("{} --{}", command.name, opt.name);
                 for name in std::iter::once(&opt.name).chain(opt.aliases) {

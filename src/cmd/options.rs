@@ -294,7 +294,8 @@ impl<'a> Normal<'a> {
     }
 
     /// Whether an argument with one dash is an option: the original takes it as a file name in
-    /// commands that have no one-letter options. `-h` helps everywhere.
+    /// commands that have no one-letter options. `-h` helps everywhere, and `-V` tells the version
+    /// where one-letter options are known, as in the original's `btrename`.
     fn has_letters(&self, letters: &[u8]) -> bool {
         letters == b"h" || !letters.is_empty() && self.table.iter().any(|o| o.short.is_some())
     }
@@ -336,6 +337,7 @@ impl<'a> Normal<'a> {
                     return self.push(opt, value);
                 }
                 None if *letter == b'h' => self.help = true,
+                None if *letter == b'V' => self.version = true,
                 None => self.unknown(format!("-{}", char::from(*letter).escape_default())),
             }
         }
@@ -433,7 +435,8 @@ pub fn describe(table: &[Opt]) -> String {
         entry(&mut text, &heading(opt), &explanation(opt));
     }
     entry(&mut text, "--help", "show this text");
-    entry(&mut text, "--version", "show the version");
+    let letters = table.iter().any(|opt| opt.short.is_some());
+    entry(&mut text, if letters { "-V, --version" } else { "--version" }, "show the version");
     if !gone.is_empty() {
         text.push_str("Accepted from old scripts, without effect:\n\n");
     }
@@ -672,6 +675,14 @@ mod tests {
         let Ok(Asked::Run(parsed)) = asked(LONG_ONLY, &["-x", "-1", "-"]) else { panic!() };
         assert_eq!(parsed.positionals(), ["-x", "-1", "-"]);
         assert!(matches!(asked(LONG_ONLY, &["-h"]), Ok(Asked::Help)));
+    }
+
+    #[test]
+    fn the_version_has_a_letter_where_others_have() {
+        assert!(matches!(asked(TABLE, &["-sV"]), Ok(Asked::Version)));
+        assert!(describe(TABLE).contains("-V, --version\n"));
+        let Ok(Asked::Run(parsed)) = asked(LONG_ONLY, &["-V"]) else { panic!() };
+        assert_eq!(parsed.positionals(), ["-V"]);
     }
 
     #[test]

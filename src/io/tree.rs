@@ -119,6 +119,23 @@ pub fn look(path: &Path) -> Result<Option<Found>, TreeError> {
     Ok(Some(found(PathBuf::new(), &metadata)))
 }
 
+/// The names of a folder's entries, in order, without those that begin with a dot.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn names(folder: &Path) -> Result<Vec<OsString>, TreeError> {
+    let read = |e| TreeError::Read(folder.to_path_buf(), e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        if !name.as_bytes().starts_with(b".") {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
 fn stat(path: &Path) -> Result<Metadata, TreeError> {
     fs::metadata(path).map_err(|e| TreeError::Read(path.to_path_buf(), e))
 }
@@ -143,28 +160,13 @@ impl Walk<'_> {
             return Ok(());
         }
         // No folder stays open while its entries are walked, however deep the tree is.
-        let names = self.names(path)?;
+        let names = names(&self.full(path))?;
         self.above.push(identity);
         for name in names {
             self.entry(path.join(name))?;
         }
         self.above.pop();
         Ok(())
-    }
-
-    /// The names of a folder's entries that count, in order.
-    fn names(&self, path: &Path) -> Result<Vec<OsString>, TreeError> {
-        let full = self.full(path);
-        let read = |e| TreeError::Read(full.clone(), e);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&full).map_err(read)? {
-            let name = entry.map_err(read)?.file_name();
-            if !name.as_bytes().starts_with(b".") {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
     }
 
     fn entry(&mut self, path: PathBuf) -> Result<(), TreeError> {

@@ -1,0 +1,85 @@
+//! `btcompletedir`: makes a .torrent for every entry of a folder that has none.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::app::maker;
+use crate::cmd::env::Env;
+use crate::cmd::making::{self, Job};
+use crate::cmd::options::{Kind, Opt, Parsed};
+use crate::cmd::{Command, Exit};
+
+/// The command's entry in the table.
+pub const COMMAND: Command = Command {
+    name: "btcompletedir",
+    aliases: &[],
+    summary: "Makes a .torrent for each file and folder in each DIR: DIR/NAME.torrent for \
+              DIR/NAME, unless it is there. Names that begin with a dot, and .torrent files, \
+              get none.",
+    usage: &["TRACKER-URL DIR..."],
+    options: OPTIONS,
+    notes: making::NOTES,
+    run,
+};
+
+const OPTIONS: &[Opt] = &[
+    making::ANNOUNCE_LIST,
+    making::HTTPSEEDS,
+    making::PIECE_SIZE_POW2,
+    making::COMMENT,
+    Opt::new("target", Kind::Path, "", "existing folder for the .torrent files, instead of DIR"),
+    making::IGNORE,
+    making::FILESYSTEM_ENCODING,
+];
+
+fn run(env: &mut Env, parsed: &Parsed) -> Exit {
+    let recipe = match making::recipe(parsed) {
+        Ok(recipe) => recipe,
+        Err(wrong) => return env.wrong_usage(wrong),
+    };
+    let [_, folders @ ..] = parsed.positionals() else {
+        return env.wrong_usage("needs a tracker's URL and at least one folder");
+    };
+    if folders.is_empty() {
+        return env.wrong_usage("needs at least one folder after the tracker's URL");
+    }
+    let target = parsed.path("target").map(|target| env.cwd.join(target));
+    if let Some(target) = target.as_ref().filter(|target| !target.is_dir()) {
+        return env.wrong_usage(format_args!("--target: '{}' is no folder", target.display()));
+    }
+    let (jobs, planned) = plan(env, folders, target.as_deref(), &recipe.ignore);
+    let made = making::make_all(env, &jobs, &recipe);
+    if planned == Exit::Done { made } else { planned }
+}
+
+/// What is to be made, and whether all of it can be. Refuses to write two to one place.
+fn plan(
+    env: &mut Env,
+    folders: &[OsString],
+    target: Option<&Path>,
+    ignore: &[OsString],
+) -> (Vec<Job>, Exit) {
+    let (mut jobs, mut taken, mut exit) = (Vec::new(), BTreeSet::new(), Exit::Done);
+    for folder in folders {
+        let folder = env.cwd.join(folder);
+        let lacking = match maker::lacking(&folder, target.unwrap_or(&folder), ignore) {
+            Ok(lacking) => lacking,
+            Err(e) => {
+                exit = env.failed(e);
+                continue;
+            }
+        };
+        lacking.left_out.iter().for_each(|skipped| env.error(skipped));
+        for (input, output) in lacking.entries {
+            if taken.insert(output.clone()) {
+                jobs.push(Job { input, output });
+                continue;
+            }
+            let (input, output) = (input.display(), output.display());
+            let why = format!("'{input}' would overwrite '{output}', which is made here too");
+            exit = env.failed(why);
+        }
+    }
+    (jobs, exit)
+}

@@ -200,6 +200,37 @@ fn mode_owner_and_link_are_kept_and_what_stays_the_same_is_not_written() {
 }
 
 #[test]
+fn a_part_of_all_addresses_is_replaced_in_many_files() {
+    let dir = folder(&["f", "g"]);
+    let tiers = "13:announce-listll8:http://oel8:http://pee";
+    dir.write("g", ODD.replace("8:announce8:http://o", &format!("8:announce8:http://o{tiers}")));
+    let args = ["--replace", "://o", "--by", "://host/key", "f", "g", "source", "-v"];
+    let done = dir.cmd("btreannounce").args(args).run().expect(0);
+    let said = "old announce for f: http://o\n\
+                new announce for f: http://host/key\n\
+                old announce for g: http://o\n\
+                old announce-list for g: http://o|http://p\n\
+                new announce for g: http://host/key\n\
+                new announce-list for g: http://host/key|http://p\n\
+                old announce for source: http://s\n";
+    assert_eq!((done.out.as_str(), done.err.as_str()), (said, ""));
+    assert_eq!(text(&dir, "f"), ODD.replace("8:http://o", "15:http://host/key"));
+    assert_eq!(text(&dir, "source"), ODD.replace("http://o", "http://s"));
+}
+
+#[test]
+fn web_seeds_of_one_kind_leave_the_other_alone() {
+    let dir = folder(&["f"]);
+    dir.cmd("btsethttpseeds").args(["http://s", "f"]).run().expect(0);
+    let before = text(&dir, "f");
+    dir.cmd("btsethttpseeds").args(["http://w", "f", "--kind", "url_list"]).run().expect(0);
+    let metainfo = Metainfo::decode(&dir.read("f")).unwrap();
+    assert_eq!((&metainfo.httpseeds[0][..], &metainfo.url_list[0][..]), ("http://s", "http://w"));
+    let done = dir.cmd("btsethttpseeds").args(["-v", "0", "f", "--kind=url_list"]).run().expect(0);
+    assert_eq!((done.out.as_str(), text(&dir, "f")), ("old url-list for f: http://w\n", before));
+}
+
+#[test]
 fn a_source_without_tracker_is_one_error_and_nothing_changes() {
     let dir = folder(&["f", "g"]);
     dir.write("bare", ODD.replace("8:announce8:http://o", ""));
@@ -219,15 +250,20 @@ fn wrong_usage_is_one_line_and_changes_nothing() {
         (&["btreannounce", URL][..], "needs at least one .torrent file"),
         (&["btreannounce", "f", "g"], "'f' is not a tracker's URL"),
         (&["btreannounce", URL, "f", "-a", "g"], "'g' is not a tracker's URL"),
+        (&["btreannounce", "--replace", "a", "f"], "--replace and --by need each other"),
+        (&["btreannounce", "--replace=", "--by=x", "f"], "--replace: there is no text"),
+        (&["btreannounce", "--replace=a", "--by=x", "-a", URL, "f"], "--announce_list: cannot"),
+        (&["btcopyannounce", "-v", "source", "f", "g", "--output=h"], "--output: can only take"),
+        (&["btrename", "f", "new", "--output", ""], "--output: needs a file's name"),
         (&["btcopyannounce", "f"], "needs at least one .torrent file"),
         (&["btcopyannounce", "-v"], "needs the .torrent file to copy from"),
         (&["btrename", "f"], "needs one .torrent file and its new name"),
         (&["btrename", "f", "g", "h"], "needs one .torrent file and its new name"),
         (&["btrename", "-m"], "needs at least one .torrent file"),
         (&["btsethttpseeds", "http://s"], "needs at least one .torrent file"),
-        (&["btsethttpseeds", "|", "f"], "the list of http seeds is empty"),
+        (&["btsethttpseeds", "|", "f"], "the list of seeds is empty"),
         // The zero belongs to the option.
-        (&["btsethttpseeds", "--verbose", "0", "f", "g"], "'f' is not an http seed's URL"),
+        (&["btsethttpseeds", "--verbose", "0", "f", "g"], "'f' is not a seed's URL"),
         (&["btcompletedir", URL], "needs at least one folder"),
         (&["btcompletedir", URL, ".", "--target", "f"], "--target: '"),
     ] {

@@ -1,6 +1,6 @@
 //! `btcopyannounce`: gives .torrent files the trackers of another.
 
-use crate::cmd::editing::{self, edit_all, old_trackers, read, tiers_text};
+use crate::cmd::editing::{self, edit_all, misuse, old_trackers, read, tiers_text};
 use crate::cmd::env::{Env, reason};
 use crate::cmd::options::Parsed;
 use crate::cmd::{Command, Exit};
@@ -23,8 +23,8 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     let [source, files @ ..] = parsed.positionals() else {
         return env.wrong_usage("needs the .torrent file to copy from and at least one other");
     };
-    if files.is_empty() {
-        return env.wrong_usage("needs at least one .torrent file to change");
+    if let Some(wrong) = misuse(parsed, files) {
+        return env.wrong_usage(wrong);
     }
     let shown = source.to_string_lossy();
     let bytes = match read(&env.cwd.join(source)) {

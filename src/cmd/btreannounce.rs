@@ -1,9 +1,10 @@
 //! `btreannounce`: gives .torrent files another tracker.
 
-use crate::cmd::editing::{self, edit_all, first_without_scheme, old_trackers};
+use crate::cmd::editing::{self, edit_all, first_without_scheme, old_trackers, trackers};
 use crate::cmd::env::Env;
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
+use crate::proto::metainfo::edit::Editor;
 use crate::proto::metainfo::parse_tiers;
 
 /// The command's entry in the table.
@@ -12,7 +13,7 @@ pub const COMMAND: Command = Command {
     aliases: &[],
     summary: "Sets the tracker of .torrent files. All else in them stays as it is, and so does \
               the info hash.",
-    usage: &["TRACKER-URL FILE..."],
+    usage: &["TRACKER-URL FILE...", "--replace TEXT --by TEXT FILE..."],
     options: OPTIONS,
     notes: NOTES,
     run,
@@ -28,6 +29,16 @@ const OPTIONS: &[Opt] = &[
     )
     .short('a')
     .arg("list"),
+    Opt::new(
+        "replace",
+        Kind::Text,
+        "",
+        "text, such as a host or a passkey, that is replaced wherever it stands in the addresses \
+         of the trackers; all else in them stays",
+    )
+    .arg("text"),
+    Opt::new("by", Kind::Text, "", "what comes in the place of that text; may be empty")
+        .arg("text"),
     editing::VERBOSE,
     editing::DRY_RUN,
     editing::OUTPUT,
@@ -42,6 +53,11 @@ before the next, and so on.
 ";
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
+    match (parsed.given("replace"), parsed.given("by")) {
+        (true, true) => return replace(env, parsed),
+        (false, false) => {}
+        _ => return env.wrong_usage("--replace and --by need each other"),
+    }
     let [announce, files @ ..] = parsed.positionals() else {
         return env.wrong_usage("needs a tracker's URL and at least one .torrent file");
     };
@@ -56,5 +72,26 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         editor.set_announce(&announce);
         editor.set_announce_list(&tiers);
         Ok(old_trackers(file, editor))
+    })
+}
+
+/// Changes a part of all addresses, such as a host or a passkey.
+fn replace(env: &mut Env, parsed: &Parsed) -> Exit {
+    let (old, new) = (parsed.text("replace"), parsed.text("by"));
+    if old.is_empty() {
+        return env.wrong_usage("--replace: there is no text to look for");
+    }
+    if parsed.given("announce_list") {
+        return env.wrong_usage("--announce_list: cannot be set while --replace changes it");
+    }
+    edit_all(env, parsed, parsed.positionals(), &|file, editor| {
+        editor.replace_in_trackers(old, new);
+        let mut lines = old_trackers(file, editor);
+        let changed = editor.finish();
+        let changed = Editor::new(&changed).map_err(|e| e.to_string())?;
+        if trackers("old", file, &changed) != lines {
+            lines.extend(trackers("new", file, &changed));
+        }
+        Ok(lines)
     })
 }

@@ -42,11 +42,8 @@ pub type Change<'c> = dyn Fn(&OsString, &mut Editor) -> Result<Vec<String>, Stri
 
 /// Does the same to each of `files`. One that fails is reported, and the others are done.
 pub fn edit_all(env: &mut Env, parsed: &Parsed, files: &[OsString], change: &Change) -> Exit {
-    if files.is_empty() {
-        return env.wrong_usage("needs at least one .torrent file to change");
-    }
-    if files.len() > 1 && parsed.path("output").is_some() {
-        return env.wrong_usage("--output: can only take one .torrent file");
+    if let Some(wrong) = misuse(parsed, files) {
+        return env.wrong_usage(wrong);
     }
     let mut exit = Exit::Done;
     for file in files {
@@ -55,6 +52,19 @@ pub fn edit_all(env: &mut Env, parsed: &Parsed, files: &[OsString], change: &Cha
         }
     }
     exit
+}
+
+/// What is wrong with the call, for those who have something to say before they change anything.
+pub fn misuse(parsed: &Parsed, files: &[OsString]) -> Option<&'static str> {
+    let output = parsed.given("output");
+    match files.len() {
+        0 => Some("needs at least one .torrent file to change"),
+        // An empty variable in a script must not turn into a change in place.
+        _ if output && parsed.path("output").is_none() => Some("--output: needs a file's name"),
+        1 => None,
+        _ if output => Some("--output: can only take one .torrent file"),
+        _ => None,
+    }
 }
 
 fn edit(env: &mut Env, parsed: &Parsed, file: &OsString, change: &Change) -> Result<(), String> {
@@ -120,14 +130,19 @@ pub fn tiers_text(tiers: &[Vec<String>]) -> String {
 
 /// What `--verbose` says of the trackers a .torrent had, as the original says it.
 pub fn old_trackers(file: &OsString, editor: &Editor) -> Vec<String> {
+    trackers("old", file, editor)
+}
+
+/// The same under another word than "old".
+pub fn trackers(word: &str, file: &OsString, editor: &Editor) -> Vec<String> {
     let shown = file.to_string_lossy();
     let mut lines = vec![match editor.announce() {
-        Some(announce) => format!("old announce for {shown}: {announce}"),
+        Some(announce) => format!("{word} announce for {shown}: {announce}"),
         None => "No announce found.".into(),
     }];
     let tiers = editor.announce_list();
     if !tiers.is_empty() {
-        lines.push(format!("old announce-list for {shown}: {}", tiers_text(&tiers)));
+        lines.push(format!("{word} announce-list for {shown}: {}", tiers_text(&tiers)));
     }
     lines
 }

@@ -9,12 +9,30 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::proto::bencode::{self, Item, Value, put_bytes};
+use crate::proto::bencode::{self, Item, Kind, Value, put_bytes};
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
 
 use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only, list};
 use super::{read_texts, read_tiers, text, told_name};
+
+/// The two kinds of web seeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seeds {
+    /// `httpseeds`, in Hoffman's style (BEP 17).
+    Http,
+    /// `url-list`, in GetRight's style (BEP 19).
+    Url,
+}
+
+impl Seeds {
+    fn key(self) -> &'static str {
+        match self {
+            Seeds::Http => "httpseeds",
+            Seeds::Url => "url-list",
+        }
+    }
+}
 
 /// A .torrent that is being changed.
 #[derive(Debug)]
@@ -56,9 +74,9 @@ impl<'a> Editor<'a> {
         self.top.get("announce-list").map(read_tiers).unwrap_or_default()
     }
 
-    /// The web seeds of BEP 17 before the changes, without empty ones.
-    pub fn httpseeds(&self) -> Vec<String> {
-        self.top.get("httpseeds").map(read_texts).unwrap_or_default()
+    /// The web seeds of a kind before the changes, without empty ones.
+    pub fn seeds(&self, kind: Seeds) -> Vec<String> {
+        self.top.get(kind.key()).map(read_texts).unwrap_or_default()
     }
 
     /// The name before the changes. It may be one that is not safe.
@@ -95,9 +113,28 @@ impl<'a> Editor<'a> {
         self.changes.insert("announce-list", tiers.map(raw));
     }
 
-    /// Sets the web seeds of BEP 17, or removes them if there are none.
-    pub fn set_httpseeds(&mut self, urls: &[String]) {
-        self.changes.insert("httpseeds", (!urls.is_empty()).then(|| list(urls)));
+    /// Replaces the text `old`, which must not be empty, by `new` wherever it is in the address
+    /// and the tiers of trackers.
+    pub fn replace_in_trackers(&mut self, old: &str, new: &str) {
+        for key in ["announce", "announce-list"] {
+            if let Some(value) = self.top.get(key) {
+                let item = self.replaced(value, old.as_bytes(), new.as_bytes());
+                self.changes.insert(key, Some(item));
+            }
+        }
+    }
+
+    fn replaced(&self, value: &Value, old: &[u8], new: &[u8]) -> Item {
+        match &value.kind {
+            Kind::Bytes(bytes) => Item::Bytes(replaced_bytes(bytes, old, new)),
+            Kind::List(l) => Item::List(l.iter().map(|v| self.replaced(v, old, new)).collect()),
+            _ => Item::Raw(self.bytes[value.span.clone()].to_vec()),
+        }
+    }
+
+    /// Sets the web seeds of a kind, or removes them if there are none.
+    pub fn set_seeds(&mut self, kind: Seeds, urls: &[String]) {
+        self.changes.insert(kind.key(), (!urls.is_empty()).then(|| list(urls)));
     }
 
     /// Sets the name of the file or folder, also in its second form `name.utf-8` where that is
@@ -142,6 +179,21 @@ impl<'a> Editor<'a> {
     fn info(&self) -> &Value<'a> {
         self.top.get("info").expect("checked at the start")
     }
+}
+
+fn replaced_bytes(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    assert!(!old.is_empty(), "nothing is everywhere");
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        if bytes[at..].starts_with(old) {
+            out.extend_from_slice(new);
+            at += old.len();
+        } else {
+            out.push(*byte);
+            at += 1;
+        }
+    }
+    out
 }
 
 /// Bytes to be replaced, and by what.
@@ -203,7 +255,7 @@ mod tests {
         let same = edited(&old, |e| {
             e.set_announce("");
             e.set_announce_list(&[]);
-            e.set_httpseeds(&[]);
+            e.set_seeds(Seeds::Http, &[]);
             e.set_name("n").unwrap();
         });
         assert_eq!(same, text_of(&old));
@@ -216,14 +268,14 @@ mod tests {
         let with = around("8:announce1:a13:announce-listll1:aee9:httpseedsl1:se", "1:xi1e");
         let without = edited(&with, |e| e.set_announce_list(&[]));
         assert_eq!(without, text_of(&around("8:announce1:a9:httpseedsl1:se", "1:xi1e")));
-        let without = edited(&with, |e| e.set_httpseeds(&[]));
+        let without = edited(&with, |e| e.set_seeds(Seeds::Http, &[]));
         assert_eq!(without, text_of(&around("8:announce1:a13:announce-listll1:aee", "1:xi1e")));
     }
 
     #[test]
     fn new_keys_go_to_their_canonical_place() {
         let change = |e: &mut Editor| {
-            e.set_httpseeds(&parse_urls("s|t"));
+            e.set_seeds(Seeds::Http, &parse_urls("s|t"));
             e.set_announce_list(&parse_tiers("a,b|c"));
             e.set_announce("u");
         };
@@ -239,7 +291,7 @@ mod tests {
         assert!(new.contains("9:httpseedsl1:s1:te4:zulud1:bi1e1:ai2ee4:info"), "{new}");
         let reread = Editor::new(new.as_bytes()).unwrap();
         assert_eq!(reread.announce_list(), parse_tiers("a,b|c"));
-        assert_eq!(reread.httpseeds(), ["s", "t"]);
+        assert_eq!(reread.seeds(Seeds::Http), ["s", "t"]);
     }
 
     #[test]
@@ -248,7 +300,7 @@ mod tests {
         let new = edited(&old, |e| {
             e.set_announce("u");
             e.set_announce_list(&[]);
-            e.set_httpseeds(&[]);
+            e.set_seeds(Seeds::Http, &[]);
         });
         assert_eq!(new, text_of(&around("8:announce1:u", "")));
     }
@@ -298,6 +350,26 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_replaced_in_all_trackers_and_nowhere_else() {
+        let trackers = "8:announce5:u/k/k13:announce-listll1:k0:i1e2:kkel1:bee";
+        let old = text_of(&around(trackers, "3:zzz1:k"));
+        let new = edited(old.as_bytes(), |e| e.replace_in_trackers("k", "new"));
+        let wanted = "8:announce9:u/new/new13:announce-listll3:new0:i1e6:newnewel1:bee";
+        assert_eq!(new, text_of(&around(wanted, "3:zzz1:k")));
+        assert_eq!(edited(old.as_bytes(), |e| e.replace_in_trackers("q", "r")), old);
+        assert_eq!(replaced_bytes(b"aaa", b"aa", b""), b"a");
+    }
+
+    #[test]
+    fn both_kinds_of_web_seeds_are_known() {
+        let one = around("", "8:url-list1:w");
+        assert_eq!(Editor::new(&one).unwrap().seeds(Seeds::Url), ["w"]);
+        let new = edited(&one, |e| e.set_seeds(Seeds::Url, &parse_urls("v|w")));
+        assert_eq!(new, text_of(&around("", "8:url-listl1:v1:we")));
+        assert_eq!(edited(&one, |e| e.set_seeds(Seeds::Url, &[])), text_of(&around("", "")));
+    }
+
+    #[test]
     fn what_is_no_torrent_is_refused() {
         let fault = |bytes: &[u8]| Editor::new(bytes).map(drop).unwrap_err();
         assert_eq!(fault(b"le"), MetainfoError::NotADictionary);
@@ -318,7 +390,11 @@ mod tests {
             editor.set_announce_list(&parse_tiers(if some(4) { "a,b|c" } else { "" }));
         }
         if some(8) {
-            editor.set_httpseeds(&parse_urls(if some(16) { "s|t" } else { "" }));
+            editor.set_seeds(Seeds::Http, &parse_urls(if some(16) { "s|t" } else { "" }));
+        }
+        if some(64) {
+            editor.replace_in_trackers("a", "eee");
+            editor.set_seeds(Seeds::Url, &parse_urls("w"));
         }
         if some(32) {
             editor.copy_trackers(&Editor::new(&source).unwrap());
@@ -347,7 +423,7 @@ mod tests {
                     _ => bytes.truncate(at.max(1)),
                 }
             }
-            let choice = random(64);
+            let choice = random(128);
             let outcome = std::panic::catch_unwind(|| {
                 let Ok(mut editor) = Editor::new(&bytes) else { return 0 };
                 change(&mut editor, choice);

@@ -70,3 +70,13 @@ fn the_seed_sends_little_more_than_one_copy_when_leechers_share() {
     let copies = sent as f64 / 1_048_000.0;
     assert!(copies < 8.0, "the seed sent {copies:.1} copies to 20 leechers");
 }
+
+#[test]
+fn little_is_fetched_twice_even_of_a_small_torrent() {
+    let mut world = World::new(plan(13));
+    let (took, _) = world.play(LIMIT);
+    let now = std::time::Instant::now() + took;
+    let discarded: u64 = world.nodes.iter().map(|n| n.torrent.status(now).discarded).sum();
+    let share = discarded as f64 / (20.0 * 1_048_000.0);
+    assert!(share < 0.15, "{:.1} % was fetched in vain", share * 100.0);
+}

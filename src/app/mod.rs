@@ -3,4 +3,5 @@
 
 pub mod client;
 pub mod maker;
+mod target;
 pub mod tracker;

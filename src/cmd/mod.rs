@@ -16,6 +16,7 @@ pub mod env;
 mod install;
 mod making;
 pub mod options;
+mod progress;
 
 use std::process::ExitCode;
 

@@ -7,27 +7,27 @@
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
 //! `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
-//! disk at the start), `target` (where the data goes).
+//! disk at the start).
 
 mod check;
 mod engine;
 mod links;
 mod ready;
 mod source;
-mod target;
 
+use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
 use crate::io::signals::{Signal, watch};
-use crate::io::storage::{FileEntry, Links, Storage};
+use crate::io::storage::{Links, Storage};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::Geometry;
 use crate::proto::ids::PeerId;
-use crate::proto::metainfo::{Layout, Metainfo};
+use crate::proto::metainfo::Metainfo;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,9 +39,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use crate::app::target::TargetError;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};
-pub use target::TargetError;
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
 /// way, so none of them waits for room here.
@@ -288,14 +288,7 @@ impl Drop for Client {
 }
 
 fn storage(metainfo: &Metainfo, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
-    let entry = |file: &crate::proto::metainfo::File| FileEntry {
-        path: match metainfo.info.layout {
-            Layout::Single => PathBuf::new(),
-            Layout::Multi => file.path.iter().collect(),
-        },
-        length: file.length,
-    };
-    let files = metainfo.info.files.iter().map(entry).collect();
+    let files = target::files(&metainfo.info);
     Storage::new(root, files, Arc::clone(geometry), Links::Refuse)
 }
 

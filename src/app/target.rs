@@ -1,7 +1,7 @@
-//! Where a torrent's data goes.
+//! Where a torrent's data goes: for the client, which puts it there, and for the check.
 
-use crate::io::storage::DiskError;
-use crate::proto::metainfo::{Info, Layout};
+use crate::io::storage::{DiskError, FileEntry};
+use crate::proto::metainfo::{File, Info, Layout};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -35,4 +35,16 @@ pub fn choose(info: &Info, saveas: &Path) -> PathBuf {
         true => saveas.to_path_buf(),
         false => saveas.join(&info.name),
     }
+}
+
+/// The files as the storage knows them, in the order of the torrent.
+pub fn files(info: &Info) -> Vec<FileEntry> {
+    let entry = |file: &File| FileEntry {
+        path: match info.layout {
+            Layout::Single => PathBuf::new(),
+            Layout::Multi => file.path.iter().collect(),
+        },
+        length: file.length,
+    };
+    info.files.iter().map(entry).collect()
 }

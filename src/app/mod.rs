@@ -1,6 +1,7 @@
 //! Floor 2: joins brain and hands. The loops are here: events to logic, actions to io; no
 //! decisions of their own.
 
+pub mod checker;
 pub mod client;
 pub mod maker;
 mod target;

@@ -2,6 +2,7 @@
 //!
 //! A new command is one file here and one line in [`COMMANDS`].
 
+pub mod btcheck;
 pub mod btcompletedir;
 pub mod btcopyannounce;
 pub mod btdownloadheadless;
@@ -13,7 +14,9 @@ pub mod btshowmetainfo;
 pub mod bttrack;
 mod editing;
 pub mod env;
+mod glob;
 mod install;
+mod json;
 mod making;
 pub mod options;
 mod progress;
@@ -26,6 +29,7 @@ use options::{Asked, Opt, Parsed, describe, parse, wrapped};
 /// Every command, in the order in which they are listed.
 #[rustfmt::skip]
 pub const COMMANDS: &[&Command] = &[
+    &btcheck::COMMAND,
     &btcompletedir::COMMAND,
     &btcopyannounce::COMMAND,
     &btdownloadheadless::COMMAND,
@@ -71,6 +75,8 @@ pub enum Exit {
     Failed,
     /// The command was called wrongly: 2.
     Usage,
+    /// What was checked is damaged or missing: 6.
+    Damaged,
 }
 
 impl Exit {
@@ -80,6 +86,7 @@ impl Exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
+            Exit::Damaged => 6,
         }
     }
 }

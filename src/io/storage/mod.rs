@@ -112,6 +112,14 @@ impl Storage {
         }
     }
 
+    /// How many bytes file number `file` has on disk; `None` if there is nothing of its name.
+    ///
+    /// # Errors
+    /// What the system says, or that something other than a file has the name.
+    pub fn length(&self, file: usize) -> Result<Option<u64>, DiskError> {
+        self.root.length(&self.files[file].path).map_err(|e| self.error("read", file, e))
+    }
+
     /// Fills `buffer`, which must be as long as `range`, from the files.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ mod face;
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use super::{Command, Exit};
-use crate::app::client::{Client, Config, Report, Settings, Source};
+use crate::app::client::{Client, Config, Report, Settings, Source, StopSignals};
 use crate::io::screen::{Screen, Size};
 use crate::proto::metainfo::Metainfo;
 use face::Face;
@@ -112,19 +112,18 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Err(wrong) => return env.wrong_usage(wrong),
     };
     let (name, total) = (settings.metainfo.info.name.clone(), settings.metainfo.info.total());
-    let client = match Client::start(settings) {
+    // Whoever asks twice does not want to wait for the trackers.
+    let called = env.name.clone();
+    let at_once = move || {
+        eprintln!("{called}: stopped at once, without telling the trackers");
+        std::process::exit(1);
+    };
+    let started = StopSignals::listen(at_once)
+        .and_then(|signals| Client::start(settings).inspect(|client| signals.stop(client)));
+    let client = match started {
         Ok(client) => client,
         Err(e) => return env.failed(e),
     };
-    // Whoever asks twice does not want to wait for the trackers.
-    let name_called = env.name.clone();
-    let at_once = move || {
-        eprintln!("{name_called}: stopped at once, without telling the trackers");
-        std::process::exit(1);
-    };
-    if let Err(e) = client.stop_on_signals(at_once) {
-        return env.failed(e);
-    }
     let size = if env.out_is_terminal { Size::of(std::io::stdout()) } else { None };
     let screen = Screen::new(env.take_out(), size);
     let target = std::path::absolute(client.target()).unwrap_or(client.target().to_path_buf());

@@ -14,13 +14,13 @@ mod engine;
 mod links;
 mod ready;
 mod source;
+mod stop;
 
 use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
-use crate::io::signals::{Signal, watch};
 use crate::io::storage::{Links, Storage};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
@@ -35,13 +35,14 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::app::target::TargetError;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};
+pub use stop::{StopSignals, Stopper};
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
 /// way, so none of them waits for room here.
@@ -181,22 +182,6 @@ pub struct Client {
     port: u16,
 }
 
-/// A handle to stop a download from another thread.
-#[derive(Clone)]
-pub struct Stopper {
-    post: Post<Event>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Stopper {
-    /// Ends the download soon: trackers are told, which takes some seconds at most.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // Nothing is lost if the mailbox is full: the flag is seen at the next turn.
-        let _ = self.post.try_send(Event::Stop);
-    }
-}
-
 impl Client {
     /// Starts. The data goes to `saveas`; a folder goes *into* an existing folder of that name
     /// that holds other things, as BitTornado does.
@@ -255,24 +240,9 @@ impl Client {
         self.reports.recv()
     }
 
-    /// Has SIGINT and SIGTERM stop it from now on, instead of ending the process; the second one
-    /// calls `impatient`.
-    ///
-    /// # Errors
-    /// The system has no thread or descriptor for us.
-    pub fn stop_on_signals(&self, impatient: impl Fn() + Send + 'static) -> Result<(), StartError> {
-        let stopper = self.stopper();
-        let mut stopping = false;
-        let heard = move |_| match std::mem::replace(&mut stopping, true) {
-            true => impatient(),
-            false => stopper.stop(),
-        };
-        watch(&[Signal::Interrupt, Signal::Terminate], heard).map_err(StartError::System)
-    }
-
     /// A handle to stop it by.
     pub fn stopper(&self) -> Stopper {
-        Stopper { post: self.post.clone(), stop: Arc::clone(&self.stop) }
+        Stopper::new(self.post.clone(), Arc::clone(&self.stop))
     }
 }
 

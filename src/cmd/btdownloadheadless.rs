@@ -160,12 +160,7 @@ fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
     match (file, url, parsed.positionals()) {
         (Some(file), None, []) => Ok(Source::File(cwd.join(file))),
         (None, Some(url), []) => Ok(Source::Url(url.into())),
-        (None, None, [one]) => match one.to_str() {
-            Some(text) if Source::is_url(text) && !cwd.join(one).exists() => {
-                Ok(Source::Url(text.into()))
-            }
-            _ => Ok(Source::File(cwd.join(one))),
-        },
+        (None, None, [one]) => Ok(Source::of(one, cwd)),
         (None, None, []) => Err("need a .torrent file or URL".into()),
         (None, None, [_, extra, ..]) => {
             Err(format!("one torrent at a time, and '{}' is one too many", extra.to_string_lossy()))

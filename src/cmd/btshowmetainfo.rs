@@ -1,66 +1,154 @@
 //! `btshowmetainfo`: prints what a .torrent says.
 //!
-//! The labels are the original's, to the dot: scripts cut them out.
+//! Without options the labels are the original's, to the dot: scripts cut them out. The other
+//! forms are in `forms`.
+
+mod forms;
 
 use std::borrow::Cow;
-use std::ffi::OsString;
+use std::ffi::OsStr;
+use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
-use crate::cmd::editing::read;
+use crate::app::client::{LoadError, Source};
 use crate::cmd::env::{Env, reason};
-use crate::cmd::options::Parsed;
+use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
 use crate::io::screen::printable;
-use crate::proto::metainfo::{Info, Layout, Metainfo};
+use crate::proto::metainfo::{Info, Layout, MAX_SIZE, Metainfo};
 
 /// The command's entry in the table.
 pub const COMMAND: Command = Command {
     name: "btshowmetainfo",
     aliases: &[],
     summary: "Prints the content of .torrent files: info hash, names and lengths, trackers, \
-              comment.",
-    usage: &["FILE..."],
-    options: &[],
-    notes: "",
+              comment. Each is a FILE, an http or https URL, or - for standard input.",
+    usage: &["FILE|URL|-..."],
+    options: OPTIONS,
+    notes: NOTES,
     run,
 };
+
+const OPTIONS: &[Opt] = &[
+    Opt::new("json", Kind::Flag, "0", "print a JSON object a torrent, each on a line of its own"),
+    Opt::new(
+        "files",
+        Kind::Flag,
+        "0",
+        "print a line a file: its path below the torrent's folder, a tab, and its bytes",
+    ),
+    Opt::new("tree", Kind::Flag, "0", "print folders and files as a tree, with their bytes"),
+    Opt::new("magnet", Kind::Flag, "0", "print a magnet link a torrent"),
+    Opt::new("hash", Kind::Flag, "0", "print nothing but the info hash a torrent"),
+];
+
+const NOTES: &str = "\
+One form of output at a time. The keys of --json, which are always there:
+  file           the argument
+  info_hash      40 hexadecimal digits
+  name           of the file or folder
+  multi_file     true if the name is that of a folder
+  files          list of {path, length, pad}: path below the folder (the name
+                 if there is none), bytes, and whether it is padding, which
+                 --files and --tree leave out
+  total          bytes of all files, padding included
+  piece_length   bytes a piece
+  pieces         how many
+  announce       the tracker, or null
+  announce_list  list of tiers, each a list of trackers
+  httpseeds      list of web seeds (BEP 17)
+  url_list       list of web seeds (BEP 19)
+  comment        or null
+  created_by     the program that made it, or null
+  creation_date  seconds since 1970, or null
+  private        true or false
+  trailing       bytes after the end of the metainfo
+";
 
 /// What the original calls its version; part of the banner that scripts skip.
 const BANNER: &str = "20130326 - decode BitTorrent metainfo files";
 
+/// How long a server may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Prints a torrent, given what it is called on the command line.
+type Form = fn(&mut Env, &OsStr, &Metainfo);
+
+/// The forms of output that have an option.
+const FORMS: [(&str, Form); 5] = [
+    ("json", forms::json),
+    ("files", forms::files),
+    ("tree", forms::tree),
+    ("magnet", |env, _, metainfo| env.say(metainfo.magnet())),
+    ("hash", |env, _, metainfo| env.say(metainfo.info_hash)),
+];
+
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
-    if parsed.positionals().is_empty() {
+    let arguments = parsed.positionals();
+    if arguments.is_empty() {
         return env.wrong_usage("needs at least one .torrent file");
     }
-    env.say(format_args!("{} {BANNER}\n", env.name.clone()));
+    if arguments.iter().filter(|a| *a == "-").count() > 1 {
+        return env.wrong_usage("'-' is there twice, but standard input can only be read once");
+    }
+    let asked: Vec<_> = FORMS.iter().filter(|(name, _)| parsed.flag(name)).collect();
+    let form = match asked[..] {
+        [] => {
+            env.say(format_args!("{} {BANNER}\n", env.name.clone()));
+            original
+        }
+        [(_, form)] => *form,
+        [(one, _), (other, _), ..] => {
+            return env.wrong_usage(format_args!("--{one} and --{other} cannot be used together"));
+        }
+    };
     let mut exit = Exit::Done;
-    for file in parsed.positionals() {
-        match load(&env.cwd.join(file)) {
-            Ok(metainfo) => {
-                if metainfo.trailing > 0 {
-                    env.error(format_args!(
-                        "warning: '{}': bytes after the end of the metainfo",
-                        file.to_string_lossy()
-                    ));
-                }
-                for line in describe(file, &metainfo) {
-                    env.say(line);
-                }
-            }
-            Err(why) => {
-                exit = env.failed(format_args!("cannot read '{}': {why}", file.to_string_lossy()));
-            }
+    for argument in arguments {
+        if let Err(why) = show(env, argument, form) {
+            exit = env.failed(why);
         }
     }
     exit
 }
 
-fn load(path: &Path) -> Result<Metainfo, String> {
-    let bytes = read(path).map_err(|e| reason(&e))?;
-    Metainfo::decode(&bytes).map_err(|e| e.to_string())
+fn show(env: &mut Env, argument: &OsStr, form: Form) -> Result<(), String> {
+    let metainfo = load(env, argument)?;
+    if metainfo.trailing > 0 {
+        env.error(format_args!(
+            "warning: '{}': bytes after the end of the metainfo",
+            argument.to_string_lossy()
+        ));
+    }
+    form(env, argument, &metainfo);
+    Ok(())
 }
 
-fn describe(file: &OsString, metainfo: &Metainfo) -> Vec<String> {
+fn load(env: &mut Env, argument: &OsStr) -> Result<Metainfo, String> {
+    let shown = argument.to_string_lossy();
+    let cannot = |why: String| format!("cannot read '{shown}': {why}");
+    if argument == "-" {
+        let mut bytes = Vec::new();
+        let read = (&mut env.stdin).take(MAX_SIZE + 1).read_to_end(&mut bytes);
+        read.map_err(|e| cannot(reason(&e)))?;
+        return Metainfo::decode(&bytes).map_err(|e| cannot(e.to_string()));
+    }
+    Source::of(argument, &env.cwd).load(FETCH_TIMEOUT).map_err(|e| match e {
+        // Under the name that the user gave.
+        LoadError::File(_, e) => cannot(reason(&e)),
+        LoadError::Invalid(_, e) => cannot(e.to_string()),
+        e => e.to_string(),
+    })
+}
+
+/// What the original prints.
+fn original(env: &mut Env, argument: &OsStr, metainfo: &Metainfo) {
+    for line in describe(argument, metainfo) {
+        env.say(line);
+    }
+}
+
+fn describe(file: &OsStr, metainfo: &Metainfo) -> Vec<String> {
     let base = Path::new(file).file_name().unwrap_or(file).to_string_lossy();
     let mut lines = vec![
         format!("metainfo file.: {}", printable(&base)),

@@ -43,6 +43,38 @@ impl<I: Iterator<Item: fmt::Display> + Clone> fmt::Display for Array<I> {
     }
 }
 
+/// A JSON object that grows by an entry at a time, each written by its own `Display`. Nothing
+/// sees to it that keys differ.
+#[derive(Default)]
+pub struct Object(String);
+
+impl Object {
+    /// The object with one more entry.
+    pub fn with(mut self, key: &str, value: impl fmt::Display) -> Object {
+        let comma = if self.0.is_empty() { "" } else { "," };
+        write!(self.0, "{comma}{}:{value}", Text(key)).expect("a String takes every write");
+        self
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{}}}", self.0)
+    }
+}
+
+/// A value, or `null`.
+pub struct Nullable<T>(pub Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Nullable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +94,15 @@ mod tests {
             let back: Vec<i32> = serde_json::from_str(&text).unwrap();
             assert!(back.into_iter().eq(0..length), "{text}");
         }
+    }
+
+    #[test]
+    fn an_object_keeps_its_entries_and_says_null_for_nothing() {
+        assert_eq!(Object::default().to_string(), "{}");
+        let object = Object::default()
+            .with("a\"b", Nullable(None::<u8>))
+            .with("c", Nullable(Some(Text("d"))))
+            .with("e", Object::default().with("f", i64::MIN));
+        assert_eq!(object.to_string(), r#"{"a\"b":null,"c":"d","e":{"f":-9223372036854775808}}"#);
     }
 }

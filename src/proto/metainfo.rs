@@ -7,6 +7,7 @@
 //! does so with an [`edit::Editor`] and loses nothing.
 
 pub mod edit;
+mod magnet;
 
 use crate::proto::bencode::{self, Item, Value};
 use crate::proto::geometry::{Geometry, GeometryError};

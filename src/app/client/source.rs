@@ -1,7 +1,8 @@
-//! Where a .torrent comes from.
+//! Where a .torrent comes from. Used by the commands that take a file or a URL.
 
 use crate::io::{fetch, reason};
 use crate::proto::metainfo::{MAX_SIZE, Metainfo, MetainfoError};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -56,6 +57,15 @@ impl Source {
     /// Whether a text is the kind of thing that is fetched, and no file's name.
     pub fn is_url(text: &str) -> bool {
         ["http://", "https://", "magnet:"].iter().any(|scheme| has_scheme(text, scheme))
+    }
+
+    /// What an argument means: a URL, unless there is a file of that name below `cwd`.
+    pub fn of(argument: &OsStr, cwd: &Path) -> Source {
+        let path = cwd.join(argument);
+        match argument.to_str().filter(|text| Source::is_url(text)) {
+            Some(url) if !path.exists() => Source::Url(url.into()),
+            _ => Source::File(path),
+        }
     }
 
     /// Reads or fetches the .torrent; a server has `timeout` for it.

@@ -98,12 +98,17 @@ impl Query {
 
     fn bytes(&mut self, key: &str, bytes: &[u8]) {
         self.key(key);
-        for b in bytes {
-            if b.is_ascii_alphanumeric() || b"-._~".contains(b) {
-                self.text.push(char::from(*b));
-            } else {
-                write!(self.text, "%{b:02X}").expect("a String takes every write");
-            }
+        percent_encode(&mut self.text, bytes);
+    }
+}
+
+/// Appends a value of a query: all but RFC 3986's unreserved characters as `%XX`.
+pub fn percent_encode(text: &mut String, bytes: &[u8]) {
+    for b in bytes {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(b) {
+            text.push(char::from(*b));
+        } else {
+            write!(text, "%{b:02X}").expect("a String takes every write");
         }
     }
 }

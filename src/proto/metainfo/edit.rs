@@ -13,7 +13,8 @@ use crate::proto::bencode::{self, Item, Kind, Value, put_bytes};
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
 
-use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only, list};
+use super::draft::list;
+use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only};
 use super::{read_texts, read_tiers, text, told_name};
 
 /// The two kinds of web seeds.

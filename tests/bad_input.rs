@@ -290,7 +290,7 @@ fn a_tracker_that_never_answers_does_not_delay_the_end() {
     let (dir, _) = folder();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/announce", silent.local_addr().unwrap());
-    dir.cmd("btmakemetafile").args([&url, "file"]).run().expect(0);
+    dir.cmd("btmakemetafile").args([&url, "file", "--force"]).run().expect(0);
     let client = client(&dir).args(["file.torrent", "--saveas", "file"]).start();
     let _asked = silent.accept().unwrap();
     client.stop(Duration::from_secs(3)).expect(0);
@@ -302,7 +302,7 @@ fn a_disk_that_takes_nothing_ends_the_download_with_one_line() {
     let mut tracker = tracker(&dir).args(["--dfile", "state"]).start();
     let port = tracker.wait_for_listening(SOON);
     let url = format!("http://127.0.0.1:{port}/announce");
-    dir.cmd("btmakemetafile").args([&url, "file"]).run().expect(0);
+    dir.cmd("btmakemetafile").args([&url, "file", "--force"]).run().expect(0);
     let mut seed = client(&dir).args(["file.torrent", "--saveas", "file"]).start();
     seed.wait_for("download complete", SOON);
     // Root may write everywhere, as far as one can know before; the kernel makes no file there.

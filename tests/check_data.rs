@@ -23,7 +23,7 @@ fn data() -> Dir {
 }
 
 fn make(dir: &Dir, what: &str) {
-    let args = ["http://t.test/announce", what, "--piece_size_pow2", "14"];
+    let args = ["http://t.test/announce", what, "--piece_size_pow2", "14", "--force"];
     dir.cmd("btmakemetafile").args(args).run().expect(0);
 }
 

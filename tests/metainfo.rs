@@ -390,7 +390,8 @@ fn names_on_the_ignore_list_are_left_out_and_told() {
     dir.write("d/e/CVS/Root", "x");
     dir.write("d/keep", "y");
     let files = |args: &[&str]| {
-        let done = dir.cmd("btmakemetafile").args([URL, "d"]).args(args).run().expect(0);
+        let command = dir.cmd("btmakemetafile").args([URL, "d", "--force"]);
+        let done = command.args(args).run().expect(0);
         let files = Metainfo::decode(&dir.read("d.torrent")).unwrap().info.files;
         let paths: Vec<String> = files.iter().map(|f| f.path.join("/")).collect();
         (paths.join(" "), done.err.lines().count())

@@ -16,10 +16,12 @@ use std::{fmt, io};
 use crate::io::hasher::{self, Hasher};
 use crate::io::signals::{self, Signal};
 use crate::io::storage::{DiskError, FileEntry, Links, Storage};
-use crate::io::tree::{self, Found, Skipped, Tree, TreeError, Why};
+pub use crate::io::tree::Filter;
+use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
 use crate::proto::geometry::{Geometry, PieceIndex};
 use crate::proto::metainfo::{
-    Content, Draft, MAX_SIZE, Metainfo, MetainfoError, automatic_piece_length,
+    Content, Draft, MAX_SIZE, Metainfo, MetainfoError, PIECE_LENGTHS, automatic_piece_length,
+    piece_length_within,
 };
 
 /// What to write besides the content.
@@ -31,12 +33,50 @@ pub struct Recipe {
     pub announce_list: Vec<Vec<String>>,
     /// Web seeds (BEP 17); may be empty.
     pub httpseeds: Vec<String>,
+    /// Web seeds (BEP 19); may be empty.
+    pub url_list: Vec<String>,
+    /// Hosts and ports of the DHT (BEP 5); may be empty.
+    pub nodes: Vec<(String, u16)>,
     /// Any text; may be empty.
     pub comment: String,
-    /// Bytes a piece, or `None` to choose by the size of the content.
-    pub piece_length: Option<u32>,
-    /// Names that are left out of folders.
-    pub ignore: Vec<OsString>,
+    /// The program that makes it; may be empty.
+    pub created_by: String,
+    /// When it is made.
+    pub date: Date,
+    /// The name of the torrent, or `None` for that of its path.
+    pub name: Option<String>,
+    /// Peers come from the trackers alone (BEP 27).
+    pub private: bool,
+    /// Whose torrent it is; may be empty.
+    pub source: String,
+    /// How many bytes a piece has.
+    pub pieces: Pieces,
+    /// What is left out of folders.
+    pub filter: Filter,
+}
+
+/// The date that is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Date {
+    /// That of the moment it is made.
+    #[default]
+    Now,
+    /// This one, in seconds since 1970.
+    At(i64),
+    /// None.
+    Without,
+}
+
+/// How the piece length is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pieces {
+    /// By the size of the content, see [`automatic_piece_length`].
+    #[default]
+    Automatic,
+    /// So many bytes.
+    Of(u32),
+    /// The smallest with which there are no more pieces than this, see [`piece_length_within`].
+    AtMost(u64),
 }
 
 /// Why no .torrent was made.
@@ -51,6 +91,8 @@ pub enum MakeError {
     /// A folder without any file that counts, though so many entries were left out for a reason
     /// that should be told.
     NoFiles(PathBuf, usize),
+    /// More pieces than were allowed, even if they are as large as can be.
+    TooManyPieces(PathBuf, u64),
     /// Readers would refuse the .torrent, for a name or for its measures.
     Refused(PathBuf, MetainfoError),
     /// A file could not be read.
@@ -83,6 +125,12 @@ impl fmt::Display for MakeError {
             MakeError::Refused(path, e) => {
                 write!(f, "cannot make a .torrent of '{}': {e}", path.display())
             }
+            MakeError::TooManyPieces(path, most) => write!(
+                f,
+                "'{}' has more than {most} pieces of {} MiB, the largest there are",
+                path.display(),
+                PIECE_LENGTHS.end() >> 20
+            ),
             MakeError::Disk(e) => write!(f, "{e}"),
             MakeError::Changed(path) => {
                 write!(f, "'{}' changed while it was read", path.display())
@@ -127,11 +175,11 @@ pub struct Lacking {
 
 /// Finds what lacks a .torrent in `folder`, by BitTornado's rules: `NAME.torrent` is looked for
 /// there and in `target`, where it would go; names that begin with a dot or end in `.torrent`, and
-/// those in `ignore`, need none.
+/// those that `filter` leaves out, need none.
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub fn lacking(folder: &Path, target: &Path, ignore: &[OsString]) -> Result<Lacking, MakeError> {
+pub fn lacking(folder: &Path, target: &Path, filter: &Filter) -> Result<Lacking, MakeError> {
     const ENDING: &str = ".torrent";
     let there = |path: &Path| fs::symlink_metadata(path).is_ok();
     let mut lacking = Lacking { entries: Vec::new(), left_out: Vec::new() };
@@ -142,10 +190,9 @@ pub fn lacking(folder: &Path, target: &Path, ignore: &[OsString]) -> Result<Lack
         if is_torrent || there(&folder.join(&torrent)) || there(&target.join(&torrent)) {
             continue;
         }
-        if ignore.contains(&name) {
-            lacking.left_out.push(Skipped { path, why: Why::Ignored });
-        } else {
-            lacking.entries.push((path, target.join(torrent)));
+        match filter.leaves_out(Path::new(&name), path.is_dir(), false) {
+            Some(why) => lacking.left_out.push(Skipped { path, why }),
+            None => lacking.entries.push((path, target.join(torrent))),
         }
     }
     Ok(lacking)
@@ -269,7 +316,7 @@ fn list(path: &Path, recipe: &Recipe) -> Result<(Tree, Content), MakeError> {
         let content = Content::File(file.length);
         return Ok((Tree { files: vec![file], skipped: Vec::new() }, content));
     }
-    let tree = tree::walk(path, &recipe.ignore)?;
+    let tree = tree::walk(path, &recipe.filter)?;
     let names = |file: &Found| {
         let names = file.path.iter().map(|n| n.to_str().map(str::to_string));
         names.collect::<Option<Vec<String>>>().map(|names| (names, file.length))
@@ -281,22 +328,55 @@ fn list(path: &Path, recipe: &Recipe) -> Result<(Tree, Content), MakeError> {
 }
 
 fn draft(path: &Path, recipe: &Recipe, content: Content) -> Result<Draft, MakeError> {
-    let name = name_of(path).ok_or_else(|| MakeError::NoName(path.to_path_buf()))?;
-    let name = name.into_string().map_err(|_| MakeError::NotUtf8(path.to_path_buf()))?;
     let total = content.lengths().iter().fold(0u64, |sum, length| sum.saturating_add(*length));
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     Ok(Draft {
         announce: recipe.announce.clone(),
         announce_list: recipe.announce_list.clone(),
         comment: recipe.comment.clone(),
-        // A clock before 1970 knows no better date than its start.
-        creation_date: now.map_or(0, |d| d.as_secs() as i64),
+        created_by: recipe.created_by.clone(),
+        creation_date: recipe.date.seconds(),
         httpseeds: recipe.httpseeds.clone(),
-        name,
-        piece_length: recipe.piece_length.unwrap_or_else(|| automatic_piece_length(total)),
+        url_list: recipe.url_list.clone(),
+        nodes: recipe.nodes.clone(),
+        private: recipe.private,
+        source: recipe.source.clone(),
+        name: name(path, recipe)?,
+        piece_length: piece_length(path, recipe.pieces, total)?,
         content,
         pieces: Vec::new(),
     })
+}
+
+impl Date {
+    fn seconds(self) -> Option<i64> {
+        match self {
+            // A clock before 1970 knows no better date than its start.
+            Date::Now => Some(
+                SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .map_or(0, |d| d.as_secs() as i64),
+            ),
+            Date::At(seconds) => Some(seconds),
+            Date::Without => None,
+        }
+    }
+}
+
+fn name(path: &Path, recipe: &Recipe) -> Result<String, MakeError> {
+    if let Some(name) = &recipe.name {
+        return Ok(name.clone());
+    }
+    let name = name_of(path).ok_or_else(|| MakeError::NoName(path.to_path_buf()))?;
+    name.into_string().map_err(|_| MakeError::NotUtf8(path.to_path_buf()))
+}
+
+fn piece_length(path: &Path, pieces: Pieces, total: u64) -> Result<u32, MakeError> {
+    match pieces {
+        Pieces::Automatic => Ok(automatic_piece_length(total)),
+        Pieces::Of(length) => Ok(length),
+        Pieces::AtMost(most) => piece_length_within(total, most)
+            .ok_or_else(|| MakeError::TooManyPieces(path.to_path_buf(), most)),
+    }
 }
 
 fn unchanged(root: &Path, file: &Found) -> Result<(), MakeError> {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::app::checker::{self, Checker, FileReport, Ranges, Report, State};
 use crate::cmd::editing::read;
 use crate::cmd::env::{Env, reason};
-use crate::cmd::glob::fits;
 use crate::cmd::json::{Array, Text};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::progress::Progress;
 use crate::cmd::{Command, Exit};
 use crate::io::screen::printable;
+use crate::proto::glob::fits;
 use crate::proto::metainfo::Metainfo;
 
 /// The command's entry in the table.

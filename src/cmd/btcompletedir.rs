@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::app::maker;
+use crate::app::maker::{self, Filter};
 use crate::cmd::env::Env;
-use crate::cmd::making::{self, Job};
+use crate::cmd::making::{self, Job, Manner, Output};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
 
@@ -26,15 +26,26 @@ pub const COMMAND: Command = Command {
 const OPTIONS: &[Opt] = &[
     making::ANNOUNCE_LIST,
     making::HTTPSEEDS,
+    making::URL_LIST,
+    making::NODE,
+    making::PRIVATE,
+    making::SOURCE,
     making::PIECE_SIZE_POW2,
+    making::PIECE_SIZE,
+    making::MAX_PIECES,
     making::COMMENT,
+    making::CREATED_BY,
+    making::NO_DATE,
     Opt::new("target", Kind::Path, "", "existing folder for the .torrent files, instead of DIR"),
     making::IGNORE,
+    making::EXCLUDE,
+    making::INCLUDE,
+    making::QUIET,
     making::FILESYSTEM_ENCODING,
 ];
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
-    let recipe = match making::recipe(parsed) {
+    let recipe = match making::recipe(env, parsed) {
         Ok(recipe) => recipe,
         Err(wrong) => return env.wrong_usage(wrong),
     };
@@ -48,8 +59,10 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     if let Some(target) = target.as_ref().filter(|target| !target.is_dir()) {
         return env.wrong_usage(format_args!("--target: '{}' is no folder", target.display()));
     }
-    let (jobs, planned) = plan(env, folders, target.as_deref(), &recipe.ignore);
-    let made = making::make_all(env, &jobs, &recipe);
+    // What has a .torrent needs none: nothing is ever replaced.
+    let manner = Manner { quiet: parsed.flag("quiet"), force: false };
+    let (jobs, planned) = plan(env, folders, target.as_deref(), &recipe.filter, manner);
+    let made = making::make_all(env, &jobs, &recipe, manner);
     if planned == Exit::Done { made } else { planned }
 }
 
@@ -58,22 +71,25 @@ fn plan(
     env: &mut Env,
     folders: &[OsString],
     target: Option<&Path>,
-    ignore: &[OsString],
+    filter: &Filter,
+    manner: Manner,
 ) -> (Vec<Job>, Exit) {
     let (mut jobs, mut taken, mut exit) = (Vec::new(), BTreeSet::new(), Exit::Done);
     for folder in folders {
         let folder = env.cwd.join(folder);
-        let lacking = match maker::lacking(&folder, target.unwrap_or(&folder), ignore) {
+        let lacking = match maker::lacking(&folder, target.unwrap_or(&folder), filter) {
             Ok(lacking) => lacking,
             Err(e) => {
                 exit = env.failed(e);
                 continue;
             }
         };
-        lacking.left_out.iter().for_each(|skipped| env.error(skipped));
+        if !manner.quiet {
+            lacking.left_out.iter().for_each(|skipped| env.error(skipped));
+        }
         for (input, output) in lacking.entries {
             if taken.insert(output.clone()) {
-                jobs.push(Job { input, output });
+                jobs.push(Job { input, output: Output::File(output) });
                 continue;
             }
             let (input, output) = (input.display(), output.display());

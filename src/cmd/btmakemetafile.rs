@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use crate::app::maker;
+use crate::app::maker::{self, Recipe};
 use crate::cmd::env::Env;
-use crate::cmd::making::{self, Job};
+use crate::cmd::making::{self, Job, Manner, Output};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
+use crate::proto::metainfo::is_safe_name;
 
 /// The command's entry in the table.
 pub const COMMAND: Command = Command {
     name: "btmakemetafile",
     aliases: &[],
     summary: "Makes a .torrent for each file or folder: PATH.torrent beside it. A file of that \
-              name is replaced.",
+              name is only replaced with --force.",
     usage: &["TRACKER-URL PATH..."],
     options: OPTIONS,
     notes: making::NOTES,
@@ -23,15 +24,29 @@ pub const COMMAND: Command = Command {
 const OPTIONS: &[Opt] = &[
     making::ANNOUNCE_LIST,
     making::HTTPSEEDS,
+    making::URL_LIST,
+    making::NODE,
+    making::PRIVATE,
+    making::SOURCE,
     making::PIECE_SIZE_POW2,
+    making::PIECE_SIZE,
+    making::MAX_PIECES,
     making::COMMENT,
+    making::CREATED_BY,
+    making::NO_DATE,
     Opt::new(
         "target",
         Kind::Path,
         "",
-        "file for the .torrent, or existing folder for PATH.torrent; not beside PATH then",
+        "file for the .torrent, or existing folder for PATH.torrent; not beside PATH then; \
+         - for standard output",
     ),
+    Opt::new("name", Kind::Text, "", "name of the torrent instead of that of its only PATH"),
     making::IGNORE,
+    making::EXCLUDE,
+    making::INCLUDE,
+    Opt::new("force", Kind::Flag, "0", "replace .torrent files that are there already"),
+    making::QUIET,
     making::FILESYSTEM_ENCODING,
 ];
 
@@ -40,9 +55,25 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Ok(jobs) => jobs,
         Err(wrong) => return env.wrong_usage(wrong),
     };
-    match making::recipe(parsed) {
-        Ok(recipe) => making::make_all(env, &jobs, &recipe),
+    let name = match name(parsed, jobs.len()) {
+        Ok(name) => name,
+        Err(wrong) => return env.wrong_usage(wrong),
+    };
+    let manner = Manner { quiet: parsed.flag("quiet"), force: parsed.flag("force") };
+    match making::recipe(env, parsed) {
+        Ok(recipe) => making::make_all(env, &jobs, &Recipe { name, ..recipe }, manner),
         Err(wrong) => env.wrong_usage(wrong),
+    }
+}
+
+/// The name for the only torrent.
+fn name(parsed: &Parsed, torrents: usize) -> Result<Option<String>, String> {
+    let name = parsed.text("name");
+    match torrents {
+        _ if !parsed.given("name") => Ok(None),
+        _ if !is_safe_name(name) => Err(format!("--name: '{name}' is a name no client takes")),
+        1 => Ok(Some(name.to_string())),
+        _ => Err("--name: can only name one torrent".into()),
     }
 }
 
@@ -54,12 +85,14 @@ fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
     if inputs.is_empty() {
         return Err("needs at least one file or folder after the tracker's URL".into());
     }
-    let target = parsed.path("target").map(|target| env.cwd.join(target));
-    let folder = target.as_ref().is_some_and(|target| target.is_dir());
+    let target = parsed.path("target");
+    let stdout = target.as_ref().is_some_and(|target| target.as_os_str() == "-");
+    let target = target.map(|target| env.cwd.join(target));
+    let folder = !stdout && target.as_ref().is_some_and(|target| target.is_dir());
     let (mut jobs, mut taken) = (Vec::new(), BTreeSet::new());
     for given in inputs {
         let input = env.cwd.join(given);
-        let output = match &target {
+        let place = match &target {
             Some(target) if folder => maker::name_of(&input).map(|mut name| {
                 name.push(".torrent");
                 target.join(name)
@@ -67,11 +100,15 @@ fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
             Some(target) => Some(target.clone()),
             None => maker::beside(&input),
         };
-        // What has no name is refused when its turn comes.
-        let output = output.unwrap_or_default();
+        let output = match place {
+            _ if stdout => Output::Stdout,
+            Some(place) => Output::File(place),
+            // Refused when its turn comes.
+            None => Output::Nameless,
+        };
         if !taken.insert(output.clone()) {
-            let (given, output) = (given.to_string_lossy(), output.display());
-            return Err(format!("'{given}' would overwrite '{output}', which is made here too"));
+            let given = given.to_string_lossy();
+            return Err(format!("'{given}' would overwrite {output}, which is made here too"));
         }
         jobs.push(Job { input, output });
     }

@@ -14,7 +14,6 @@ pub mod btshowmetainfo;
 pub mod bttrack;
 mod editing;
 pub mod env;
-mod glob;
 mod install;
 mod json;
 mod making;

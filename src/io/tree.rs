@@ -4,13 +4,15 @@
 //! a dot left out at every level, as BitTornado does. Symbolic links are followed. For the
 //! makers; it opens no file and prints nothing: what was left out is told in the result.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fmt, io};
+
+use crate::proto::glob::fits;
 
 /// The most files a walk lists: as many as a reader takes in one .torrent, and an end for links
 /// that multiply a small folder.
@@ -50,6 +52,10 @@ pub struct Skipped {
 pub enum Why {
     /// Its name is on the list of ignored names.
     Ignored,
+    /// It fits a pattern of what is left out.
+    Excluded,
+    /// It fits none of the patterns of what is taken.
+    NotIncluded,
     /// Neither file nor folder: a device, a socket, a link to nothing.
     NeitherFileNorFolder,
     /// A link to a folder that it lies in.
@@ -60,11 +66,46 @@ impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.why {
             Why::Ignored => "its name is on the list of ignored names",
+            Why::Excluded => "it fits a pattern to exclude",
+            Why::NotIncluded => "it fits no pattern to include",
             Why::NeitherFileNorFolder => "neither file nor folder",
             Why::Loop => "a link to a folder it lies in",
         };
         write!(f, "left out '{}': {why}", self.path.display())
     }
+}
+
+/// Which entries of a folder count. The default takes all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Names that are left out, of files and of folders with all that is in them.
+    pub ignore: Vec<OsString>,
+    /// The same by patterns; see [`fits`].
+    pub exclude: Vec<String>,
+    /// Unless empty: only files that fit one of these, or are in a folder that does, count.
+    pub include: Vec<String>,
+}
+
+impl Filter {
+    /// Why an entry is left out, by its path from below the root; `None` if it is taken.
+    /// `taken` says whether a folder above fits [`include`](Filter::include).
+    pub fn leaves_out(&self, path: &Path, folder: bool, taken: bool) -> Option<Why> {
+        match () {
+            () if self.ignore.iter().any(|i| Some(&**i) == path.file_name()) => Some(Why::Ignored),
+            () if one_fits(&self.exclude, path) => Some(Why::Excluded),
+            () if folder || taken || self.includes(path) => None,
+            () => Some(Why::NotIncluded),
+        }
+    }
+
+    fn includes(&self, path: &Path) -> bool {
+        self.include.is_empty() || one_fits(&self.include, path)
+    }
+}
+
+fn one_fits(patterns: &[String], path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    patterns.iter().any(|pattern| fits(pattern, &path))
 }
 
 /// Why a walk ended early.
@@ -91,15 +132,14 @@ impl fmt::Display for TreeError {
 
 impl std::error::Error for TreeError {}
 
-/// Lists the files below the folder `root`, without those called like a member of `ignore` and
-/// all that is below folders called so.
+/// Lists the files below the folder `root` that `filter` takes.
 ///
 /// # Errors
 /// A folder that cannot be read, or too many files.
-pub fn walk(root: &Path, ignore: &[OsString]) -> Result<Tree, TreeError> {
-    let mut walk = Walk { root, ignore, above: Vec::new(), tree: Tree::default() };
+pub fn walk(root: &Path, filter: &Filter) -> Result<Tree, TreeError> {
+    let mut walk = Walk { root, filter, above: Vec::new(), tree: Tree::default() };
     let metadata = stat(root)?;
-    walk.folder(Path::new(""), &metadata)?;
+    walk.folder(Path::new(""), &metadata, false)?;
     Ok(walk.tree)
 }
 
@@ -146,14 +186,14 @@ fn found(path: PathBuf, metadata: &Metadata) -> Found {
 
 struct Walk<'a> {
     root: &'a Path,
-    ignore: &'a [OsString],
+    filter: &'a Filter,
     /// Device and inode of the folders on the way down here.
     above: Vec<(u64, u64)>,
     tree: Tree,
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, path: &Path, metadata: &Metadata) -> Result<(), TreeError> {
+    fn folder(&mut self, path: &Path, metadata: &Metadata, taken: bool) -> Result<(), TreeError> {
         let identity = (metadata.dev(), metadata.ino());
         if self.above.contains(&identity) {
             self.skip(path, Why::Loop);
@@ -163,16 +203,16 @@ impl Walk<'_> {
         let names = names(&self.full(path))?;
         self.above.push(identity);
         for name in names {
-            self.entry(path.join(name))?;
+            self.entry(path.join(name), taken)?;
         }
         self.above.pop();
         Ok(())
     }
 
-    fn entry(&mut self, path: PathBuf) -> Result<(), TreeError> {
-        let name: &OsStr = path.file_name().expect("joined from a name");
-        if self.ignore.iter().any(|i| i == name) {
-            self.skip(&path, Why::Ignored);
+    fn entry(&mut self, path: PathBuf, taken: bool) -> Result<(), TreeError> {
+        // What is left out whatever it is need not be readable.
+        if let Some(why) = self.filter.leaves_out(&path, true, taken) {
+            self.skip(&path, why);
             return Ok(());
         }
         let metadata = match stat(&self.full(&path)) {
@@ -184,10 +224,15 @@ impl Walk<'_> {
             other => other?,
         };
         if metadata.is_dir() {
-            return self.folder(&path, &metadata);
+            let taken = taken || self.filter.includes(&path);
+            return self.folder(&path, &metadata, taken);
         }
         if !metadata.is_file() {
             self.skip(&path, Why::NeitherFileNorFolder);
+            return Ok(());
+        }
+        if let Some(why) = self.filter.leaves_out(&path, false, taken) {
+            self.skip(&path, why);
             return Ok(());
         }
         if self.tree.files.len() == MAX_FILES {
@@ -227,8 +272,12 @@ mod tests {
         }
 
         fn walk(&self, ignore: &[&str]) -> (Vec<String>, Vec<(String, Why)>) {
-            let ignore: Vec<OsString> = ignore.iter().map(OsString::from).collect();
-            let tree = walk(&self.0, &ignore).unwrap();
+            let ignore = ignore.iter().map(OsString::from).collect();
+            self.walk_by(Filter { ignore, ..Filter::default() })
+        }
+
+        fn walk_by(&self, filter: Filter) -> (Vec<String>, Vec<(String, Why)>) {
+            let tree = walk(&self.0, &filter).unwrap();
             let below = |s: Skipped| {
                 (s.path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_string(), s.why)
             };
@@ -261,6 +310,26 @@ mod tests {
     }
 
     #[test]
+    fn patterns_take_files_and_leave_out_files_and_folders() {
+        let files = ["a.mp3", "a.nfo", "art/x.png", "cd/b.mp3", "cd/b.nfo", "cd/tmp/c.mp3"];
+        let folder = Folder::new("globs", &files);
+        let walk = |exclude: &[&str], include: &[&str]| {
+            let texts = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect();
+            let (exclude, include) = (texts(exclude), texts(include));
+            let (files, skipped) = folder.walk_by(Filter { exclude, include, ignore: vec![] });
+            (files.join(" "), skipped)
+        };
+        let (files, skipped) = walk(&["*.nfo", "cd/t?p"], &[]);
+        assert_eq!(files, "a.mp3 art/x.png cd/b.mp3");
+        let excluded = |path: &str| (path.to_string(), Why::Excluded);
+        assert_eq!(skipped, ["a.nfo", "cd/b.nfo", "cd/tmp"].map(excluded));
+        let (files, skipped) = walk(&["tmp"], &["*.mp3", "art"]);
+        assert_eq!(files, "a.mp3 art/x.png cd/b.mp3");
+        let not = |path: &str| (path.to_string(), Why::NotIncluded);
+        assert_eq!(skipped, [not("a.nfo"), not("cd/b.nfo"), excluded("cd/tmp")]);
+    }
+
+    #[test]
     fn links_are_followed_but_not_in_circles() {
         let folder = Folder::new("links", &["d/f"]);
         symlink("f", folder.0.join("d/g")).unwrap();
@@ -290,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_named() {
-        let e = walk(Path::new("/nowhere/at/all"), &[]).unwrap_err();
+        let e = walk(Path::new("/nowhere/at/all"), &Filter::default()).unwrap_err();
         assert_eq!(e.to_string(), "cannot read '/nowhere/at/all': No such file or directory");
         let e = look(Path::new("/dev/null")).unwrap_err();
         assert_eq!(e.to_string(), "cannot read '/dev/null': neither file nor folder");

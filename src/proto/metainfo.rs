@@ -18,7 +18,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-pub use draft::{Content, Draft, automatic_piece_length, parse_tiers, parse_urls};
+pub use draft::{
+    Content, Draft, PIECE_LENGTHS, automatic_piece_length, parse_nodes, parse_piece_length,
+    parse_tiers, parse_urls, piece_length_within,
+};
 
 /// The largest .torrent taken, in bytes: at 20 bytes a piece, 3.3 million pieces.
 pub const MAX_SIZE: u64 = 64 << 20;
@@ -378,8 +381,13 @@ mod tests {
             announce: "http://t/a".into(),
             announce_list: Vec::new(),
             comment: String::new(),
-            creation_date: 1_000_000_000,
+            created_by: String::new(),
+            creation_date: Some(1_000_000_000),
             httpseeds: Vec::new(),
+            url_list: Vec::new(),
+            nodes: Vec::new(),
+            private: false,
+            source: String::new(),
             name: "n".into(),
             piece_length: 32768,
             content: Content::File(40_000),

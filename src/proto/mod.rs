@@ -7,6 +7,7 @@ pub mod announce;
 pub mod bencode;
 pub mod bitfield;
 pub mod geometry;
+pub mod glob;
 pub mod hash;
 pub mod ids;
 pub mod metainfo;

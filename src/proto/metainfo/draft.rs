@@ -2,9 +2,11 @@
 //!
 //! For the makers, which hash; nothing here reads a .torrent or touches a file.
 
+use std::net::Ipv6Addr;
+
 use crate::proto::bencode::Item;
 
-/// A torrent to be written: the keys that BitTornado's makers write, no others.
+/// A torrent to be written: with nothing but its content, exactly the keys of BitTornado's makers.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// The tracker's address, always written.
@@ -13,10 +15,21 @@ pub struct Draft {
     pub announce_list: Vec<Vec<String>>,
     /// Left out if empty.
     pub comment: String,
-    /// Seconds since 1970.
-    pub creation_date: i64,
-    /// Web seeds in Hoffman's style; left out if empty.
+    /// The program that made it; left out if empty.
+    pub created_by: String,
+    /// Seconds since 1970; left out if `None`.
+    pub creation_date: Option<i64>,
+    /// Web seeds in Hoffman's style (BEP 17); left out if empty.
     pub httpseeds: Vec<String>,
+    /// Web seeds in GetRight's style (BEP 19); left out if empty.
+    pub url_list: Vec<String>,
+    /// Hosts and ports of the DHT to begin with (BEP 5); left out if empty.
+    pub nodes: Vec<(String, u16)>,
+    /// Peers come from the trackers alone (BEP 27); left out if not. Changes the info hash.
+    pub private: bool,
+    /// Whose torrent this is, to tell it from the same content elsewhere; left out if empty.
+    /// Changes the info hash.
+    pub source: String,
     /// The name of the file or folder.
     pub name: String,
     /// Bytes a piece.
@@ -49,23 +62,33 @@ impl Content {
 impl Draft {
     /// The bytes of the .torrent.
     pub fn encode(&self) -> Vec<u8> {
-        let mut entries = vec![
-            ("announce", Item::from(self.announce.as_str())),
-            ("creation date", Item::Int(self.creation_date)),
-            ("info", self.info()),
-        ];
-        if !self.announce_list.is_empty() {
-            let tiers = self.announce_list.iter().map(|tier| list(tier)).collect();
-            entries.push(("announce-list", Item::List(tiers)));
-        }
-        if !self.comment.is_empty() {
-            entries.push(("comment", Item::from(self.comment.as_str())));
-        }
-        if !self.httpseeds.is_empty() {
-            entries.push(("httpseeds", list(&self.httpseeds)));
-        }
-        let entries = entries.into_iter().map(|(k, v)| (k.as_bytes().to_vec(), v));
-        Item::Dict(entries.collect()).encode()
+        let text = |text: &str| (!text.is_empty()).then(|| Item::from(text));
+        let urls = |urls: &[String]| (!urls.is_empty()).then(|| list(urls));
+        dict([
+            ("announce", Some(Item::from(self.announce.as_str()))),
+            ("announce-list", self.tiers()),
+            ("comment", text(&self.comment)),
+            ("created by", text(&self.created_by)),
+            ("creation date", self.creation_date.map(Item::Int)),
+            ("httpseeds", urls(&self.httpseeds)),
+            ("info", Some(self.info())),
+            ("nodes", self.nodes()),
+            ("url-list", urls(&self.url_list)),
+        ])
+        .encode()
+    }
+
+    fn tiers(&self) -> Option<Item> {
+        let tiers = self.announce_list.iter().map(|tier| list(tier)).collect();
+        (!self.announce_list.is_empty()).then_some(Item::List(tiers))
+    }
+
+    fn nodes(&self) -> Option<Item> {
+        let node = |(host, port): &(String, u16)| {
+            Item::List(vec![Item::from(host.as_str()), Item::Int((*port).into())])
+        };
+        let nodes = self.nodes.iter().map(node).collect();
+        (!self.nodes.is_empty()).then_some(Item::List(nodes))
     }
 
     fn info(&self) -> Item {
@@ -78,21 +101,57 @@ impl Draft {
                 ("files", Item::List(files.iter().map(file).collect()))
             }
         };
-        Item::dict([
-            (key, content),
-            ("name", Item::from(self.name.as_str())),
-            ("piece length", Item::Int(self.piece_length.into())),
-            ("pieces", Item::Bytes(self.pieces.concat())),
+        let source = (!self.source.is_empty()).then(|| Item::from(self.source.as_str()));
+        dict([
+            (key, Some(content)),
+            ("name", Some(Item::from(self.name.as_str()))),
+            ("piece length", Some(Item::Int(self.piece_length.into()))),
+            ("pieces", Some(Item::Bytes(self.pieces.concat()))),
+            ("private", self.private.then_some(Item::Int(1))),
+            ("source", source),
         ])
     }
 }
 
+/// A dictionary of those entries that have a value.
+fn dict<const N: usize>(entries: [(&str, Option<Item>); N]) -> Item {
+    let entries = entries.into_iter();
+    Item::Dict(entries.filter_map(|(k, v)| Some((k.as_bytes().to_vec(), v?))).collect())
+}
+
+/// A list of strings.
 pub(super) fn list(texts: &[String]) -> Item {
     Item::List(texts.iter().map(|t| Item::from(t.as_str())).collect())
 }
 
 fn int(length: u64) -> Item {
     Item::Int(i64::try_from(length).expect("Geometry bounds the total by 2^63"))
+}
+
+/// The least and the greatest piece length (bytes) that makers choose: smaller ones make a
+/// .torrent that is large for nothing, larger ones are not read.
+pub const PIECE_LENGTHS: std::ops::RangeInclusive<u32> = 1 << 14..=1 << 27;
+
+/// The smallest power of two among [`PIECE_LENGTHS`] with which content of `total` bytes has no
+/// more than `most` pieces; `None` if there is none.
+pub fn piece_length_within(total: u64, most: u64) -> Option<u32> {
+    let lengths = (0..).map(|power| PIECE_LENGTHS.start() << power);
+    let mut lengths = lengths.take_while(|length| PIECE_LENGTHS.contains(length));
+    lengths.find(|length| total.div_ceil(u64::from(*length)) <= most)
+}
+
+/// A piece length as users write it: a power of two among [`PIECE_LENGTHS`], in bytes, `KiB` or
+/// `MiB`.
+pub fn parse_piece_length(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let (digits, shift) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+        (Some(digits), _) => (digits.trim_end(), 10),
+        (_, Some(digits)) => (digits.trim_end(), 20),
+        _ => (text, 0),
+    };
+    let plain = digits.bytes().all(|b| b.is_ascii_digit());
+    let length = digits.parse::<u32>().ok().filter(|_| plain)?.checked_mul(1 << shift)?;
+    (length.is_power_of_two() && PIECE_LENGTHS.contains(&length)).then_some(length)
 }
 
 /// The piece length (bytes) for content of `total` bytes, as BitTornado chooses it.
@@ -116,4 +175,69 @@ pub fn parse_urls(text: &str) -> Vec<String> {
 
 fn split(text: &str, by: char) -> Vec<String> {
     text.split(by).filter(|item| !item.is_empty()).map(str::to_string).collect()
+}
+
+/// Nodes of the DHT as users write them: `host:port,[v6]:port`. Empty ones are dropped.
+///
+/// # Errors
+/// The first that is no host with a port.
+pub fn parse_nodes(text: &str) -> Result<Vec<(String, u16)>, String> {
+    split(text, ',').into_iter().map(|node| parse_node(&node).ok_or(node)).collect()
+}
+
+fn parse_node(node: &str) -> Option<(String, u16)> {
+    let (host, port) = node.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').filter(|v6| v6.parse::<Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| !host.contains([':', '/', ']', ' ']))?,
+    };
+    (!host.is_empty()).then(|| (host.to_string(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn piece_lengths_are_powers_of_two_in_bytes_or_with_a_unit() {
+        for (text, length) in [
+            ("16384", 16384),
+            ("16KiB", 16384),
+            ("4MiB", 4 << 20),
+            ("4 MiB", 4 << 20),
+            ("128MiB", 128 << 20),
+            ("131072KiB", 128 << 20),
+        ] {
+            assert_eq!(parse_piece_length(text), Some(length), "{text}");
+        }
+        for text in
+            ["", "0", "8KiB", "256MiB", "3MiB", "4MB", "MiB", "+4MiB", "-4MiB", "99999999999MiB"]
+        {
+            assert_eq!(parse_piece_length(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_piece_length_that_stays_within_is_chosen() {
+        let mib = 1u64 << 20;
+        assert_eq!(piece_length_within(0, 1), Some(1 << 14));
+        assert_eq!(piece_length_within(16384, 1), Some(1 << 14));
+        assert_eq!(piece_length_within(16385, 1), Some(1 << 15));
+        assert_eq!(piece_length_within(1000 * mib, 1000), Some(1 << 20));
+        assert_eq!(piece_length_within(1000 * mib + 1, 1000), Some(1 << 21));
+        assert_eq!(piece_length_within(128 * mib, 1), Some(1 << 27));
+        assert_eq!(piece_length_within(128 * mib + 1, 1), None);
+        assert_eq!(piece_length_within(u64::MAX, 1), None);
+    }
+
+    #[test]
+    fn nodes_are_hosts_with_ports() {
+        let nodes = parse_nodes("a.example:6881,,[2001:db8::1]:1,10.0.0.1:65535").unwrap();
+        let wanted = [("a.example", 6881), ("2001:db8::1", 1), ("10.0.0.1", 65535)];
+        assert!(nodes.iter().map(|(h, p)| (h.as_str(), *p)).eq(wanted), "{nodes:?}");
+        for bad in ["a", "a:", ":1", "a:0", "a:65536", "::1:80", "[::1]", "[x]:1", "http://a:1"] {
+            assert_eq!(parse_nodes(&format!("ok:1,{bad}")), Err(bad.to_string()));
+        }
+    }
 }

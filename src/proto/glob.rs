@@ -1,4 +1,6 @@
-//! Patterns for the names of files.
+//! Patterns for the names of files: `*` and `?`, no more.
+//!
+//! For those who choose among the files of a folder or a torrent.
 
 /// Whether the path of a file in a torrent, its names joined by `/`, fits a pattern: `*` stands
 /// for any characters, `/` too, and `?` for any one. A pattern without `/` is held against the

@@ -12,6 +12,7 @@ pub mod btrename;
 pub mod btsethttpseeds;
 pub mod btshowmetainfo;
 pub mod bttrack;
+mod downloading;
 mod editing;
 pub mod env;
 mod install;

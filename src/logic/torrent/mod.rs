@@ -6,10 +6,13 @@
 //! test. Called by `app::client`; owned by its reactor thread.
 //!
 //! The rooms: `connect` (from dialling to the open session), `talk` (messages), `download` (what
-//! we ask, what came, who is to blame), `upload` (choking, serving), `track` (announces).
+//! we ask, what came, who is to blame), `upload` (choking, serving), `track` (announces), `config`
+//! (what users set), `status` (what they see).
 
+mod config;
 mod connect;
 mod download;
+mod status;
 mod talk;
 mod track;
 mod upload;
@@ -17,7 +20,9 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+pub use config::Config;
 pub use connect::Refused;
+pub use status::Status;
 
 use super::PeerKey;
 use super::announcer::Announcer;
@@ -26,7 +31,7 @@ use super::choker::Choker;
 use super::ledger::Ledger;
 use super::peer::Peer;
 use super::picker::Picker;
-use super::rate::{Bucket, DEFAULT_WINDOW, Meter};
+use super::rate::{Bucket, Meter};
 use super::rng::Rng;
 use super::timers::Timers;
 use crate::proto::bitfield::Bitfield;
@@ -36,67 +41,7 @@ use crate::proto::wire::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// What a user can set. The names are those of the options of `btdownloadheadless`.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Upper bound of unchoked, interested peers.
-    pub max_uploads: usize,
-    /// Unchoke at least so many, if there are.
-    pub min_uploads: usize,
-    /// Rotation of the optimistic unchoke.
-    pub round_robin_period: Duration,
-    /// A keep-alive goes out after so much silence of ours.
-    pub keepalive_interval: Duration,
-    /// A connection silent for so long is closed.
-    pub timeout: Duration,
-    /// A peer that was asked and gave nothing for so long counts as snubbing.
-    pub snub_time: Duration,
-    /// Never fewer requests out than this, at a peer that delivers.
-    pub request_backlog: usize,
-    /// No more connections are opened from this number on.
-    pub max_initiate: usize,
-    /// No more connections at all from this number on.
-    pub max_connections: usize,
-    /// With fewer connections than this the tracker is asked for more peers.
-    pub min_peers: usize,
-    /// How often more peers are asked for then.
-    pub rerequest_interval: Duration,
-    /// Payload sent, bytes a second; `None` for no limit.
-    pub upload_limit: Option<u64>,
-    /// Payload asked for, bytes a second; `None` for no limit.
-    pub download_limit: Option<u64>,
-    /// The window of all rate estimates.
-    pub rate_window: Duration,
-    /// One connection per peer id and per public address.
-    pub security: bool,
-    /// The address to tell the tracker, where it is not to take the one it sees.
-    pub ip: Option<String>,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            max_uploads: 7,
-            min_uploads: 4,
-            round_robin_period: Duration::from_secs(30),
-            keepalive_interval: Duration::from_secs(120),
-            timeout: Duration::from_secs(300),
-            snub_time: Duration::from_secs(30),
-            request_backlog: 10,
-            max_initiate: 40,
-            max_connections: 200,
-            min_peers: 20,
-            rerequest_interval: Duration::from_secs(300),
-            upload_limit: None,
-            download_limit: None,
-            rate_window: DEFAULT_WINDOW,
-            security: true,
-            ip: None,
-        }
-    }
-}
+use std::time::Instant;
 
 /// What a torrent is made from.
 #[derive(Debug)]
@@ -165,33 +110,6 @@ pub enum Notice {
     Tracker(String),
     /// A peer gave bad data once too often.
     Banned(SocketAddr),
-}
-
-/// Figures for those who look on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Status {
-    /// Bytes not yet had.
-    pub left: u64,
-    /// Pieces had.
-    pub pieces: u32,
-    /// Payload that came in, and was asked for, since the start.
-    pub downloaded: u64,
-    /// Payload that went out since the start.
-    pub uploaded: u64,
-    /// Bytes that came in and were of no use.
-    pub discarded: u64,
-    /// Bytes a second.
-    pub download_rate: f64,
-    /// Bytes a second.
-    pub upload_rate: f64,
-    /// Connected peers that have everything.
-    pub seeds: usize,
-    /// Connected peers that have not.
-    pub peers: usize,
-    /// Full copies among the connected peers that are no seeds, and a fraction.
-    pub distributed_copies: f64,
-    /// How far those peers are on average, 0 to 1.
-    pub peers_progress: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -349,33 +267,6 @@ impl Torrent {
             }
             let lacking = session.have.ones().filter(|i| !self.ledger.have().get(*i)).count();
             assert_eq!(session.useful as usize, lacking, "useful pieces of {key:?}");
-        }
-    }
-
-    /// The figures of this moment.
-    pub fn status(&self, now: Instant) -> Status {
-        let sessions: Vec<_> = self.sessions().map(|(_, s)| s).collect();
-        let seeds = sessions.iter().filter(|s| s.is_seed()).count();
-        let peers = sessions.len() - seeds;
-        let progress: f64 = sessions
-            .iter()
-            .filter(|s| !s.is_seed())
-            .map(|s| f64::from(s.have.count()) / f64::from(s.have.len().max(1)))
-            // The standard library's sum of nothing is -0.0, and shown so.
-            .fold(0.0, |sum, part| sum + part);
-        Status {
-            left: self.ledger.left(),
-            pieces: self.ledger.have().count(),
-            downloaded: self.down.total(),
-            uploaded: self.up.total(),
-            discarded: self.discarded,
-            download_rate: self.down.rate(now),
-            upload_rate: self.up.rate(now),
-            seeds,
-            peers,
-            distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
-            // The sum of nothing is -0.0.
-            peers_progress: progress.max(0.0) / (peers.max(1) as f64),
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::logic::candidates::Source;
 use crate::proto::wire::Hello;
 use std::net::IpAddr;
+use std::time::Duration;
 
 const HASH: InfoHash = InfoHash([7; 20]);
 const US: PeerId = PeerId(*b"T050-----us000000000");

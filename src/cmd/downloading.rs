@@ -1,0 +1,176 @@
+//! What the commands that download share: their options, and what a download is started with.
+
+use super::options::{Kind, Opt, Parsed};
+use crate::app::client::{Config, Settings, Source};
+use crate::proto::metainfo::Metainfo;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SECONDS: Kind = Kind::Float { min: 1.0, max: 86_400.0 };
+const COUNT: Kind = Kind::Int { min: 1, max: 10_000 };
+const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
+const RATE: Kind = Kind::Int { min: 0, max: 100_000_000 };
+
+/// The options of a download.
+pub const OPTIONS: &[Opt] = &[
+    Opt::new("metafile", Kind::Path, "", "the .torrent file").alias(&["responsefile"]),
+    Opt::new("url", Kind::Text, "", "where to fetch the .torrent from, by http or https"),
+    Opt::new(
+        "saveas",
+        Kind::Path,
+        "",
+        "where to save the content: a file name, or for a torrent of several files a folder; \
+         empty takes the name in the torrent, in the current folder",
+    ),
+    Opt::new("minport", PORT, "6881", "first port to try to listen on"),
+    Opt::new("maxport", PORT, "6889", "last port to try to listen on"),
+    Opt::new("random_port", Kind::Flag, "0", "try the ports in random order"),
+    Opt::new("bind", Kind::Text, "", "comma-separated addresses to listen on; empty for all"),
+    Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too, if bind is empty"),
+    Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
+    Opt::new(
+        "max_upload_rate",
+        RATE,
+        "0",
+        "most to send, in kB (1000 bytes) a second; 0 for no limit",
+    ),
+    Opt::new(
+        "max_download_rate",
+        RATE,
+        "0",
+        "most to fetch, in kB (1000 bytes) a second; 0 for no limit",
+    ),
+    Opt::new("max_uploads", COUNT, "7", "most peers to send to at a time"),
+    Opt::new("min_uploads", COUNT, "4", "send to at least so many peers, if they want it"),
+    Opt::new("max_initiate", COUNT, "40", "open no more connections from this number on"),
+    Opt::new(
+        "max_connections",
+        Kind::Int { min: 0, max: 10_000 },
+        "200",
+        "have no more connections than this; 0 for as many as the system allows",
+    ),
+    Opt::new("min_peers", COUNT, "20", "ask for more peers with fewer connections than this"),
+    Opt::new("rerequest_interval", SECONDS, "300", "seconds between asking for more peers"),
+    Opt::new("keepalive_interval", SECONDS, "120", "seconds between keep-alives to a peer"),
+    Opt::new("timeout", SECONDS, "300", "seconds after which a silent peer is dropped"),
+    Opt::new(
+        "snub_time",
+        SECONDS,
+        "30",
+        "seconds after which a peer that sends nothing is snubbed",
+    ),
+    Opt::new("round_robin_period", SECONDS, "30", "seconds between changes of the lucky peer"),
+    Opt::new(
+        "request_backlog",
+        Kind::Int { min: 1, max: 250 },
+        "10",
+        "never fewer requests than this at a peer that delivers",
+    ),
+    Opt::new("max_rate_period", SECONDS, "20", "seconds over which rates are measured"),
+    Opt::new("http_timeout", SECONDS, "60", "seconds to wait for a tracker").arg("seconds"),
+    Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
+    Opt::new(
+        "display_interval",
+        Kind::Float { min: 0.1, max: 86_400.0 },
+        "0.5",
+        "seconds between updates of the figures",
+    ),
+];
+
+/// Where the .torrent comes from: one option or the one argument, as in the original.
+///
+/// # Errors
+/// None is named, or several are.
+pub fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
+    let url = Some(parsed.text("url")).filter(|u| !u.is_empty());
+    let file = parsed.path("metafile");
+    match (file, url, parsed.positionals()) {
+        (Some(file), None, []) => Ok(Source::File(cwd.join(file))),
+        (None, Some(url), []) => Ok(Source::Url(url.into())),
+        (None, None, [one]) => Ok(Source::of(one, cwd)),
+        (None, None, []) => Err("need a .torrent file or URL".into()),
+        (None, None, [_, extra, ..]) => {
+            Err(format!("one torrent at a time, and '{}' is one too many", extra.to_string_lossy()))
+        }
+        _ => Err("need one .torrent: as argument, by --metafile or by --url, not several".into()),
+    }
+}
+
+/// What a download is started with, from its options.
+///
+/// # Errors
+/// What is wrong with them, for one line.
+pub fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Settings, String> {
+    let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
+    Ok(Settings {
+        saveas: cwd.join(saveas),
+        ports: ports(parsed)?,
+        shuffle_ports: parsed.flag("random_port"),
+        bind: bind(parsed)?,
+        config: config(parsed)?,
+        http_timeout: seconds(parsed, "http_timeout"),
+        report_interval: seconds(parsed, "display_interval"),
+        metainfo,
+    })
+}
+
+fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {
+    let port = |name| parsed.int(name) as u16;
+    let (mut first, mut last) = (port("minport"), port("maxport"));
+    // Who names only one end of the range, beyond the other's default, means just that port.
+    if first > last && !parsed.given("maxport") {
+        last = first;
+    } else if first > last && !parsed.given("minport") {
+        first = last;
+    }
+    if first > last {
+        return Err(format!("--maxport: {last} is below --minport {first}"));
+    }
+    Ok(first..=last)
+}
+
+fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {
+    let mut all = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    if parsed.flag("ipv6_enabled") {
+        all.push(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    }
+    let named = parsed.text("bind").split(',').map(str::trim).filter(|a| !a.is_empty());
+    let named: Result<Vec<IpAddr>, String> = named
+        .map(|a| a.parse().map_err(|_| format!("--bind: '{a}' is not an IP address")))
+        .collect();
+    named.map(|named| if named.is_empty() { all } else { named })
+}
+
+fn config(parsed: &Parsed) -> Result<Config, String> {
+    let count = |name| parsed.int(name) as usize;
+    let limit = |name| Some(parsed.int(name) as u64 * 1000).filter(|rate| *rate > 0);
+    let ip = Some(parsed.text("ip")).filter(|ip| !ip.is_empty());
+    if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
+        return Err(format!("--ip: '{ip}' is not an IP address"));
+    }
+    Ok(Config {
+        max_uploads: count("max_uploads"),
+        min_uploads: count("min_uploads"),
+        round_robin_period: seconds(parsed, "round_robin_period"),
+        keepalive_interval: seconds(parsed, "keepalive_interval"),
+        timeout: seconds(parsed, "timeout"),
+        snub_time: seconds(parsed, "snub_time"),
+        request_backlog: count("request_backlog"),
+        max_initiate: count("max_initiate"),
+        max_connections: Some(count("max_connections")).filter(|n| *n > 0).unwrap_or(usize::MAX),
+        min_peers: count("min_peers"),
+        rerequest_interval: seconds(parsed, "rerequest_interval"),
+        upload_limit: limit("max_upload_rate"),
+        download_limit: limit("max_download_rate"),
+        rate_window: seconds(parsed, "max_rate_period"),
+        security: parsed.flag("security"),
+        ip: ip.map(str::to_string),
+    })
+}
+
+/// The value of an option in seconds.
+pub fn seconds(parsed: &Parsed, name: &str) -> Duration {
+    Duration::from_secs_f64(parsed.float(name))
+}

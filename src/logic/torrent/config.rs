@@ -1,0 +1,64 @@
+//! What a user can set of a torrent's behaviour, with BitTornado's defaults.
+
+use crate::logic::rate::DEFAULT_WINDOW;
+use std::time::Duration;
+
+/// What a user can set. The names are those of the options of `btdownloadheadless`.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Upper bound of unchoked, interested peers.
+    pub max_uploads: usize,
+    /// Unchoke at least so many, if there are.
+    pub min_uploads: usize,
+    /// Rotation of the optimistic unchoke.
+    pub round_robin_period: Duration,
+    /// A keep-alive goes out after so much silence of ours.
+    pub keepalive_interval: Duration,
+    /// A connection silent for so long is closed.
+    pub timeout: Duration,
+    /// A peer that was asked and gave nothing for so long counts as snubbing.
+    pub snub_time: Duration,
+    /// Never fewer requests out than this, at a peer that delivers.
+    pub request_backlog: usize,
+    /// No more connections are opened from this number on.
+    pub max_initiate: usize,
+    /// No more connections at all from this number on.
+    pub max_connections: usize,
+    /// With fewer connections than this the tracker is asked for more peers.
+    pub min_peers: usize,
+    /// How often more peers are asked for then.
+    pub rerequest_interval: Duration,
+    /// Payload sent, bytes a second; `None` for no limit.
+    pub upload_limit: Option<u64>,
+    /// Payload asked for, bytes a second; `None` for no limit.
+    pub download_limit: Option<u64>,
+    /// The window of all rate estimates.
+    pub rate_window: Duration,
+    /// One connection per peer id and per public address.
+    pub security: bool,
+    /// The address to tell the tracker, where it is not to take the one it sees.
+    pub ip: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            max_uploads: 7,
+            min_uploads: 4,
+            round_robin_period: Duration::from_secs(30),
+            keepalive_interval: Duration::from_secs(120),
+            timeout: Duration::from_secs(300),
+            snub_time: Duration::from_secs(30),
+            request_backlog: 10,
+            max_initiate: 40,
+            max_connections: 200,
+            min_peers: 20,
+            rerequest_interval: Duration::from_secs(300),
+            upload_limit: None,
+            download_limit: None,
+            rate_window: DEFAULT_WINDOW,
+            security: true,
+            ip: None,
+        }
+    }
+}

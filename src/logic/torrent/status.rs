@@ -1,0 +1,60 @@
+//! Figures for those who look on, as plain values.
+
+use super::Torrent;
+use std::time::Instant;
+
+/// Figures for those who look on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// Bytes not yet had.
+    pub left: u64,
+    /// Pieces had.
+    pub pieces: u32,
+    /// Payload that came in, and was asked for, since the start.
+    pub downloaded: u64,
+    /// Payload that went out since the start.
+    pub uploaded: u64,
+    /// Bytes that came in and were of no use.
+    pub discarded: u64,
+    /// Bytes a second.
+    pub download_rate: f64,
+    /// Bytes a second.
+    pub upload_rate: f64,
+    /// Connected peers that have everything.
+    pub seeds: usize,
+    /// Connected peers that have not.
+    pub peers: usize,
+    /// Full copies among the connected peers that are no seeds, and a fraction.
+    pub distributed_copies: f64,
+    /// How far those peers are on average, 0 to 1.
+    pub peers_progress: f64,
+}
+
+impl Torrent {
+    /// The figures of this moment.
+    pub fn status(&self, now: Instant) -> Status {
+        let sessions: Vec<_> = self.sessions().map(|(_, s)| s).collect();
+        let seeds = sessions.iter().filter(|s| s.is_seed()).count();
+        let peers = sessions.len() - seeds;
+        let progress: f64 = sessions
+            .iter()
+            .filter(|s| !s.is_seed())
+            .map(|s| f64::from(s.have.count()) / f64::from(s.have.len().max(1)))
+            // The standard library's sum of nothing is -0.0, and shown so.
+            .fold(0.0, |sum, part| sum + part);
+        Status {
+            left: self.ledger.left(),
+            pieces: self.ledger.have().count(),
+            downloaded: self.down.total(),
+            uploaded: self.up.total(),
+            discarded: self.discarded,
+            download_rate: self.down.rate(now),
+            upload_rate: self.up.rate(now),
+            seeds,
+            peers,
+            distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
+            // The sum of nothing is -0.0.
+            peers_progress: progress.max(0.0) / (peers.max(1) as f64),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What the commands that download share: their options, and what a download is started with.
 
 use super::options::{Kind, Opt, Parsed};
-use crate::app::client::{Config, Settings, Source};
+use crate::app::client::{Config, DiskOptions, Settings, Source};
 use crate::proto::metainfo::Metainfo;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -69,6 +69,13 @@ pub const OPTIONS: &[Opt] = &[
         "never fewer requests than this at a peer that delivers",
     ),
     Opt::new("max_rate_period", SECONDS, "20", "seconds over which rates are measured"),
+    Opt::new(
+        "max_files_open",
+        Kind::Int { min: 0, max: 1_000_000 },
+        "50",
+        "have no more files open than this, and at most a quarter of what the system allows; \
+         0 for just that quarter",
+    ),
     Opt::new("http_timeout", SECONDS, "60", "seconds to wait for a tracker").arg("seconds"),
     Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
     Opt::new(
@@ -110,6 +117,7 @@ pub fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Setti
         shuffle_ports: parsed.flag("random_port"),
         bind: bind(parsed)?,
         config: config(parsed)?,
+        disk: disk(parsed),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
         metainfo,
@@ -168,6 +176,10 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         security: parsed.flag("security"),
         ip: ip.map(str::to_string),
     })
+}
+
+fn disk(parsed: &Parsed) -> DiskOptions {
+    DiskOptions { max_files_open: parsed.int("max_files_open") as usize, ..DiskOptions::default() }
 }
 
 /// The value of an option in seconds.

@@ -21,7 +21,7 @@ use crate::io::disk;
 use crate::io::fetch;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
-use crate::io::storage::{Links, Storage};
+use crate::io::storage::Storage;
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
 use crate::proto::bitfield::Bitfield;
@@ -40,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::app::target::TargetError;
+pub use crate::io::storage::Options as DiskOptions;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};
 pub use stop::{StopSignals, Stopper};
@@ -68,6 +69,8 @@ pub struct Settings {
     pub bind: Vec<IpAddr>,
     /// What is asked of the logic.
     pub config: Config,
+    /// How the files are treated.
+    pub disk: DiskOptions,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often figures are reported.
@@ -193,7 +196,7 @@ impl Client {
         sys::raise_descriptor_limit();
         let geometry = Arc::new(settings.metainfo.info.geometry());
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
-        let storage = Arc::new(storage(&settings.metainfo, target.clone(), &geometry));
+        let storage = Arc::new(storage(&settings, target.clone(), &geometry));
         let (peer_id, seed) = identity();
         let (port, listeners) = listen(&settings, seed)?;
         let reactor = Reactor::new().map_err(StartError::System)?;
@@ -257,9 +260,9 @@ impl Drop for Client {
     }
 }
 
-fn storage(metainfo: &Metainfo, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
-    let files = target::files(&metainfo.info);
-    Storage::new(root, files, Arc::clone(geometry), Links::Refuse)
+fn storage(settings: &Settings, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
+    let files = target::files(&settings.metainfo.info);
+    Storage::new(root, files, Arc::clone(geometry), settings.disk.clone())
 }
 
 /// Opens the first port that is free at all the addresses.

@@ -24,6 +24,33 @@ impl DiskError {
     }
 }
 
+impl DiskError {
+    /// Whether the same may go well later, once somebody has made room, plugged the disk in again
+    /// or closed other files: what was to be done may be tried again then. The opposite is
+    /// trouble that only another command line, or another mode of a file, can end.
+    pub fn is_transient(&self) -> bool {
+        use ErrorKind::{
+            Interrupted, OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, ResourceBusy,
+            StaleNetworkFileHandle, StorageFull, TimedOut, WouldBlock, WriteZero,
+        };
+        // EIO, ENFILE, EMFILE and ENODEV have no kind of their own.
+        matches!(self.source.raw_os_error(), Some(5 | 19 | 23 | 24))
+            || matches!(
+                self.source.kind(),
+                Interrupted
+                    | OutOfMemory
+                    | QuotaExceeded
+                    | ReadOnlyFilesystem
+                    | ResourceBusy
+                    | StaleNetworkFileHandle
+                    | StorageFull
+                    | TimedOut
+                    | WouldBlock
+                    | WriteZero
+            )
+    }
+}
+
 impl fmt::Display for DiskError {
     /// `cannot read 'a/b': Permission denied`, on one line whatever the name holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,5 +80,19 @@ mod tests {
         let error = DiskError { op: "write", path: "x/y\n\x1b[2J".into(), source };
         assert_eq!(error.to_string(), "cannot write 'x/y\\n\\u{1b}[2J': No space left on device");
         assert!(!error.is_absent());
+    }
+    #[test]
+    fn a_full_disk_may_be_emptied_and_a_mode_stays() {
+        let is_transient =
+            |source| DiskError { op: "write", path: PathBuf::new(), source }.is_transient();
+        // EIO, ENODEV, ENFILE, EMFILE, ENOSPC, EROFS, EDQUOT, ESTALE
+        for number in [5, 19, 23, 24, 28, 30, 122, 116] {
+            assert!(is_transient(io::Error::from_raw_os_error(number)), "{number}");
+        }
+        // EPERM, ENOENT, EACCES, ENOTDIR, EISDIR, EFBIG, ELOOP
+        for number in [1, 2, 13, 20, 21, 27, 40] {
+            assert!(!is_transient(io::Error::from_raw_os_error(number)), "{number}");
+        }
+        assert!(!is_transient(io::Error::other("a symbolic link is in the way")));
     }
 }

@@ -1,41 +1,65 @@
-//! The open files of a torrent: at most [`MAX_FILES_OPEN`], the least used closed first.
+//! The open files of a torrent, the least used closed first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::sync::Arc;
 
-/// How many files of one torrent are kept open. What is being sent keeps its file open beyond
-/// that, until it is sent.
+use crate::io::sys;
+
+/// How many files of one torrent are kept open by default, as in BitTornado.
 pub const MAX_FILES_OPEN: usize = 50;
+
+/// A torrent may use this part of the descriptors that the system allows us; the rest is for
+/// peers, trackers and ourselves.
+const SHARE: u64 = 4;
 
 #[derive(Debug)]
 struct Handle {
-    number: usize,
     writable: bool,
     file: Arc<File>,
+    /// When it was used last, by the table's own count.
+    used: u64,
 }
 
-/// Open files by number, the one used last at the end: with so few, looking through them from
-/// there costs less than any index.
-#[derive(Debug, Default)]
+/// Open files by number.
+#[derive(Debug)]
 pub(super) struct Handles {
-    open: Vec<Handle>,
+    open: HashMap<usize, Handle>,
+    uses: u64,
+    limit: usize,
     /// Files written since the last sync, whether still open or not.
     pub dirty: BTreeSet<usize>,
 }
 
 impl Handles {
+    /// A table of at most `limit` files, 0 for no limit; never more than our share of what the
+    /// system allows.
+    pub fn new(limit: usize) -> Handles {
+        let allowed = (sys::descriptor_limit() / SHARE).max(2);
+        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        let limit = if limit == 0 { allowed } else { limit.min(allowed) };
+        Handles { open: HashMap::new(), uses: 0, limit, dirty: BTreeSet::new() }
+    }
+
     /// The open file of this number, if it is good for this use.
     pub fn get(&mut self, number: usize, write: bool) -> Option<Arc<File>> {
-        let place = self.open.iter().rposition(|h| h.number == number)?;
-        if write && !self.open[place].writable {
+        let handle = self.open.get_mut(&number)?;
+        if write && !handle.writable {
             return None;
         }
-        self.open[place..].rotate_left(1);
+        self.uses += 1;
+        handle.used = self.uses;
         if write {
             self.dirty.insert(number);
         }
-        self.open.last().map(|h| Arc::clone(&h.file))
+        Some(Arc::clone(&handle.file))
+    }
+
+    /// Makes room for a file that is about to be opened.
+    pub fn make_room(&mut self) {
+        while self.open.len() >= self.limit {
+            self.close_one();
+        }
     }
 
     /// Keeps a file that was just opened, in the place of one that could do less; if another
@@ -44,20 +68,70 @@ impl Handles {
         if let Some(file) = self.get(number, write) {
             return file;
         }
-        self.open.retain(|h| h.number != number);
-        if self.open.len() >= MAX_FILES_OPEN {
-            self.open.remove(0);
-        }
+        self.open.remove(&number);
+        self.make_room();
         let file = Arc::new(file);
-        self.open.push(Handle { number, writable: write, file: Arc::clone(&file) });
+        self.uses += 1;
+        let handle = Handle { writable: write, file: Arc::clone(&file), used: self.uses };
+        self.open.insert(number, handle);
         if write {
             self.dirty.insert(number);
         }
         file
     }
 
+    /// Closes all files, as far as nobody uses them at this moment.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+    }
+
+    /// Closes the file used longest ago. One that is being sent or read would stay open whatever
+    /// is done here, so it is the last choice.
+    fn close_one(&mut self) {
+        let in_use = |handle: &Handle| Arc::strong_count(&handle.file) > 1;
+        let oldest = self.open.iter().min_by_key(|(_, handle)| (in_use(handle), handle.used));
+        if let Some(number) = oldest.map(|(number, _)| *number) {
+            self.open.remove(&number);
+        }
+    }
+
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> File {
+        File::open("/dev/null").unwrap()
+    }
+
+    #[test]
+    fn the_least_used_file_is_closed_unless_somebody_uses_it() {
+        let mut handles = Handles::new(3);
+        let used = handles.put(0, false, file());
+        for number in [1, 2] {
+            handles.put(number, false, file());
+        }
+        handles.get(1, false);
+        handles.put(3, true, file());
+        let open: BTreeSet<usize> = handles.open.keys().copied().collect();
+        assert_eq!(open, BTreeSet::from([0, 1, 3]));
+        drop(used);
+        handles.put(4, false, file());
+        assert_eq!(handles.count(), 3);
+        assert!(handles.get(0, false).is_none());
+        assert!(handles.get(1, true).is_none(), "open for reading only");
+        assert_eq!(handles.dirty, BTreeSet::from([3]));
+    }
+
+    #[test]
+    fn no_limit_means_the_systems() {
+        let limit = |wanted| Handles::new(wanted).limit;
+        assert!(limit(0) >= limit(usize::MAX) && limit(0) > 2);
+        assert_eq!(limit(1), 1);
     }
 }

@@ -6,11 +6,15 @@
 
 mod beneath;
 mod error;
+mod faults;
 mod handles;
+mod options;
 
 pub use beneath::Links;
 pub use error::DiskError;
+pub use faults::{Call, Fault, Faults};
 pub use handles::MAX_FILES_OPEN;
+pub use options::Options;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
@@ -49,6 +53,7 @@ pub struct Storage {
     files: Vec<FileEntry>,
     geometry: Arc<Geometry>,
     handles: Mutex<Handles>,
+    faults: Faults,
 }
 
 /// How many buffers go into one system call.
@@ -60,11 +65,13 @@ impl Storage {
         root: PathBuf,
         files: Vec<FileEntry>,
         geometry: Arc<Geometry>,
-        links: Links,
+        options: impl Into<Options>,
     ) -> Storage {
         debug_assert_eq!(files.len(), geometry.file_count());
+        let Options { links, max_files_open, faults } = options.into();
         let root = Root { path: root, links };
-        Storage { root, files, geometry, handles: Mutex::default() }
+        let handles = Mutex::new(Handles::new(max_files_open));
+        Storage { root, files, geometry, handles, faults }
     }
 
     /// The measures of the content.
@@ -140,7 +147,8 @@ impl Storage {
         let file = self.open(part.file, false)?;
         let mut offset = part.offset;
         while !buffer.is_empty() {
-            let got = sys::pread(&file, buffer, offset)?;
+            let most = self.faults.meet(Call::Read, buffer.len())?;
+            let got = sys::pread(&file, &mut buffer[..most], offset)?;
             if got == 0 {
                 return Err(too_short());
             }
@@ -177,7 +185,8 @@ impl Storage {
         let (mut offset, mut left) = (part.offset, part.length as usize);
         while left > 0 {
             let mut buffers = [IoSlice::new(&[]); BUFFERS_A_CALL];
-            let count = source.slices(left, &mut buffers);
+            let most = self.faults.meet(Call::Write, left)?;
+            let count = source.slices(most, &mut buffers);
             let put = sys::pwritev(&file, &buffers[..count], offset)?;
             if put == 0 {
                 return Err(ErrorKind::WriteZero.into());
@@ -219,7 +228,10 @@ impl Storage {
         let dirty = std::mem::take(&mut self.handles().dirty);
         let mut first = None;
         for number in dirty {
-            let synced = self.open(number, false).and_then(|file| file.sync_data());
+            let synced = self.open(number, false).and_then(|file| {
+                self.faults.meet(Call::Sync, 0)?;
+                file.sync_data()
+            });
             if let Err(source) = synced {
                 self.handles().dirty.insert(number);
                 first.get_or_insert(self.error("sync", number, source));
@@ -232,8 +244,22 @@ impl Storage {
         if let Some(file) = self.handles().get(number, write) {
             return Ok(file);
         }
-        let file = self.root.open(&self.files[number].path, write)?;
+        let file = match self.open_anew(number, write) {
+            // Other parts of the program may have taken what there was: what we have is given up
+            // for the one that is needed now.
+            Err(error) if sys::is_out_of_descriptors(&error) => {
+                self.handles().close_all();
+                self.open_anew(number, write)?
+            }
+            opened => opened?,
+        };
         Ok(self.handles().put(number, write, file))
+    }
+
+    fn open_anew(&self, number: usize, write: bool) -> io::Result<File> {
+        self.faults.meet(Call::Open, 0)?;
+        self.handles().make_room();
+        self.root.open(&self.files[number].path, write)
     }
 
     fn handles(&self) -> MutexGuard<'_, Handles> {

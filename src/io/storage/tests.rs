@@ -28,10 +28,10 @@ impl Drop for Dir {
     }
 }
 
-fn storage(root: &Path, piece: u32, files: &[(&str, u64)], links: Links) -> Storage {
+fn storage(root: &Path, piece: u32, files: &[(&str, u64)], options: impl Into<Options>) -> Storage {
     let geometry = Geometry::new(piece, files.iter().map(|f| f.1)).unwrap();
     let files = files.iter().map(|(p, l)| FileEntry { path: p.into(), length: *l }).collect();
-    Storage::new(root.into(), files, Arc::new(geometry), links)
+    Storage::new(root.into(), files, Arc::new(geometry), options)
 }
 
 fn range(storage: &Storage, piece: u32, begin: u32, length: u32) -> BlockRef {
@@ -198,4 +198,73 @@ fn a_file_being_read_is_reopened_for_writing_and_few_stay_open() {
     again.read(range(&again, 0, 0, 10), &mut [0; 10]).unwrap();
     again.write(range(&again, 0, 0, 10), &[3; 10]).unwrap();
     assert_eq!((again.handles().count(), fs::read(dir.join("t/f0")).unwrap()), (1, vec![3; 10]));
+}
+
+fn with_faults() -> (Options, Faults) {
+    let faults = Faults::planned();
+    (Options { faults: faults.clone(), ..Options::default() }, faults)
+}
+
+const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+
+#[test]
+fn faults_come_when_they_were_planned_and_name_operation_and_path() {
+    let dir = Dir::new();
+    let (options, faults) = with_faults();
+    let s = storage(&dir.join("f"), 100, &[("", 100)], options);
+    let mut back = [0; 100];
+    s.write(range(&s, 0, 0, 50), &[1; 50]).unwrap();
+    faults.inject(Call::Write, 1..2, Fault::Error(ENOSPC));
+    s.write(range(&s, 0, 50, 20), &[2; 20]).unwrap();
+    let error = s.write(range(&s, 0, 70, 30), &[3; 30]).unwrap_err();
+    let told = format!("cannot write '{}': No space left on device", dir.join("f").display());
+    assert_eq!(error.to_string(), told);
+    assert!(error.is_transient());
+    s.write(range(&s, 0, 70, 30), &[3; 30]).unwrap();
+    faults.inject(Call::Read, 0..usize::MAX, Fault::Error(EIO));
+    let error = s.read(range(&s, 0, 0, 100), &mut back).unwrap_err();
+    assert!(error.to_string().ends_with("f': Input/output error"), "{error}");
+    assert!(!error.is_absent());
+    faults.clear();
+    s.read(range(&s, 0, 0, 100), &mut back).unwrap();
+    assert_eq!(back[..], [[1; 50].as_slice(), &[2; 20], &[3; 30]].concat());
+    faults.inject(Call::Sync, 0..1, Fault::Error(EIO));
+    assert!(s.sync().unwrap_err().to_string().starts_with("cannot sync '"));
+    s.sync().unwrap();
+    assert_eq!(faults.count(Call::Sync), 2, "what failed is tried again");
+}
+
+#[test]
+fn short_reads_and_writes_go_on_where_they_stopped() {
+    let dir = Dir::new();
+    let (options, faults) = with_faults();
+    let s = storage(&dir.join("t"), 100, &[("a", 60), ("b", 40)], options);
+    let data: Vec<u8> = (0..100).collect();
+    faults.inject(Call::Write, 0..70, Fault::Short);
+    faults.inject(Call::Read, 10..80, Fault::Short);
+    s.write_vectored(range(&s, 0, 0, 100), &[&data[..7], &data[7..]]).unwrap();
+    let mut back = [0; 100];
+    for _ in 0..2 {
+        back.fill(0);
+        s.read(range(&s, 0, 0, 100), &mut back).unwrap();
+        assert_eq!(back[..], data);
+    }
+    assert!(faults.count(Call::Write) > 70);
+}
+
+#[test]
+fn files_are_given_up_for_the_one_that_is_needed_when_descriptors_run_out() {
+    let dir = Dir::new();
+    let (options, faults) = with_faults();
+    let s = storage(&dir.join("t"), 10, &[("a", 10), ("b", 10), ("c", 10)], options);
+    s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap();
+    s.write(range(&s, 1, 0, 10), &[1; 10]).unwrap();
+    faults.inject(Call::Open, 0..1, Fault::Error(EMFILE));
+    s.write(range(&s, 2, 0, 10), &[1; 10]).unwrap();
+    assert_eq!(s.handles().count(), 1);
+    faults.inject(Call::Open, 0..2, Fault::Error(EMFILE));
+    let error = s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("Too many open files"), "{error}");
 }

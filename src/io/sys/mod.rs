@@ -148,6 +148,11 @@ pub fn raise_descriptor_limit() -> u64 {
     now.unwrap_or(u64::MAX)
 }
 
+/// How many descriptors this process may have (`u64::MAX`: no limit).
+pub fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Columns and rows of a terminal, both at least 1; `None` if it is no terminal, or one that does
 /// not know.
 pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {

@@ -166,6 +166,29 @@ fn a_single_file_arrives_whole_under_the_name_in_the_torrent() {
 }
 
 #[test]
+fn two_of_five_files_are_fetched_and_that_is_done() {
+    let stage = Stage::new();
+    for n in 1..=5 {
+        stage.dir.write(format!("five/{n}"), content(&format!("file {n}"), 3 * PIECE));
+    }
+    stage.make("five");
+    let seed = stage.client("five", "five").args(["--priority", "1,1"]).start();
+    until(SOON, "a warning", || {
+        seed.err().contains("--priority: bad priority list given, ignored").then_some(())
+    });
+    let mut leech = stage.client("five", "copy").args(["--priority", "-1,0,-1,2,-1"]).start();
+    leech.wait_for(COMPLETE, SOON);
+    assert!(leech.out().contains("every piece of the wanted files checked"), "{}", leech.out());
+    for n in [2, 4] {
+        let (ours, theirs) = (format!("copy/{n}"), format!("five/{n}"));
+        assert!(stage.dir.read(ours) == stage.dir.read(theirs), "file {n} differs");
+    }
+    leech.stop(STOP).expect(0);
+    // It was not complete, and told the tracker so.
+    stage.wait_for_counts(1, 0, 0);
+}
+
+#[test]
 fn only_what_is_missing_or_damaged_is_fetched() {
     const PIECES: usize = 40;
     let stage = Stage::new();

@@ -33,7 +33,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Ok(metainfo) => metainfo,
         Err(e) => return env.failed(e),
     };
-    let settings = match settings(parsed, metainfo, &env.cwd) {
+    let settings = match settings(env, parsed, metainfo) {
         Ok(settings) => settings,
         Err(wrong) => return env.wrong_usage(wrong),
     };
@@ -69,7 +69,11 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
             }
             Report::Complete => {
                 complete = true;
-                face.complete();
+                face.complete("every piece checked");
+            }
+            Report::Done => {
+                complete = true;
+                face.complete("every piece of the wanted files checked");
             }
             Report::Ended(Ok(())) if complete => return Exit::Done,
             Report::Ended(Ok(())) => return env.failed("stopped before the download was complete"),

@@ -1,8 +1,9 @@
 //! What the commands that download share: their options, and what a download is started with.
 
+use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
-use crate::app::client::{Config, DiskOptions, Settings, Source};
-use crate::proto::metainfo::Metainfo;
+use crate::app::client::{Config, DiskOptions, Priority, Settings, Source, priorities};
+use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,14 @@ pub const OPTIONS: &[Opt] = &[
         "where to save the content: a file name, or for a torrent of several files a folder; \
          empty takes the name in the torrent, in the current folder",
     ),
+    Opt::new(
+        "priority",
+        Kind::Text,
+        "",
+        "which files to fetch: a comma-separated list with one number for each, in the order of \
+         btshowmetainfo: 0 first, 1 as usual, 2 last, -1 not at all; empty for all",
+    )
+    .arg("list"),
     Opt::new("minport", PORT, "6881", "first port to try to listen on"),
     Opt::new("maxport", PORT, "6889", "last port to try to listen on"),
     Opt::new("random_port", Kind::Flag, "0", "try the ports in random order"),
@@ -109,10 +118,12 @@ pub fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
 ///
 /// # Errors
 /// What is wrong with them, for one line.
-pub fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Settings, String> {
+pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Settings, String> {
+    let priorities = wishes(env, parsed, &metainfo.info);
     let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
     Ok(Settings {
-        saveas: cwd.join(saveas),
+        saveas: env.cwd.join(saveas),
+        priorities,
         ports: ports(parsed)?,
         shuffle_ports: parsed.flag("random_port"),
         bind: bind(parsed)?,
@@ -122,6 +133,22 @@ pub fn settings(parsed: &Parsed, metainfo: Metainfo, cwd: &Path) -> Result<Setti
         report_interval: seconds(parsed, "display_interval"),
         metainfo,
     })
+}
+
+/// How much each file is wanted. A list that does not fit is a warning only, as in the original:
+/// scripts give the same one to all torrents.
+fn wishes(env: &mut Env, parsed: &Parsed, info: &Info) -> Vec<Priority> {
+    let list = parsed.text("priority");
+    let words = list.split(',').map(str::trim).filter(|_| !list.trim().is_empty());
+    let given: Option<Vec<Priority>> =
+        words.map(|w| w.parse().ok().and_then(Priority::from_number)).collect();
+    match given.and_then(|given| priorities(info, &given)) {
+        Some(all) => all,
+        None => {
+            env.error("--priority: bad priority list given, ignored");
+            Vec::new()
+        }
+    }
 }
 
 fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {

@@ -2,7 +2,11 @@
 //!
 //! The torrent's brain tells the ledger what was asked, what came and what the hash said; the
 //! picker only reads it. Nothing here chooses, and nothing here knows a message or a clock.
-//! Only started pieces take memory beyond one bit.
+//! Only started pieces take memory beyond two bits.
+//!
+//! # Wanted pieces
+//! Pieces may be unwanted ([`Ledger::set_wanted`]): they are never asked for and count for nothing
+//! here. What came of them before is kept, for they may be wanted again.
 //!
 //! # Retries from one peer
 //! When a piece with several givers fails its hash, nobody knows who lied. The retry is therefore
@@ -53,7 +57,7 @@ pub enum Received {
         piece_full: bool,
     },
     /// Of no use, to be thrown away: here already, or not a block of ours, or of a piece that
-    /// another peer owns.
+    /// another peer owns or that is not wanted.
     Duplicate,
 }
 
@@ -70,10 +74,15 @@ struct Exclusive {
 pub struct Ledger {
     geometry: Arc<Geometry>,
     have: Bitfield,
+    wanted: Bitfield,
     left: u64,
-    /// Blocks neither asked for nor here, of all pieces that we do not have.
+    total_wanted: u64,
+    left_wanted: u64,
+    /// Blocks neither asked for nor here, of all wanted pieces that we do not have.
     free: u64,
     partials: BTreeMap<PieceIndex, Partial>,
+    /// What came of pieces that are not wanted; nothing is asked there.
+    parked: BTreeMap<PieceIndex, Partial>,
     /// How many of `partials` are being checked.
     checking: usize,
     exclusive: BTreeMap<PieceIndex, Exclusive>,
@@ -82,7 +91,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A torrent of which the pieces in `have` are here and verified.
+    /// A torrent of which the pieces in `have` are here and verified, and all others are wanted.
     ///
     /// # Panics
     /// If `have` has not one bit a piece.
@@ -94,11 +103,15 @@ impl Ledger {
             free += u64::from(geometry.block_count(piece));
         }
         Ledger {
+            wanted: Bitfield::full(geometry.piece_count()),
+            total_wanted: geometry.total(),
             geometry,
             have,
             left,
+            left_wanted: left,
             free,
             partials: BTreeMap::new(),
+            parked: BTreeMap::new(),
             checking: 0,
             exclusive: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -120,7 +133,7 @@ impl Ledger {
         if self.have.get(piece.get()) {
             return PieceState::Have;
         }
-        match self.partials.get(&piece) {
+        match self.partials.get(&piece).or_else(|| self.parked.get(&piece)) {
             None => PieceState::Missing,
             Some(partial) if partial.checking => PieceState::Checking,
             Some(_) => PieceState::Partial,
@@ -132,38 +145,70 @@ impl Ledger {
         self.have.is_full()
     }
 
-    /// Bytes not yet verified.
+    /// Whether every wanted piece is here and verified.
+    pub fn is_done(&self) -> bool {
+        self.left_wanted == 0
+    }
+
+    /// Bytes not yet verified, wanted or not.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// Blocks neither asked for nor here.
+    /// Bytes of all wanted pieces.
+    pub fn total_wanted(&self) -> u64 {
+        self.total_wanted
+    }
+
+    /// Bytes of wanted pieces not yet verified.
+    pub fn left_wanted(&self) -> u64 {
+        self.left_wanted
+    }
+
+    /// The pieces that are wanted, had or not.
+    pub fn wanted(&self) -> &Bitfield {
+        &self.wanted
+    }
+
+    /// Whether a piece is wanted and not had.
+    pub fn lacks(&self, piece: u32) -> bool {
+        self.wanted.get(piece) && !self.have.get(piece)
+    }
+
+    /// How many of these pieces are wanted and not had; one bit a piece.
+    pub fn lacking_of(&self, pieces: &Bitfield) -> u32 {
+        let ours = self.wanted.as_bytes().iter().zip(self.have.as_bytes());
+        let all = pieces.as_bytes().iter().zip(ours);
+        all.map(|(theirs, (wanted, have))| (theirs & wanted & !have).count_ones()).sum()
+    }
+
+    /// Blocks of wanted pieces neither asked for nor here.
     pub fn free_blocks(&self) -> u64 {
         self.free
     }
 
-    /// Whether no block is left to be asked for the first time, though something is missing: the
-    /// endgame.
+    /// Whether no wanted block is left to be asked for the first time, though something is
+    /// missing: the endgame.
     pub fn all_asked(&self) -> bool {
-        self.free == 0 && !self.is_complete()
+        self.free == 0 && !self.is_done()
     }
 
-    /// The pieces in state [`PieceState::Partial`], ascending.
+    /// The wanted pieces in state [`PieceState::Partial`], ascending.
     pub fn partials(&self) -> impl Iterator<Item = PieceIndex> + '_ {
         self.partials.iter().filter(|(_, partial)| !partial.checking).map(|(piece, _)| *piece)
     }
 
-    /// How many pieces are [`PieceState::Partial`].
+    /// How many wanted pieces are [`PieceState::Partial`].
     pub fn partial_count(&self) -> usize {
         self.partials.len() - self.checking
     }
 
-    /// The blocks of a piece that are neither asked for nor here, ascending.
+    /// The blocks of a wanted piece that are neither asked for nor here, ascending.
     pub fn free_blocks_of(&self, piece: PieceIndex) -> impl Iterator<Item = BlockRef> + '_ {
         let partial = self.partials.get(&piece);
         let numbers = match partial {
             Some(partial) => partial.lowest_free..partial.blocks.len() as u32,
-            None if self.have.get(piece.get()) => 0..0,
+            None if !self.lacks(piece.get()) => 0..0,
             None => 0..self.geometry.block_count(piece),
         };
         numbers
@@ -171,7 +216,7 @@ impl Ledger {
             .filter_map(move |n| self.geometry.block(piece, n))
     }
 
-    /// The lowest block of a piece that is neither asked for nor here.
+    /// The lowest block of a wanted piece that is neither asked for nor here.
     pub fn free_block(&self, piece: PieceIndex) -> Option<BlockRef> {
         self.free_blocks_of(piece).next()
     }
@@ -250,11 +295,66 @@ impl Ledger {
         self.exclusive.get(&piece).and_then(|exclusive| exclusive.owner)
     }
 
+    /// From now on these pieces are wanted and no others; one bit a piece. Returns what is not
+    /// expected any more, and of whom.
+    ///
+    /// # Panics
+    /// If `wanted` has not one bit a piece.
+    pub fn set_wanted(&mut self, wanted: Bitfield) -> Vec<(PeerKey, BlockRef)> {
+        assert_eq!(wanted.len(), self.geometry.piece_count(), "one bit a piece");
+        let mut dropped = Vec::new();
+        for piece in self.geometry.clone().pieces() {
+            match (self.wanted.get(piece.get()), wanted.get(piece.get())) {
+                (true, false) => self.put_off(piece, &mut dropped),
+                (false, true) => self.take_up(piece),
+                _ => {}
+            }
+        }
+        dropped
+    }
+
+    fn put_off(&mut self, piece: PieceIndex, dropped: &mut Vec<(PeerKey, BlockRef)>) {
+        let lacked = self.lacks(piece.get());
+        for n in 0..self.geometry.block_count(piece) {
+            let block = self.geometry.block(piece, n).expect("as many as the piece has");
+            let askers: Vec<PeerKey> = self.asked_of(block).collect();
+            for peer in askers {
+                self.unask(block, peer);
+                dropped.push((peer, block));
+            }
+        }
+        self.free -= self.free_blocks_of(piece).count() as u64;
+        self.wanted.set(piece.get(), false);
+        let size = u64::from(self.geometry.piece_size(piece));
+        self.total_wanted -= size;
+        self.left_wanted -= if lacked { size } else { 0 };
+        // The hash of a full one is on its way.
+        if self.state(piece) == PieceState::Partial {
+            let partial = self.partials.remove(&piece);
+            self.parked.extend(partial.map(|partial| (piece, partial)));
+        }
+        self.touched(piece);
+    }
+
+    fn take_up(&mut self, piece: PieceIndex) {
+        self.wanted.set(piece.get(), true);
+        let size = u64::from(self.geometry.piece_size(piece));
+        self.total_wanted += size;
+        if let Some(partial) = self.parked.remove(&piece) {
+            self.partials.insert(piece, partial);
+        }
+        if self.lacks(piece.get()) {
+            self.free += self.free_blocks_of(piece).count() as u64;
+            self.left_wanted += size;
+        }
+        self.touched(piece);
+    }
+
     /// A peer has been asked for a block. Says `false`, and changes nothing, if that makes no
-    /// sense: the block is here, this peer was asked for it before, or it may not be.
+    /// sense: the block is here or not wanted, this peer was asked for it before, or it may not be.
     pub fn ask(&mut self, block: BlockRef, peer: PeerKey) -> bool {
         let piece = block.piece();
-        let open = matches!(self.state(piece), PieceState::Missing | PieceState::Partial);
+        let open = self.is_open(piece);
         let Some(n) = self.geometry.block_number(block).filter(|_| open) else { return false };
         if !self.may_ask(piece, peer) {
             return false;
@@ -300,9 +400,7 @@ impl Ledger {
             partial.set(n, Block::Free);
             self.free += 1;
         }
-        if self.partials[&piece].is_idle() {
-            self.partials.remove(&piece);
-        }
+        forget_idle(&mut self.partials, piece);
         self.touched(piece);
     }
 
@@ -319,7 +417,7 @@ impl Ledger {
     /// [`asked_of`](Self::asked_of) before, to know whom to send a cancel.
     pub fn receive(&mut self, block: BlockRef, peer: PeerKey) -> Received {
         let piece = block.piece();
-        let open = matches!(self.state(piece), PieceState::Missing | PieceState::Partial);
+        let open = self.is_open(piece);
         let Some(n) = self.geometry.block_number(block).filter(|_| open) else {
             return Received::Duplicate;
         };
@@ -346,16 +444,22 @@ impl Ledger {
     pub fn write_failed(&mut self, block: BlockRef) {
         let piece = block.piece();
         let Some(n) = self.geometry.block_number(block) else { return };
-        let Some(partial) = self.partials.get_mut(&piece) else { return };
+        let Some(partial) = self.partials.get_mut(&piece).or_else(|| self.parked.get_mut(&piece))
+        else {
+            return;
+        };
         if !matches!(partial.blocks[n as usize], Block::Received(_)) {
             return;
         }
         partial.set(n, Block::Free);
-        self.free += 1;
         self.checking -= usize::from(std::mem::take(&mut partial.checking));
-        if partial.is_idle() {
-            self.partials.remove(&piece);
+        if self.wanted.get(piece.get()) {
+            self.free += 1;
+        } else if let Some(partial) = self.partials.remove(&piece) {
+            self.parked.insert(piece, partial);
         }
+        forget_idle(&mut self.partials, piece);
+        forget_idle(&mut self.parked, piece);
         self.touched(piece);
     }
 
@@ -372,10 +476,12 @@ impl Ledger {
         self.checking -= 1;
         self.exclusive.remove(&piece);
         if good {
+            let size = u64::from(self.geometry.piece_size(piece));
+            self.left -= size;
+            self.left_wanted -= if self.lacks(piece.get()) { size } else { 0 };
             self.have.set(piece.get(), true);
-            self.left -= u64::from(self.geometry.piece_size(piece));
         } else {
-            self.free += partial.blocks.len() as u64;
+            self.free += if self.lacks(piece.get()) { partial.blocks.len() as u64 } else { 0 };
             if givers.len() > 1 {
                 self.exclusive.insert(piece, Exclusive::default());
             }
@@ -390,12 +496,20 @@ impl Ledger {
     /// # Panics
     /// If something does not agree: a fault of this module.
     pub fn check(&self) {
-        let (mut left, mut free) = (0, 0);
+        let (mut left, mut left_wanted, mut free) = (0, 0, 0);
         for piece in self.geometry.pieces().filter(|piece| !self.have.get(piece.get())) {
-            left += u64::from(self.geometry.piece_size(piece));
+            let size = u64::from(self.geometry.piece_size(piece));
+            left += size;
+            left_wanted += if self.wanted.get(piece.get()) { size } else { 0 };
             free += self.free_blocks_of(piece).count() as u64;
         }
-        assert_eq!((self.left, self.free), (left, free), "left, free");
+        let ours = (self.left, self.left_wanted, self.free);
+        assert_eq!(ours, (left, left_wanted, free), "left, left_wanted, free");
+        for (piece, partial) in &self.parked {
+            assert!(!self.lacks(piece.get()) && !self.have.get(piece.get()), "{piece:?} is parked");
+            assert!(!partial.checking && !self.partials.contains_key(piece), "{piece:?} is parked");
+            assert_eq!(partial.free + partial.received, partial.blocks.len() as u32);
+        }
         let checking = self.partials.values().filter(|partial| partial.checking).count();
         assert_eq!(self.checking, checking, "pieces being checked");
         self.partials.keys().for_each(|piece| self.check_piece(*piece));
@@ -405,7 +519,8 @@ impl Ledger {
         for (piece, exclusive) in &self.exclusive {
             assert!(!self.have.get(piece.get()), "{piece:?} needs no retry");
             let owner = exclusive.owner;
-            let givers = self.partials.get(piece).map(Partial::givers).unwrap_or_default();
+            let partial = self.partials.get(piece).or_else(|| self.parked.get(piece));
+            let givers = partial.map(Partial::givers).unwrap_or_default();
             assert!(givers.iter().all(|giver| Some(*giver) == owner), "{piece:?} has one giver");
         }
     }
@@ -414,6 +529,7 @@ impl Ledger {
         let Some(partial) = self.partials.get(&piece) else { return };
         assert!(!self.have.get(piece.get()), "{piece:?} is had and partial");
         assert!(!partial.is_idle(), "{piece:?} takes memory for nothing");
+        assert!(self.wanted.get(piece.get()) || partial.checking, "{piece:?} is not wanted");
         let count = |f: fn(&Block) -> bool| partial.blocks.iter().filter(|b| f(b)).count();
         let free = count(|b| *b == Block::Free);
         let received = count(|b| matches!(b, Block::Received(_)));
@@ -449,6 +565,12 @@ impl Ledger {
         self.partials.entry(piece).or_insert_with(|| Partial::new(blocks, lead))
     }
 
+    /// Whether blocks of a piece may be asked for and taken.
+    fn is_open(&self, piece: PieceIndex) -> bool {
+        self.lacks(piece.get())
+            && matches!(self.state(piece), PieceState::Missing | PieceState::Partial)
+    }
+
     fn is_asked_in(&self, peer: PeerKey, piece: PieceIndex) -> bool {
         let Some(first) = self.geometry.block(piece, 0) else { return false };
         let asks = self.asks.get(&peer);
@@ -481,6 +603,13 @@ impl Ledger {
         // Nothing is asked of anybody here, or `peer` might not have been: what is left is free.
         self.free += u64::from(partial.received);
         self.partials.remove(&piece);
+    }
+}
+
+/// A piece of which nothing is here or asked for any more takes no memory.
+fn forget_idle(partials: &mut BTreeMap<PieceIndex, Partial>, piece: PieceIndex) {
+    if partials.get(&piece).is_some_and(Partial::is_idle) {
+        partials.remove(&piece);
     }
 }
 
@@ -751,6 +880,64 @@ mod tests {
         assert_eq!(verified(&mut l, 0, true), [A]);
     }
 
+    fn wants(ledger: &mut Ledger, picture: &str) -> Vec<(PeerKey, BlockRef)> {
+        let mut wanted = Bitfield::new(picture.len() as u32);
+        for (i, _) in picture.match_indices('w') {
+            wanted.set(i as u32, true);
+        }
+        ledger.set_wanted(wanted)
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_asked_for_and_not_waited_for() {
+        let mut l = ledger("#...");
+        wants(&mut l, ".w..");
+        assert_eq!((l.free_blocks(), l.left_wanted()), (4, 4 * u64::from(BLOCK_LENGTH)));
+        assert!(!l.ask(block(&l, 2, 0), A));
+        assert_eq!(l.receive(block(&l, 2, 0), A), Received::Duplicate);
+        assert_eq!(l.free_block(l.geometry().piece(2).unwrap()), None);
+        ask(&mut l, 1, "aaaa");
+        assert!(l.all_asked() && !l.is_done());
+        receive(&mut l, 1, "AAAA");
+        verified(&mut l, 1, true);
+        assert!(l.is_done() && !l.is_complete() && !l.all_asked());
+        assert_eq!((l.left_wanted(), l.left()), (0, 8 * u64::from(BLOCK_LENGTH) - 1));
+        wants(&mut l, "wwww");
+        assert!(!l.is_done());
+        assert_eq!((l.free_blocks(), l.left_wanted()), (8, l.left()));
+    }
+
+    #[test]
+    fn a_started_piece_that_is_put_off_keeps_what_came() {
+        let mut l = ledger("...");
+        ask(&mut l, 0, "abb.");
+        ask(&mut l, 1, "a...");
+        receive(&mut l, 0, "A...");
+        let dropped = wants(&mut l, ".ww");
+        assert_eq!(dropped, [(B, block(&l, 0, 1)), (B, block(&l, 0, 2))]);
+        assert_eq!((l.partial_count(), l.asked_count(B), l.free_blocks()), (1, 0, 7));
+        wants(&mut l, "www");
+        assert_eq!((blocks(&l, 0).as_str(), l.partial_count(), l.free_blocks()), ("A...", 2, 10));
+    }
+
+    #[test]
+    fn a_piece_put_off_while_its_hash_is_taken_is_had_or_missing() {
+        for good in [true, false] {
+            let mut l = ledger("..");
+            receive(&mut l, 0, "AAAA");
+            assert_eq!(wants(&mut l, ".w"), []);
+            assert_eq!(pieces(&l), "?.");
+            verified(&mut l, 0, good);
+            assert_eq!(pieces(&l), if good { "#." } else { ".." });
+            assert_eq!(l.free_blocks(), 4);
+        }
+        let mut l = ledger("..");
+        receive(&mut l, 0, "AAAA");
+        wants(&mut l, ".w");
+        l.write_failed(block(&l, 0, 1));
+        assert_eq!((pieces(&l).as_str(), l.free_blocks()), ("-.", 4));
+    }
+
     #[test]
     fn any_order_of_events_keeps_the_books_right() {
         for seed in 0..60 {
@@ -759,7 +946,13 @@ mod tests {
             for _ in 0..400 {
                 let b = block(&l, rng.below(5), rng.below(4));
                 let peer = PeerKey(u64::from(rng.below(3)));
-                match rng.below(12) {
+                match rng.below(13) {
+                    12 => {
+                        let mut wanted = Bitfield::full(5);
+                        wanted.set(rng.below(5), false);
+                        wanted.set(rng.below(5), false);
+                        l.set_wanted(wanted);
+                    }
                     0..5 => drop(l.ask(b, peer)),
                     5..8 => drop(l.receive(b, peer)),
                     8 => l.unask(b, peer),

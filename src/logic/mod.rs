@@ -9,6 +9,7 @@ pub mod choker;
 pub mod ledger;
 pub mod peer;
 pub mod picker;
+pub mod priority;
 pub mod rate;
 pub mod registry;
 pub mod rng;

@@ -167,6 +167,13 @@ impl Session {
         }
     }
 
+    /// Forgets the requests that `gone` says so of, and returns them.
+    pub fn drop_asked(&mut self, gone: impl Fn(BlockRef) -> bool) -> Vec<BlockRef> {
+        let dropped = self.asked.iter().copied().filter(|block| gone(*block)).collect();
+        self.asked.retain(|block| !gone(*block));
+        dropped
+    }
+
     /// Notes that the peer has `piece`; false if that was known.
     pub fn learn(&mut self, piece: PieceIndex) -> bool {
         self.have.set(piece.get(), true)

@@ -6,7 +6,8 @@
 //! # The rules
 //! A peer goes on with the pieces it is being asked for. Then, as BitTornado does, started pieces
 //! first and common ones before rare ones until [`RAREST_FIRST_CUTOFF`] pieces are complete; from
-//! then on the rarest piece that the peer has. Apart from BitTornado, a piece has a *lead*, the
+//! then on the rarest piece that the peer has. A piece of a better priority is begun before all
+//! others; this too is stricter than BitTornado, where rarity counted against it. Apart from BitTornado, a piece has a *lead*, the
 //! peer that fills it, and others keep off it as long as there are pieces to begin: so blocks come
 //! in order, and can be hashed while they are hot. Peers too slow for a piece of their own share
 //! pieces with each other. When everything is asked for, blocks are asked of a second and a third
@@ -14,12 +15,14 @@
 
 mod order;
 
-use self::order::Order;
+use self::order::{CLASSES, Order};
 use super::PeerKey;
 use super::ledger::{Ledger, PieceState};
+use super::priority::Priority;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, PieceIndex};
+use std::ops::Range;
 
 /// Complete pieces before rarest-first starts (`rarest_first_cutoff`): to have something to give
 /// soon matters more at first.
@@ -64,6 +67,7 @@ enum Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Started {
     claim: Claim,
+    priority: Priority,
     availability: u32,
     piece: PieceIndex,
 }
@@ -109,6 +113,16 @@ impl Picker {
     /// With other values for [`RAREST_FIRST_CUTOFF`] and [`PRIORITY_CUTOFF`].
     pub fn with_cutoffs(self, rarest_first: u32, priority: u32) -> Picker {
         Picker { rarest_first_cutoff: rarest_first, priority_cutoff: priority, ..self }
+    }
+
+    /// The priority of every piece from now on; at first it is normal. Those that are had already
+    /// are sorted out again when they are met.
+    pub fn set_priorities(&mut self, pieces: &[Priority]) {
+        for (piece, priority) in (0..).zip(pieces) {
+            if self.order.priority(piece) != *priority {
+                self.order.place(piece, *priority);
+            }
+        }
     }
 
     /// A peer has got a piece.
@@ -203,6 +217,7 @@ impl Picker {
             .filter(open)
             .map(|piece| Started {
                 claim: asker.claim(piece),
+                priority: self.order.priority(piece.get()),
                 availability: self.availability(piece),
                 piece,
             })
@@ -226,8 +241,9 @@ impl Picker {
         let new = self.new_piece(asker, used, rng);
         match (best, new) {
             (Some(best), Some(new)) if best.claim == Claim::Orphan => {
-                let rarity = self.availability(new);
-                let begin = rarity < best.availability && rarity < self.priority_cutoff;
+                let (priority, rarity) = (self.order.priority(new.get()), self.availability(new));
+                let rarer = rarity < best.availability && rarity < self.priority_cutoff;
+                let begin = priority < best.priority || priority == best.priority && rarer;
                 Some(if begin { new } else { best.piece })
             }
             (best, new) => new.or(best.map(|best| best.piece)),
@@ -242,12 +258,12 @@ impl Picker {
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
         let (mut looked, mut had, mut found) = (0, Vec::new(), None);
-        'search: for range in self.ranges(asker.early) {
+        'search: for (class, range) in self.ranges(asker.early) {
             let length = range.end - range.start;
             // A random place to begin at, so that not all clients choose the same piece.
             let first = rng.below(length);
             for i in 0..length {
-                let index = self.order.at(range.start + (first + i) % length);
+                let index = self.order.at(class, range.start + (first + i) % length);
                 looked += 1;
                 if asker.ledger.have().get(index) {
                     had.push(index);
@@ -269,26 +285,33 @@ impl Picker {
     }
 
     /// Where to look for a new piece, one range of positions after the other.
-    fn ranges(&self, early: bool) -> Vec<std::ops::Range<u32>> {
-        if early {
-            let common = self.order.start(self.priority_cutoff.saturating_sub(self.seeds) as usize);
-            vec![common..self.order.start(usize::MAX), 0..common]
-        } else {
-            self.order.levels().collect()
+    fn ranges(&self, early: bool) -> Vec<(Priority, Range<u32>)> {
+        let mut ranges = Vec::new();
+        for class in CLASSES {
+            if early {
+                let enough = self.priority_cutoff.saturating_sub(self.seeds) as usize;
+                let common = self.order.start(class, enough);
+                let end = self.order.start(class, usize::MAX);
+                ranges.extend([(class, common..end), (class, 0..common)]);
+            } else {
+                ranges.extend(self.order.levels(class).map(|range| (class, range)));
+            }
         }
+        ranges
     }
 
     /// The same as [`new_piece`](Self::new_piece), by going through what the peer has and we have
     /// not: cheap for a peer that has little, and sure to end.
     fn search(&mut self, asker: &Asker, used: &[PieceIndex], rng: &mut Rng) -> Option<PieceIndex> {
         let (mut best, mut ties, mut looked) = (None, 0, 0);
-        for index in missing(asker.from, asker.ledger.have()) {
+        for index in lacking(asker.from, asker.ledger) {
             looked += 1;
             let Some(piece) = asker.new_piece(index, used) else { continue };
             let availability = self.availability(piece);
             let early = asker.early;
-            let rank =
+            let rarity =
                 if early { u32::from(availability < self.priority_cutoff) } else { availability };
+            let rank = (self.order.priority(index), rarity);
             match best {
                 Some((lowest, _)) if rank > lowest => continue,
                 Some((lowest, _)) if rank == lowest => ties += 1,
@@ -366,11 +389,12 @@ fn is_slow(ledger: &Ledger, queued: usize) -> bool {
     queued * LONGEST_FILL_SECONDS < blocks * QUEUE_SECONDS
 }
 
-/// The pieces that are in `from` and not in `have`, ascending; 64 at a step.
-fn missing<'a>(from: &'a Bitfield, have: &'a Bitfield) -> impl Iterator<Item = u32> + 'a {
-    let words = from.as_bytes().chunks(8).zip(have.as_bytes().chunks(8));
-    words.zip(0u32..).flat_map(|((from, have), n)| {
-        let mut word = load(from) & !load(have);
+/// The pieces in `from` that are wanted and not had, ascending by 64.
+fn lacking<'a>(from: &'a Bitfield, ledger: &'a Ledger) -> impl Iterator<Item = u32> + 'a {
+    let ours = ledger.wanted().as_bytes().chunks(8).zip(ledger.have().as_bytes().chunks(8));
+    let words = from.as_bytes().chunks(8).zip(ours);
+    words.zip(0u32..).flat_map(|((from, (wanted, have)), n)| {
+        let mut word = load(from) & load(wanted) & !load(have);
         std::iter::from_fn(move || {
             let bit = word.checked_ilog2()?;
             word ^= 1 << bit;
@@ -472,6 +496,44 @@ mod tests {
         s.pick(A, 8);
         assert_eq!(s.pieces(A, 4), [2]);
         assert_eq!(s.pick(A, 9), []);
+    }
+
+    /// One digit a piece: 0 high, 1 normal, 2 low, `-` off.
+    fn prioritize(s: &mut Swarm, picture: &str) {
+        let number = |c: char| c.to_digit(10).map_or(-1, i64::from);
+        let pieces: Vec<Priority> =
+            picture.chars().map(|c| Priority::from_number(number(c)).unwrap()).collect();
+        let mut wanted = Bitfield::new(pieces.len() as u32);
+        for (i, priority) in (0..).zip(&pieces) {
+            wanted.set(i, priority.is_wanted());
+        }
+        s.picker.set_priorities(&pieces);
+        s.ledger.set_wanted(wanted);
+    }
+
+    #[test]
+    fn better_priorities_come_first_whatever_the_rarity_and_unwanted_pieces_never() {
+        let mut s = swarm("avail: 9988122", "have:  ##.....");
+        prioritize(&mut s, "1120-01");
+        assert_eq!(s.pieces(A, 4), [5]);
+        assert_eq!(s.pieces(A, 4), [3]);
+        assert_eq!(s.pieces(A, 4), [6]);
+        assert_eq!(s.pieces(A, 9), [2]);
+        assert_eq!(s.pick(B, 9).len(), 1, "the endgame");
+        prioritize(&mut s, "1122121");
+        assert_eq!(s.pieces(B, 4), [4]);
+    }
+
+    #[test]
+    fn a_better_piece_is_begun_before_an_abandoned_one_is_finished() {
+        let mut s = swarm("avail: 22222", "have:  ##...");
+        s.pick_from(&bits("..#.."), A, 2);
+        s.receive_all(A);
+        prioritize(&mut s, "11121");
+        assert_eq!(s.pieces(B, 2), [2], "an abandoned one of the same priority goes first");
+        s.receive_all(B);
+        prioritize(&mut s, "11120");
+        assert_eq!(s.pieces(C, 2), [4]);
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl World {
                 peer_id: PeerId(id),
                 geometry: Arc::clone(&geometry),
                 have,
+                priorities: Vec::new(),
                 trackers: vec![vec!["http://tracker.test/announce".into()]],
                 port: 6881,
                 seed,
@@ -311,7 +312,9 @@ impl World {
         match notice {
             Notice::HashFailed(_) => here.failed_pieces += 1,
             Notice::Banned(_) => here.bans += 1,
-            Notice::Complete => here.complete_at = Some(self.now.duration_since(self.start)),
+            Notice::Complete | Notice::Done => {
+                here.complete_at = Some(self.now.duration_since(self.start))
+            }
             Notice::Tracker(text) => panic!("the tracker is kind, but: {text}"),
         }
     }

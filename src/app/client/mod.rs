@@ -7,7 +7,7 @@
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
 //! `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
-//! disk at the start).
+//! disk at the start), `wanted` (which files are).
 
 mod check;
 mod engine;
@@ -15,6 +15,7 @@ mod links;
 mod ready;
 mod source;
 mod stop;
+mod wanted;
 
 use crate::app::target;
 use crate::io::disk;
@@ -41,9 +42,11 @@ use std::time::Duration;
 
 pub use crate::app::target::TargetError;
 pub use crate::io::storage::Options as DiskOptions;
+pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};
 pub use stop::{StopSignals, Stopper};
+pub use wanted::{files_on_disk, priorities};
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
 /// way, so none of them waits for room here.
@@ -61,6 +64,8 @@ pub struct Settings {
     pub metainfo: Metainfo,
     /// Where the data goes: see [`Client::start`]. The torrent's name if the user named nothing.
     pub saveas: PathBuf,
+    /// How much each file is wanted, in the torrent's order; those beyond the list normally.
+    pub priorities: Vec<Priority>,
     /// The ports to try for listening.
     pub ports: RangeInclusive<u16>,
     /// Whether they are tried in random order, else ascending.
@@ -86,6 +91,8 @@ pub enum Report {
     Notice(String),
     /// Every piece is there and was checked.
     Complete,
+    /// Every piece that is wanted is there and was checked, though not every piece.
+    Done,
     /// It has ended: stopped, or failed, and then why.
     Ended(Result<(), String>),
 }
@@ -95,9 +102,9 @@ pub enum Report {
 pub struct Figures {
     /// What it is doing.
     pub phase: Phase,
-    /// Bytes of the whole torrent.
+    /// Bytes of all the pieces that are wanted.
     pub total: u64,
-    /// Bytes not yet there.
+    /// Bytes of those not yet there.
     pub left: u64,
     /// The torrent's own figures, once peers can come.
     pub status: Option<Status>,
@@ -110,7 +117,7 @@ pub enum Phase {
     Checking(f64),
     /// Downloading, or looking for peers to do so.
     Downloading,
-    /// Complete, and there for others.
+    /// All that is wanted is there, and there for others.
     Seeding,
     /// Saying goodbye.
     Stopping,

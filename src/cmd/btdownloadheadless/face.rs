@@ -52,10 +52,10 @@ impl Face {
         }
     }
 
-    /// Everything is there.
-    pub(super) fn complete(&mut self) {
+    /// What is wanted is there, and so much can be said of it.
+    pub(super) fn complete(&mut self, what: &str) {
         if !self.terminal {
-            self.screen.line("download complete, every piece checked; now sharing it");
+            self.screen.line(&format!("download complete, {what}; now sharing it"));
         }
     }
 

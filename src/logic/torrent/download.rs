@@ -14,7 +14,7 @@ use std::time::Instant;
 impl Torrent {
     /// Sends as many requests to a peer as it should have out.
     pub(super) fn ask(&mut self, key: PeerKey, now: Instant) {
-        if self.ledger.is_complete() || self.stopping {
+        if self.ledger.is_done() || self.stopping {
             return;
         }
         let floor = self.config.request_backlog;
@@ -71,7 +71,7 @@ impl Torrent {
 
     /// Asks of everybody: after blocks became free again, or tokens came in.
     pub(super) fn ask_all(&mut self, now: Instant) {
-        if self.ledger.is_complete() {
+        if self.ledger.is_done() {
             return;
         }
         let mut keys = self.open_keys();
@@ -149,10 +149,12 @@ impl Torrent {
 
     /// The disk has hashed a piece.
     pub fn on_verified(&mut self, piece: PieceIndex, good: bool, now: Instant) {
+        let (lacked, was_done) = (self.ledger.lacks(piece.get()), self.ledger.is_done());
         let givers = self.ledger.verified(piece, good);
         if good {
             self.conduct.praise(&givers);
-            self.on_piece(piece, now);
+            self.on_piece(piece, lacked, now);
+            self.after_piece(was_done, now);
         } else {
             self.actions.push_back(Action::Report(Notice::HashFailed(piece)));
             self.discarded += u64::from(self.geometry.piece_size(piece));
@@ -161,29 +163,29 @@ impl Torrent {
         }
     }
 
-    fn on_piece(&mut self, piece: PieceIndex, now: Instant) {
+    /// A piece is had now; `lacked`: and it was wanted.
+    fn on_piece(&mut self, piece: PieceIndex, lacked: bool, now: Instant) {
         for key in self.open_keys() {
             let Some(session) = self.session(key) else { continue };
-            if session.have.get(piece.get()) {
+            if !session.have.get(piece.get()) {
+                self.say(key, Message::Have(piece), now);
+            } else if lacked {
                 session.useful -= 1;
                 self.tell_interest(key, now);
-            } else {
-                self.say(key, Message::Have(piece), now);
             }
-        }
-        if self.ledger.is_complete() {
-            self.on_complete(now);
         }
     }
 
-    fn on_complete(&mut self, now: Instant) {
-        self.actions.push_back(Action::Report(Notice::Complete));
-        self.announcer.completed(now);
-        for key in self.open_keys() {
-            self.drop_if_both_complete(key, now);
+    fn after_piece(&mut self, was_done: bool, now: Instant) {
+        let complete = self.ledger.is_complete();
+        // The last piece may be one that was put off while its hash was taken.
+        if complete || self.ledger.is_done() && !was_done {
+            self.on_done(now);
         }
-        self.rechoke_soon(now);
-        self.announce_if_due(now);
+        if complete {
+            self.announcer.completed(now);
+            self.announce_if_due(now);
+        }
     }
 
     /// A bad piece that came from one peer alone is that peer's fault. Where several gave, the

@@ -6,7 +6,7 @@
 //! test. Called by `app::client`; owned by its reactor thread.
 //!
 //! The rooms: `connect` (from dialling to the open session), `talk` (messages), `download` (what
-//! we ask, what came, who is to blame), `upload` (choking, serving), `track` (announces), `config`
+//! we ask, what came, who is to blame), `wishes` (which files are wanted), `upload` (choking, serving), `track` (announces), `config`
 //! (what users set), `status` (what they see).
 
 mod config;
@@ -16,6 +16,7 @@ mod status;
 mod talk;
 mod track;
 mod upload;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use super::choker::Choker;
 use super::ledger::Ledger;
 use super::peer::Peer;
 use super::picker::Picker;
+use super::priority::Priority;
 use super::rate::{Bucket, Meter};
 use super::rng::Rng;
 use super::timers::Timers;
@@ -54,6 +56,8 @@ pub struct Setup {
     pub geometry: Arc<Geometry>,
     /// The pieces that are on disk and have been checked.
     pub have: Bitfield,
+    /// How much each file is wanted; those beyond the list normally.
+    pub priorities: Vec<Priority>,
     /// Tiers of announce addresses (BEP 12).
     pub trackers: Vec<Vec<String>>,
     /// The port we listen on, as told to trackers.
@@ -106,6 +110,9 @@ pub enum Notice {
     HashFailed(PieceIndex),
     /// Every piece is there.
     Complete,
+    /// Every piece that is wanted is there, though not every piece. May come again when other
+    /// files are wanted.
+    Done,
     /// What a tracker said, or what became of asking it.
     Tracker(String),
     /// A peer gave bad data once too often.
@@ -133,6 +140,7 @@ pub struct Torrent {
     geometry: Arc<Geometry>,
     config: Config,
     rng: Rng,
+    priorities: Vec<Priority>,
     ledger: Ledger,
     picker: Picker,
     choker: Choker,
@@ -174,6 +182,7 @@ impl Torrent {
             port: setup.port,
             ledger: Ledger::new(setup.geometry.clone(), setup.have),
             geometry: setup.geometry,
+            priorities: setup.priorities,
             picker: Picker::new(pieces),
             choker: Choker::new(),
             candidates,
@@ -194,6 +203,7 @@ impl Torrent {
             rng,
             config,
         };
+        torrent.sort_out_pieces();
         let notices = torrent.announcer.take_notices();
         torrent.report_tracker(notices);
         torrent.on_time(now);
@@ -249,6 +259,11 @@ impl Torrent {
         self.ledger.is_complete()
     }
 
+    /// Whether every piece that is wanted is had.
+    pub fn is_done(&self) -> bool {
+        self.ledger.is_done()
+    }
+
     /// The swarm's name.
     pub fn info_hash(&self) -> InfoHash {
         self.info_hash
@@ -265,7 +280,7 @@ impl Torrent {
                 let known = self.ledger.asked_of(*block).any(|k| k == key);
                 assert!(known, "{key:?} was asked for {block:?}, which the ledger does not know");
             }
-            let lacking = session.have.ones().filter(|i| !self.ledger.have().get(*i)).count();
+            let lacking = session.have.ones().filter(|i| self.ledger.lacks(*i)).count();
             assert_eq!(session.useful as usize, lacking, "useful pieces of {key:?}");
         }
     }

@@ -6,7 +6,9 @@ use std::time::Instant;
 /// Figures for those who look on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// Bytes not yet had.
+    /// Bytes of wanted pieces.
+    pub wanted: u64,
+    /// Bytes of wanted pieces not yet had.
     pub left: u64,
     /// Pieces had.
     pub pieces: u32,
@@ -43,7 +45,8 @@ impl Torrent {
             // The standard library's sum of nothing is -0.0, and shown so.
             .fold(0.0, |sum, part| sum + part);
         Status {
-            left: self.ledger.left(),
+            wanted: self.ledger.total_wanted(),
+            left: self.ledger.left_wanted(),
             pieces: self.ledger.have().count(),
             downloaded: self.down.total(),
             uploaded: self.up.total(),

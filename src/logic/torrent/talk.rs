@@ -71,7 +71,7 @@ impl Torrent {
     }
 
     fn on_have(&mut self, key: PeerKey, piece: PieceIndex, now: Instant) -> Result<(), PeerFault> {
-        let lacking = !self.ledger.have().get(piece.get());
+        let lacking = self.ledger.lacks(piece.get());
         let Some(session) = self.session(key) else { return Ok(()) };
         if !session.learn(piece) {
             return Ok(());
@@ -99,8 +99,7 @@ impl Torrent {
             self.picker.remove_all(&before);
         }
         self.picker.add_all(&bits);
-        let ours = self.ledger.have();
-        let useful = bits.ones().filter(|i| !ours.get(*i)).count() as u32;
+        let useful = self.ledger.lacking_of(&bits);
         let Some(session) = self.session(key) else { return Ok(()) };
         session.have = bits;
         session.useful = useful;
@@ -109,20 +108,20 @@ impl Torrent {
     }
 
     fn after_learning(&mut self, key: PeerKey, now: Instant) {
-        if self.drop_if_both_complete(key, now) {
+        if self.drop_if_useless(key, now) {
             return;
         }
         self.tell_interest(key, now);
         self.ask(key, now);
     }
 
-    /// Two seeds have nothing to say to each other.
-    pub(super) fn drop_if_both_complete(&mut self, key: PeerKey, now: Instant) -> bool {
-        let both = self.ledger.is_complete() && self.session(key).is_some_and(|s| s.is_seed());
-        if both {
+    /// Who wants nothing any more and a seed have nothing to say to each other.
+    pub(super) fn drop_if_useless(&mut self, key: PeerKey, now: Instant) -> bool {
+        let useless = self.ledger.is_done() && self.session(key).is_some_and(|s| s.is_seed());
+        if useless {
             self.close(key, now);
         }
-        both
+        useless
     }
 
     /// Says whether we are interested, if that changed.

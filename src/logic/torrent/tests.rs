@@ -29,6 +29,7 @@ impl Stage {
             peer_id: US,
             geometry: Arc::clone(&geometry),
             have: bits,
+            priorities: vec![],
             trackers: vec![],
             port: 6881,
             seed: 1,
@@ -467,4 +468,109 @@ fn which_addresses_may_have_several_peers() {
     for ip in ["8.8.8.8", "172.32.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
         assert!(!exempt(ip), "{ip}");
     }
+}
+
+/// Lets the files of the torrent be its pieces.
+fn piece_by_piece(have: &str) -> Stage {
+    let mut stage = Stage::new(4, have, Config::default());
+    stage.geometry = Arc::new(Geometry::new(32_768, [32_768; 4]).unwrap());
+    let setup = Setup {
+        info_hash: HASH,
+        peer_id: US,
+        geometry: Arc::clone(&stage.geometry),
+        have: stage.torrent.have().clone(),
+        priorities: vec![],
+        trackers: vec![],
+        port: 6881,
+        seed: 1,
+    };
+    stage.torrent = Torrent::new(setup, Config::default(), stage.start);
+    stage
+}
+
+/// One sign a file: `0` to `2`, or `-` for those that are not wanted.
+fn priorities(picture: &str) -> Vec<Priority> {
+    let number = |c: char| c.to_digit(10).map_or(-1, i64::from);
+    picture.chars().map(|c| Priority::from_number(number(c)).unwrap()).collect()
+}
+
+impl Stage {
+    fn wants(&mut self, picture: &str, at: u64) -> Vec<Action> {
+        let now = self.at(at);
+        self.torrent.set_priorities(&priorities(picture), now);
+        self.says()
+    }
+}
+
+fn reports(actions: &[Action]) -> Vec<Notice> {
+    let notices = actions.iter().filter_map(|a| match a {
+        Action::Report(notice) => Some(notice.clone()),
+        _ => None,
+    });
+    notices.collect()
+}
+
+#[test]
+fn unwanted_files_are_not_fetched_and_the_end_is_done_not_complete() {
+    let mut stage = piece_by_piece("....");
+    stage.wants("-1-0", 0);
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.says();
+    assert!(!sends(&stage.has(key, "#.#.", 0), key, &Message::Interested));
+    assert!(sends(&stage.has(key, "##.#", 0), key, &Message::Interested));
+    let asked = stage.hears(key, Message::Unchoke, 1);
+    let pieces: Vec<u32> = requests(&asked).iter().map(|(_, b)| b.piece().get()).collect();
+    assert_eq!(pieces, [3, 3, 1, 1]);
+    let all = feed(&mut stage, asked, 2);
+    assert_eq!(reports(&all), [Notice::Done]);
+    assert!(closes(&all, key), "a seed has nothing for us any more");
+    assert!(stage.torrent.is_done() && !stage.torrent.is_complete());
+    let status = stage.torrent.status(stage.at(2));
+    assert_eq!((status.left, status.wanted), (0, 2 * 32_768));
+}
+
+#[test]
+fn a_file_that_is_put_off_is_cancelled_and_one_that_is_taken_up_is_asked_for() {
+    let mut stage = piece_by_piece("....");
+    stage.wants("1---", 0);
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, "##..", 0);
+    let asked = requests(&stage.hears(key, Message::Unchoke, 1));
+    assert_eq!(asked.iter().map(|(_, b)| b.piece().get()).collect::<Vec<_>>(), [0, 0]);
+    let changed = stage.wants("-1--", 2);
+    for (_, block) in &asked {
+        assert!(sends(&changed, key, &Message::Cancel(*block)), "{block:?}");
+    }
+    let now: Vec<u32> = requests(&changed).iter().map(|(_, b)| b.piece().get()).collect();
+    assert_eq!(now, [1, 1]);
+    let none = stage.wants("---1", 3);
+    assert!(sends(&none, key, &Message::NotInterested));
+    assert!(reports(&none).is_empty());
+    assert!(sends(&stage.wants("1111", 4), key, &Message::Interested));
+}
+
+#[test]
+fn to_want_no_more_than_what_is_there_is_to_be_done() {
+    let mut stage = piece_by_piece("##..");
+    assert_eq!(reports(&stage.wants("11--", 0)), [Notice::Done]);
+    assert!(reports(&stage.wants("1---", 0)).is_empty());
+    assert!(reports(&stage.wants("--1-", 0)).is_empty());
+    assert!(!stage.torrent.is_done());
+    assert_eq!(stage.torrent.priorities(), priorities("--1-"));
+}
+
+#[test]
+fn a_piece_put_off_while_it_is_hashed_still_counts() {
+    let mut stage = piece_by_piece("###.");
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, "####", 0);
+    let asked = requests(&stage.hears(key, Message::Unchoke, 1));
+    for (_, block) in asked {
+        stage.gives(key, block, 1);
+    }
+    let done = stage.wants("111-", 2);
+    assert_eq!(reports(&done), [Notice::Done]);
+    let now = stage.at(2);
+    stage.torrent.on_verified(stage.geometry.piece(3).unwrap(), true, now);
+    assert_eq!(reports(&stage.says()), [Notice::Complete]);
 }

@@ -105,7 +105,7 @@ impl Torrent {
         if views.iter().any(|v| v.interested) {
             self.timers.set(Timer::Rechoke, now + RECHOKE_PERIOD);
         }
-        let seeding = self.ledger.is_complete();
+        let seeding = self.ledger.is_done();
         let period = self.config.round_robin_period;
         let slots = Slots {
             max_uploads: self.config.max_uploads,

@@ -260,13 +260,15 @@ impl Engine {
             peer_id: self.peer_id,
             geometry: Arc::clone(&self.geometry),
             have,
+            priorities: self.settings.priorities.clone(),
             trackers: self.settings.metainfo.tiers(),
             port: self.port,
             seed: self.seed,
         };
         let torrent = Torrent::new(setup, self.settings.config.clone(), now);
-        if torrent.is_complete() {
-            self.outlet.push(Report::Complete);
+        if torrent.is_done() {
+            let complete = torrent.is_complete();
+            self.outlet.push(if complete { Report::Complete } else { Report::Done });
         }
         self.stage = Stage::Running(Box::new(torrent));
     }

@@ -83,6 +83,7 @@ impl Engine {
     pub(super) fn on_notice(&mut self, notice: Notice) {
         self.outlet.push(match notice {
             Notice::Complete => Report::Complete,
+            Notice::Done => Report::Done,
             Notice::HashFailed(piece) => Report::Notice(format!(
                 "piece {} failed hash check, re-downloading it",
                 piece.get()
@@ -102,15 +103,15 @@ impl Engine {
     }
 
     pub(super) fn report_figures(&mut self, now: Instant) {
-        let total = self.geometry.total();
         let status = self.torrent().map(|t| t.status(now));
+        let total = status.as_ref().map_or(self.geometry.total(), |s| s.wanted);
         let phase = match (&self.ending, &self.stage) {
             (Some(_), _) => Phase::Stopping,
             (None, Stage::Checking { done }) => {
                 let count = self.geometry.piece_count().max(1);
                 Phase::Checking(f64::from(*done) / f64::from(count))
             }
-            (None, Stage::Running(torrent)) if Torrent::is_complete(torrent) => Phase::Seeding,
+            (None, Stage::Running(torrent)) if Torrent::is_done(torrent) => Phase::Seeding,
             (None, Stage::Running(_)) => Phase::Downloading,
         };
         let left = status.as_ref().map_or(total, |s| s.left);

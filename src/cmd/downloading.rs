@@ -2,7 +2,7 @@
 
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
-use crate::app::client::{Config, DiskOptions, Priority, Settings, Source, priorities};
+use crate::app::client::{Config, DiskOptions, Locks, Priority, Settings, Source, priorities};
 use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -84,6 +84,48 @@ pub const OPTIONS: &[Opt] = &[
         "50",
         "have no more files open than this, and at most a quarter of what the system allows; \
          0 for just that quarter",
+    ),
+    Opt::new(
+        "lock_files",
+        Kind::Flag,
+        "1",
+        "lock the files that are being written, so that no two programs write one; a file that \
+         is locked already ends the download with an error",
+    ),
+    Opt::new(
+        "lock_while_reading",
+        Kind::Flag,
+        "0",
+        "with lock_files, lock the files that are only read too, against those who would write",
+    ),
+    Opt::new(
+        "triple_check",
+        Kind::Flag,
+        "0",
+        "before a piece counts as had, bring it to the disk itself, read it back from there and \
+         check it again",
+    ),
+    Opt::new(
+        "auto_flush",
+        Kind::Int { min: 0, max: 10_000 },
+        "0",
+        "every so many minutes bring what was written to the disk itself and close its files; \
+         0 to leave that to the system",
+    )
+    .arg("minutes"),
+    Opt::new(
+        "write_buffer_size",
+        Kind::Int { min: 0, max: 1024 },
+        "2",
+        "megabytes (2^20 bytes) of blocks that may wait to be written, and are then written \
+         together; 0 to write each block by itself, at once",
+    )
+    .arg("MB"),
+    Opt::new(
+        "buffer_reads",
+        Kind::Flag,
+        "1",
+        "when a part of a piece is to be sent, have the system read the rest of it too",
     ),
     Opt::new("http_timeout", SECONDS, "60", "seconds to wait for a tracker").arg("seconds"),
     Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
@@ -206,7 +248,20 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
 }
 
 fn disk(parsed: &Parsed) -> DiskOptions {
-    DiskOptions { max_files_open: parsed.int("max_files_open") as usize, ..DiskOptions::default() }
+    let minutes = parsed.int("auto_flush") as u64;
+    DiskOptions {
+        max_files_open: parsed.int("max_files_open") as usize,
+        locks: match (parsed.flag("lock_files"), parsed.flag("lock_while_reading")) {
+            (false, _) => Locks::None,
+            (true, false) => Locks::Written,
+            (true, true) => Locks::All,
+        },
+        triple_check: parsed.flag("triple_check"),
+        write_buffer: parsed.int("write_buffer_size") as usize * 1024 * 1024,
+        read_ahead: parsed.flag("buffer_reads"),
+        flush_every: (minutes > 0).then(|| Duration::from_secs(minutes * 60)),
+        ..DiskOptions::default()
+    }
 }
 
 /// The value of an option in seconds.

@@ -41,7 +41,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::app::target::TargetError;
-pub use crate::io::storage::Options as DiskOptions;
+pub use crate::io::storage::{Locks, Options as DiskOptions};
 pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};

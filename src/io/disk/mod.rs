@@ -21,7 +21,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::storage::{DiskError, Part, Storage};
-use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry, PieceIndex};
 use worker::{Answers, Worker};
 
 /// A torrent as the disk workers need it.
@@ -57,6 +57,8 @@ pub enum Job {
     },
     /// Wait until everything written is on the disk itself.
     Sync,
+    /// The same, and close the files that were written.
+    Flush,
 }
 
 /// What became of a job.
@@ -87,11 +89,17 @@ pub enum Done {
     },
     /// Of [`Job::Sync`].
     Synced(Result<(), DiskError>),
+    /// Of [`Job::Flush`].
+    Flushed(Result<(), DiskError>),
+    /// Of no job: something about the files that a user should know.
+    Warning(String),
 }
 
-/// How many writes, verifies and syncs wait at most. The blocks among them are bounded by the pool
-/// their buffers come from; there is room for a verify after each of them.
-const WRITE_QUEUE: usize = 512;
+/// How many verifies, syncs and flushes wait at most, beside the blocks and a verify for each of
+/// them. The blocks are bounded by the pool their buffers come from, which [`blocks`] measures.
+const WRITE_QUEUE: usize = 256;
+/// A pool lends no fewer buffers, or many peers would wait for each other.
+const MIN_BLOCKS: usize = 32;
 /// How many ranges to be made ready wait at most.
 const READY_QUEUE: usize = 256;
 /// The workers keep their buffers elsewhere; the deepest path is the lookup of a file.
@@ -114,6 +122,11 @@ struct Queues {
     ready: JobSender<Job>,
 }
 
+/// How many block buffers go with a write buffer of so many bytes.
+pub fn blocks(write_buffer: usize) -> usize {
+    (write_buffer / BLOCK_LENGTH as usize).max(MIN_BLOCKS)
+}
+
 impl Disk {
     /// Starts the two workers of a torrent, which answer by `post`.
     ///
@@ -123,7 +136,8 @@ impl Disk {
     where
         E: From<Done> + Send + 'static,
     {
-        let (writes, write_jobs) = jobs(WRITE_QUEUE);
+        let most = 2 * blocks(torrent.storage.options().write_buffer) + WRITE_QUEUE;
+        let (writes, write_jobs) = jobs(most);
         let (ready, ready_jobs) = jobs(READY_QUEUE);
         let mut disk = Disk {
             torrent: torrent.clone(),

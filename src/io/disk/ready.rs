@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::io::storage::{DiskError, Part, Storage};
+use crate::io::storage::{Call, DiskError, Part, Storage};
 use crate::io::sys;
 use crate::proto::geometry::BlockRef;
 
@@ -15,8 +15,13 @@ const PAGE: u64 = 4096;
 /// What the system says; a file that ends before its part does.
 pub(super) fn parts(storage: &Storage, range: BlockRef) -> Result<Vec<Part>, DiskError> {
     let parts = storage.parts(range)?;
+    let ahead = match storage.options().read_ahead {
+        true => u64::from(storage.geometry().piece_size(range.piece()) - range.end()),
+        false => 0,
+    };
     for (part, place) in parts.iter().zip(storage.geometry().file_ranges(range)) {
-        fetch(part).map_err(|source| storage.error("read", place.file, source))?;
+        let fetched = storage.faults().meet(Call::Read, 0).and_then(|_| fetch(part, ahead));
+        fetched.map_err(|source| storage.error("read", place.file, source))?;
     }
     Ok(parts)
 }
@@ -36,7 +41,9 @@ fn is_cached(part: &Part) -> bool {
     pages(part).step_by(2).all(|at| at == last || cached(at, 2)) && cached(last, 1)
 }
 
-fn fetch(part: &Part) -> io::Result<()> {
+/// Brings a part into the page cache, and has the system bring `ahead` more bytes behind it, as
+/// far as the file has them.
+fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
     let mut advised = false;
     for at in pages(part) {
         if sys::is_cached(&part.file, at, 1)? == Some(true) {
@@ -44,7 +51,7 @@ fn fetch(part: &Part) -> io::Result<()> {
         }
         if !advised {
             // One order for all that is missing, before the first wait.
-            sys::will_need(&part.file, at, part.offset + part.length - at);
+            sys::will_need(&part.file, at, part.offset + part.length - at + ahead);
             advised = true;
         }
         if sys::pread(&part.file, &mut [0], at)? == 0 {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::reactor::Reactor;
-use crate::io::storage::{FileEntry, Links};
+use crate::io::storage::{Call, Fault, Faults, FileEntry, Locks, Options};
 use crate::proto::geometry::BLOCK_LENGTH;
 use crate::proto::hash::sha1;
 use std::fs;
@@ -33,6 +33,10 @@ impl Bench {
     }
 
     fn with_mailbox(length: usize, capacity: usize) -> Bench {
+        Bench::with_options(length, capacity, Options::default())
+    }
+
+    fn with_options(length: usize, capacity: usize, options: Options) -> Bench {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("bittornado-disk-{}-{n}", std::process::id()));
@@ -41,7 +45,7 @@ impl Bench {
         let geometry = Arc::new(Geometry::new(PIECE, lengths).unwrap());
         let names = ["one", "two"].into_iter().zip(lengths);
         let files = names.map(|(n, length)| FileEntry { path: n.into(), length }).collect();
-        let storage = Storage::new(dir.clone(), files, Arc::clone(&geometry), Links::Refuse);
+        let storage = Storage::new(dir.clone(), files, Arc::clone(&geometry), options);
         let hashes = content.chunks(PIECE as usize).map(sha1).collect();
         let torrent = DiskTorrent { storage: Arc::new(storage), geometry, hashes };
         let reactor = Reactor::new().unwrap();
@@ -246,7 +250,66 @@ fn a_full_queue_gives_the_job_back() {
     let bench = Bench::with_mailbox(PIECE as usize, 1);
     let piece = bench.piece(0);
     // With nobody reading the answers the worker stops after two; then the queue fills.
-    let refused =
-        (0..WRITE_QUEUE + 10).find_map(|_| bench.disk.try_send(Job::Verify { piece }).err());
+    let refused = (0..WRITE_QUEUE + 2 * 128 + 10)
+        .find_map(|_| bench.disk.try_send(Job::Verify { piece }).err());
     assert_eq!(refused, Some(Job::Verify { piece }));
+}
+
+#[test]
+fn the_triple_check_sees_what_changed_on_the_disk() {
+    for triple_check in [false, true] {
+        let faults = Faults::planned();
+        let options = Options { triple_check, faults: faults.clone(), ..Options::default() };
+        let mut bench = Bench::with_options(2 * PIECE as usize, 64, options);
+        for n in 0..8 {
+            bench.write(0, n);
+        }
+        bench.answers(8);
+        // As if the disk gave back something else than it was given.
+        let two = fs::read(bench.dir.join("two")).unwrap();
+        fs::write(bench.dir.join("two"), [&two[..500], &[!two[500]], &two[501..]].concat())
+            .unwrap();
+        assert_eq!(bench.verdict(0, 0).unwrap(), !triple_check);
+        assert_eq!(faults.count(Call::Sync), if triple_check { 2 } else { 0 });
+        bench.write(0, 1);
+        assert!(bench.verdict(0, 1).unwrap(), "written once more");
+        faults.inject(Call::Sync, 0..1, Fault::Error(5));
+        assert_eq!(bench.verdict(0, 0).is_err(), triple_check, "not on the disk, not had");
+    }
+}
+
+#[test]
+fn without_a_write_buffer_each_block_is_written_by_itself() {
+    for (write_buffer, calls) in [(0, 10), (1 << 20, 4)] {
+        let faults = Faults::planned();
+        let options = Options { write_buffer, faults: faults.clone(), ..Options::default() };
+        let mut bench = Bench::with_options(2 * PIECE as usize, 1, options);
+        // The second answer waits for room, and meanwhile the rest comes together.
+        bench.write(0, 0);
+        bench.write(0, 2);
+        let end = Instant::now() + Duration::from_secs(20);
+        while faults.count(Call::Write) < 2 {
+            assert!(Instant::now() < end);
+            std::thread::yield_now();
+        }
+        for n in 0..8 {
+            bench.write(1, n);
+        }
+        bench.answers(10);
+        assert_eq!(faults.count(Call::Write), calls, "{write_buffer} bytes");
+    }
+}
+
+#[test]
+fn a_warning_comes_with_the_first_answer() {
+    let faults = Faults::planned();
+    faults.inject(Call::Lock, 0..9, Fault::Error(37));
+    let options = Options { locks: Locks::Written, faults, ..Options::default() };
+    let mut bench = Bench::with_options(2 * PIECE as usize, 64, options);
+    bench.write(1, 0);
+    let answers = bench.answers(2);
+    assert!(matches!(&answers[0], Done::Written { result: Ok(()), .. }));
+    assert!(matches!(&answers[1], Done::Warning(text) if text.contains("cannot lock files")));
+    bench.disk.try_send(Job::Flush).unwrap();
+    assert!(matches!(bench.answers(1)[..], [Done::Flushed(Ok(()))]));
 }

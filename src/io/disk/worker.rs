@@ -78,6 +78,10 @@ impl<E: From<Done>> Worker<E> {
                     self.answers.give(Done::Ready { range, result });
                 }
                 Job::Sync => self.answers.give(Done::Synced(self.torrent.storage.sync())),
+                Job::Flush => self.answers.give(Done::Flushed(self.torrent.storage.flush())),
+            }
+            if let Some(warning) = self.torrent.storage.warning() {
+                self.answers.give(Done::Warning(warning));
             }
         }
     }
@@ -109,7 +113,8 @@ impl<E: From<Done>> Worker<E> {
     /// returns: that one must see them written.
     fn gather(&mut self) -> Option<Job> {
         let mut bytes: usize = self.batch.iter().map(|(_, data)| data.len()).sum();
-        while bytes < BATCH {
+        let enough = BATCH.min(self.torrent.storage.options().write_buffer);
+        while bytes < enough {
             match self.jobs.try_recv() {
                 Some(Job::Write { block, data }) => {
                     bytes += data.len();
@@ -190,7 +195,15 @@ impl<E: From<Done>> Worker<E> {
         let mut cursor = self.cursors.take(piece);
         let size = self.torrent.geometry.piece_size(piece);
         self.read_back(piece, &mut cursor, size)?;
-        Ok(self.torrent.hashes.get(piece.at()) == Some(&cursor.hash.finish()))
+        let storage = Arc::clone(&self.torrent.storage);
+        let right = self.torrent.hashes.get(piece.at()) == Some(&cursor.hash.finish());
+        if !right || !storage.options().triple_check {
+            return Ok(right);
+        }
+        storage.settle(self.torrent.geometry.whole_piece(piece))?;
+        let mut again = Cursor::default();
+        self.read_back(piece, &mut again, size)?;
+        Ok(self.torrent.hashes.get(piece.at()) == Some(&again.hash.finish()))
     }
 
     /// Hashes from the file up to `end`, an offset in the piece.

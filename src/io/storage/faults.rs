@@ -16,6 +16,8 @@ pub enum Call {
     Read,
     /// Writing to one.
     Write,
+    /// Locking one.
+    Lock,
     /// Waiting until what was written is on the disk itself.
     Sync,
 }
@@ -37,7 +39,7 @@ pub struct Faults(Option<Arc<Mutex<Plan>>>);
 struct Plan {
     rules: Vec<Rule>,
     /// How many calls of each kind there were.
-    seen: [usize; 4],
+    seen: [usize; 5],
 }
 
 #[derive(Debug)]

@@ -16,6 +16,7 @@ const SHARE: u64 = 4;
 #[derive(Debug)]
 struct Handle {
     writable: bool,
+    locked: bool,
     file: Arc<File>,
     /// When it was used last, by the table's own count.
     used: u64,
@@ -29,6 +30,24 @@ pub(super) struct Handles {
     limit: usize,
     /// Files written since the last sync, whether still open or not.
     pub dirty: BTreeSet<usize>,
+}
+
+impl Handle {
+    /// A lock ends here even if somebody still sends from the file: it would be in our own way
+    /// when the file is opened again.
+    fn close(self) {
+        if self.locked && Arc::strong_count(&self.file) > 1 {
+            sys::unlock(&self.file);
+        }
+    }
+}
+
+/// A file that was just opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub file: File,
+    pub writable: bool,
+    pub locked: bool,
 }
 
 impl Handles {
@@ -55,6 +74,13 @@ impl Handles {
         Some(Arc::clone(&handle.file))
     }
 
+    /// Closes the file of this number.
+    pub fn close(&mut self, number: usize) {
+        if let Some(handle) = self.open.remove(&number) {
+            handle.close();
+        }
+    }
+
     /// Makes room for a file that is about to be opened.
     pub fn make_room(&mut self) {
         while self.open.len() >= self.limit {
@@ -64,17 +90,18 @@ impl Handles {
 
     /// Keeps a file that was just opened, in the place of one that could do less; if another
     /// thread came first with one as good, that one stays.
-    pub fn put(&mut self, number: usize, write: bool, file: File) -> Arc<File> {
-        if let Some(file) = self.get(number, write) {
+    pub fn put(&mut self, number: usize, opened: Opened) -> Arc<File> {
+        let Opened { file, writable, locked } = opened;
+        if let Some(file) = self.get(number, writable) {
             return file;
         }
-        self.open.remove(&number);
+        self.close(number);
         self.make_room();
         let file = Arc::new(file);
         self.uses += 1;
-        let handle = Handle { writable: write, file: Arc::clone(&file), used: self.uses };
+        let handle = Handle { writable, locked, file: Arc::clone(&file), used: self.uses };
         self.open.insert(number, handle);
-        if write {
+        if writable {
             self.dirty.insert(number);
         }
         file
@@ -82,7 +109,15 @@ impl Handles {
 
     /// Closes all files, as far as nobody uses them at this moment.
     pub fn close_all(&mut self) {
-        self.open.clear();
+        self.open.drain().for_each(|(_, handle)| handle.close());
+    }
+
+    /// Closes the files that are open for writing.
+    pub fn close_written(&mut self) {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (written, others): (HashMap<_, _>, _) = open.partition(|(_, handle)| handle.writable);
+        self.open = others;
+        written.into_values().for_each(Handle::close);
     }
 
     /// Closes the file used longest ago. One that is being sent or read would stay open whatever
@@ -91,7 +126,7 @@ impl Handles {
         let in_use = |handle: &Handle| Arc::strong_count(&handle.file) > 1;
         let oldest = self.open.iter().min_by_key(|(_, handle)| (in_use(handle), handle.used));
         if let Some(number) = oldest.map(|(number, _)| *number) {
-            self.open.remove(&number);
+            self.close(number);
         }
     }
 
@@ -105,23 +140,23 @@ impl Handles {
 mod tests {
     use super::*;
 
-    fn file() -> File {
-        File::open("/dev/null").unwrap()
+    fn file(writable: bool) -> Opened {
+        Opened { file: File::open("/dev/null").unwrap(), writable, locked: false }
     }
 
     #[test]
     fn the_least_used_file_is_closed_unless_somebody_uses_it() {
         let mut handles = Handles::new(3);
-        let used = handles.put(0, false, file());
+        let used = handles.put(0, file(false));
         for number in [1, 2] {
-            handles.put(number, false, file());
+            handles.put(number, file(false));
         }
         handles.get(1, false);
-        handles.put(3, true, file());
+        handles.put(3, file(true));
         let open: BTreeSet<usize> = handles.open.keys().copied().collect();
         assert_eq!(open, BTreeSet::from([0, 1, 3]));
         drop(used);
-        handles.put(4, false, file());
+        handles.put(4, file(false));
         assert_eq!(handles.count(), 3);
         assert!(handles.get(0, false).is_none());
         assert!(handles.get(1, true).is_none(), "open for reading only");

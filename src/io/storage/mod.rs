@@ -8,13 +8,14 @@ mod beneath;
 mod error;
 mod faults;
 mod handles;
+mod locking;
 mod options;
 
 pub use beneath::Links;
 pub use error::DiskError;
 pub use faults::{Call, Fault, Faults};
 pub use handles::MAX_FILES_OPEN;
-pub use options::Options;
+pub use options::{Locks, Options, WRITE_BUFFER};
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
@@ -24,7 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, FileRange, Geometry};
 use beneath::Root;
-use handles::Handles;
+use handles::{Handles, Opened};
+use locking::Locking;
 
 /// One file of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +55,8 @@ pub struct Storage {
     files: Vec<FileEntry>,
     geometry: Arc<Geometry>,
     handles: Mutex<Handles>,
-    faults: Faults,
+    locking: Locking,
+    options: Options,
 }
 
 /// How many buffers go into one system call.
@@ -68,10 +71,16 @@ impl Storage {
         options: impl Into<Options>,
     ) -> Storage {
         debug_assert_eq!(files.len(), geometry.file_count());
-        let Options { links, max_files_open, faults } = options.into();
-        let root = Root { path: root, links };
-        let handles = Mutex::new(Handles::new(max_files_open));
-        Storage { root, files, geometry, handles, faults }
+        let options = options.into();
+        let root = Root { path: root, links: options.links };
+        let handles = Mutex::new(Handles::new(options.max_files_open));
+        let locking = Locking::new(options.locks);
+        Storage { root, files, geometry, handles, locking, options }
+    }
+
+    /// What was chosen about the files.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The measures of the content.
@@ -147,7 +156,7 @@ impl Storage {
         let file = self.open(part.file, false)?;
         let mut offset = part.offset;
         while !buffer.is_empty() {
-            let most = self.faults.meet(Call::Read, buffer.len())?;
+            let most = self.faults().meet(Call::Read, buffer.len())?;
             let got = sys::pread(&file, &mut buffer[..most], offset)?;
             if got == 0 {
                 return Err(too_short());
@@ -185,7 +194,7 @@ impl Storage {
         let (mut offset, mut left) = (part.offset, part.length as usize);
         while left > 0 {
             let mut buffers = [IoSlice::new(&[]); BUFFERS_A_CALL];
-            let most = self.faults.meet(Call::Write, left)?;
+            let most = self.faults().meet(Call::Write, left)?;
             let count = source.slices(most, &mut buffers);
             let put = sys::pwritev(&file, &buffers[..count], offset)?;
             if put == 0 {
@@ -229,7 +238,7 @@ impl Storage {
         let mut first = None;
         for number in dirty {
             let synced = self.open(number, false).and_then(|file| {
-                self.faults.meet(Call::Sync, 0)?;
+                self.faults().meet(Call::Sync, 0)?;
                 file.sync_data()
             });
             if let Err(source) = synced {
@@ -240,9 +249,53 @@ impl Storage {
         first.map_or(Ok(()), Err)
     }
 
+    /// Like [`Storage::sync`], and closes the files that were written.
+    ///
+    /// # Errors
+    /// As for [`Storage::sync`]; the files are closed all the same.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        let synced = self.sync();
+        self.handles().close_written();
+        synced
+    }
+
+    /// Waits until a range is on the disk itself, and has the system forget it, so that it is
+    /// next read from there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn settle(&self, range: BlockRef) -> Result<(), DiskError> {
+        for part in self.geometry.file_ranges(range) {
+            let settled = self.open(part.file, false).and_then(|file| {
+                self.faults().meet(Call::Sync, 0)?;
+                file.sync_data()?;
+                sys::forget(&file, part.offset, part.length);
+                Ok(())
+            });
+            settled.map_err(|source| self.error("sync", part.file, source))?;
+        }
+        Ok(())
+    }
+
+    /// What a user should know and was not told before: an oddity of the place of the files.
+    pub fn warning(&self) -> Option<String> {
+        let failed = self.locking.has_failed();
+        failed.then(|| format!("cannot lock files in '{}', going on", self.root.path.display()))
+    }
+
     fn open(&self, number: usize, write: bool) -> io::Result<Arc<File>> {
         if let Some(file) = self.handles().get(number, write) {
             return Ok(file);
+        }
+        let turn = self.locking.turn(write);
+        if turn.is_some() {
+            let mut handles = self.handles();
+            // Whoever had the turn before may have opened it.
+            if let Some(file) = handles.get(number, write) {
+                return Ok(file);
+            }
+            // Our own lock for reading would be in the way of that for writing.
+            handles.close(number);
         }
         let file = match self.open_anew(number, write) {
             // Other parts of the program may have taken what there was: what we have is given up
@@ -253,13 +306,18 @@ impl Storage {
             }
             opened => opened?,
         };
-        Ok(self.handles().put(number, write, file))
+        let locked = turn.is_some() && self.locking.lock(&file, write, self.faults())?;
+        Ok(self.handles().put(number, Opened { file, writable: write, locked }))
     }
 
     fn open_anew(&self, number: usize, write: bool) -> io::Result<File> {
-        self.faults.meet(Call::Open, 0)?;
+        self.faults().meet(Call::Open, 0)?;
         self.handles().make_room();
         self.root.open(&self.files[number].path, write)
+    }
+
+    pub(in crate::io) fn faults(&self) -> &Faults {
+        &self.options.faults
     }
 
     fn handles(&self) -> MutexGuard<'_, Handles> {

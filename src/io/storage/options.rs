@@ -1,6 +1,22 @@
 //! How the files of a torrent are treated: what a user can choose.
 
+use std::time::Duration;
+
 use super::{Faults, Links, MAX_FILES_OPEN};
+
+/// The default of [`Options::write_buffer`].
+pub const WRITE_BUFFER: usize = 2 * 1024 * 1024;
+
+/// Which files are locked while they are open, against other programs that ask for locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locks {
+    /// None.
+    None,
+    /// Those open for writing.
+    Written,
+    /// All; those open for reading may be read by others too.
+    All,
+}
 
 /// What can be chosen about the files of a torrent.
 #[derive(Debug, Clone)]
@@ -10,13 +26,35 @@ pub struct Options {
     /// How many files are open at a time, at most; 0 for as many as the system allows. Never more
     /// than a quarter of these, whatever is asked.
     pub max_files_open: usize,
+    /// Which files are locked.
+    pub locks: Locks,
+    /// Whether a piece must be on the disk itself, and right when it is read back from there,
+    /// before it counts as had.
+    pub triple_check: bool,
+    /// Bytes that may wait to be written. What waits together is written together; with 0 each
+    /// block goes by itself.
+    pub write_buffer: usize,
+    /// Whether the rest of a piece is read ahead once a part of it is to be sent.
+    pub read_ahead: bool,
+    /// How often what was written is brought to the disk itself, and its files closed; `None` to
+    /// leave that to the system.
+    pub flush_every: Option<Duration>,
     /// Trouble for tests.
     pub faults: Faults,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { links: Links::Refuse, max_files_open: MAX_FILES_OPEN, faults: Faults::default() }
+        Options {
+            links: Links::Refuse,
+            max_files_open: MAX_FILES_OPEN,
+            locks: Locks::None,
+            triple_check: false,
+            write_buffer: WRITE_BUFFER,
+            read_ahead: false,
+            flush_every: None,
+            faults: Faults::default(),
+        }
     }
 }
 

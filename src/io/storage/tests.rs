@@ -268,3 +268,60 @@ fn files_are_given_up_for_the_one_that_is_needed_when_descriptors_run_out() {
     let error = s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains("Too many open files"), "{error}");
 }
+
+#[test]
+fn a_file_that_another_program_has_locked_is_an_error_at_once() {
+    let dir = Dir::new();
+    let options = |locks| Options { locks, ..Options::default() };
+    let open = |locks| storage(&dir.join("f"), 100, &[("", 100)], options(locks));
+    let (mine, other) = (open(Locks::Written), open(Locks::Written));
+    mine.write(range(&mine, 0, 0, 10), &[1; 10]).unwrap();
+    let error = other.write(range(&other, 0, 0, 10), &[2; 10]).unwrap_err();
+    assert!(error.to_string().ends_with("f': another program has locked it"), "{error}");
+    assert!(!error.is_transient());
+    other.read(range(&other, 0, 0, 10), &mut [0; 10]).unwrap();
+    let careful = open(Locks::All);
+    assert!(careful.read(range(&careful, 0, 0, 10), &mut [0; 10]).is_err());
+    open(Locks::None).write(range(&mine, 0, 20, 10), &[3; 10]).unwrap();
+    // Closed, it is free, even while somebody still sends from it.
+    let parts = mine.parts(range(&mine, 0, 0, 10)).unwrap();
+    mine.flush().unwrap();
+    careful.read(range(&careful, 0, 0, 10), &mut [0; 10]).unwrap();
+    open(Locks::All).read(range(&mine, 0, 0, 10), &mut [0; 10]).unwrap();
+    assert!(other.write(range(&other, 0, 0, 10), &[2; 10]).is_err(), "somebody reads it");
+    // Its own lock for reading is in nobody's way.
+    let sent = careful.parts(range(&careful, 0, 0, 10)).unwrap();
+    careful.write(range(&careful, 0, 0, 10), &[2; 10]).unwrap();
+    assert_eq!((parts.len(), sent.len()), (1, 1));
+    assert!(open(Locks::All).read(range(&mine, 0, 0, 10), &mut [0; 10]).is_err());
+}
+
+#[test]
+fn where_there_are_no_locks_it_says_so_once_and_goes_on() {
+    let dir = Dir::new();
+    let (options, faults) = with_faults();
+    let options = Options { locks: Locks::Written, ..options };
+    let s = storage(&dir.join("t"), 10, &[("a", 10), ("b", 10)], options);
+    const ENOLCK: i32 = 37;
+    faults.inject(Call::Lock, 0..usize::MAX, Fault::Error(ENOLCK));
+    assert_eq!(s.warning(), None);
+    s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap();
+    let told = format!("cannot lock files in '{}', going on", dir.join("t").display());
+    assert_eq!(s.warning(), Some(told));
+    s.write(range(&s, 1, 0, 10), &[1; 10]).unwrap();
+    assert_eq!((s.warning(), faults.count(Call::Lock)), (None, 1));
+}
+
+#[test]
+fn a_flush_closes_what_was_written_and_leaves_the_rest_open() {
+    let dir = Dir::new();
+    let (options, faults) = with_faults();
+    let s = storage(&dir.join("t"), 10, &[("a", 10), ("b", 10)], options);
+    s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap();
+    s.write(range(&s, 1, 0, 10), &[1; 10]).unwrap();
+    s.flush().unwrap();
+    assert_eq!((s.handles().count(), faults.count(Call::Sync)), (0, 2));
+    s.read(range(&s, 0, 0, 10), &mut [0; 10]).unwrap();
+    s.flush().unwrap();
+    assert_eq!((s.handles().count(), faults.count(Call::Sync)), (1, 2));
+}

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Access, Advice, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{Access, Advice, AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 /// Reads at an offset, without moving the file's position; 0 is the end of the file.
@@ -51,6 +51,42 @@ pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<Option<b
 /// taken.
 pub fn will_need(file: &File, offset: u64, length: u64) {
     let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::WillNeed);
+}
+
+/// Asks the kernel to forget what it holds of a range of a file; what is not on the disk yet stays.
+/// Only advice.
+pub fn forget(file: &File, offset: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::DontNeed);
+}
+
+/// Locks an open file for us alone, or, `shared`, against those that want it alone; until it is
+/// closed or unlocked. Never waits: `false` if another program, or another open file of this one,
+/// has it.
+///
+/// # Errors
+/// What flock(2) says; [`has_no_locks`] tells whether it is no use to try again.
+pub fn lock(file: &File, shared: bool) -> io::Result<bool> {
+    let how = match shared {
+        true => FlockOperation::NonBlockingLockShared,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    match retry_on_intr(|| rustix::fs::flock(file, how)) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an error says that there are no locks where a file lies: NFS without its lock daemon,
+/// FUSE, and the like.
+pub fn has_no_locks(error: &io::Error) -> bool {
+    let without = [Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|errno| without.contains(&errno))
+}
+
+/// Gives a lock back while the file stays open.
+pub fn unlock(file: &File) {
+    let _ = rustix::fs::flock(file, FlockOperation::NonBlockingUnlock);
 }
 
 /// The length of an open file, in bytes.

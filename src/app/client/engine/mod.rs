@@ -33,9 +33,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Block buffers between the sockets and the disk: 2 MiB. Also the bound of the disk's queue.
-const MAX_BLOCKS: usize = 128;
-
 /// Announces under way at a time, and threads for them.
 const FETCH_THREADS: usize = 3;
 
@@ -104,6 +101,8 @@ struct Engine {
     pool: Pool,
     disk: Disk,
     fetch: Fetch,
+    /// When the files that were written are closed next, if ever.
+    flush: Option<Instant>,
     stage: Stage,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
@@ -152,7 +151,8 @@ impl Engine {
             links: Links::new(listeners, &mut reactor),
             windows: Windows::new(Arc::clone(&geometry)),
             unready: VecDeque::new(),
-            pool: Pool::new(MAX_BLOCKS),
+            pool: Pool::new(disk::blocks(storage.options().write_buffer)),
+            flush: settings.disk.flush_every.map(|every| now() + every),
             stage: Stage::Checking { done: 0 },
             dirty: BTreeSet::new(),
             sent: Vec::new(),
@@ -207,7 +207,8 @@ impl Engine {
         let torrent = self.torrent().and_then(Torrent::next_deadline);
         let ending = self.ending.as_ref().map(|e| e.at);
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
-        [torrent, ending, strangers, report, self.door_opens].into_iter().flatten().min()
+        let all = [torrent, ending, strangers, report, self.door_opens, self.flush];
+        all.into_iter().flatten().min()
     }
 
     fn torrent(&self) -> Option<&Torrent> {
@@ -229,6 +230,11 @@ impl Engine {
         }
         self.links.expire_strangers(now, &mut self.reactor);
         self.open_door(now);
+        if self.flush.is_some_and(|at| at <= now) {
+            self.flush = self.settings.disk.flush_every.map(|every| now + every);
+            // A queue that is full will be no fuller at the next time.
+            let _ = self.disk.try_send(disk::Job::Flush);
+        }
         if self.torrent().and_then(Torrent::next_deadline).is_some_and(|at| at <= now) {
             self.outlet.wake();
             self.with_torrent(|t| t.on_time(now));
@@ -314,10 +320,12 @@ impl Engine {
                 self.on_ready(range, parts, now);
                 self.send_unready();
             }
-            disk::Done::Synced(Ok(())) => {}
+            disk::Done::Synced(Ok(())) | disk::Done::Flushed(Ok(())) => {}
+            disk::Done::Warning(text) => self.outlet.push(Report::Notice(text)),
             disk::Done::Verified { result: Err(e), .. }
             | disk::Done::Ready { result: Err(e), .. }
-            | disk::Done::Synced(Err(e)) => self.end(Some(e.to_string()), now),
+            | disk::Done::Synced(Err(e))
+            | disk::Done::Flushed(Err(e)) => self.end(Some(e.to_string()), now),
         }
     }
 

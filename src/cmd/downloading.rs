@@ -2,7 +2,7 @@
 
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
-use crate::app::client::{Config, DiskOptions, Locks, Priority, Settings, Source, priorities};
+use crate::app::client::{Allocation, Config, DiskOptions, Locks, Priority, Settings, Source, priorities};
 use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ use std::time::Duration;
 const SECONDS: Kind = Kind::Float { min: 1.0, max: 86_400.0 };
 const COUNT: Kind = Kind::Int { min: 1, max: 10_000 };
 const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
+const MIB: f64 = 1024.0 * 1024.0;
 const RATE: Kind = Kind::Int { min: 0, max: 100_000_000 };
 
 /// The options of a download.
@@ -78,6 +79,22 @@ pub const OPTIONS: &[Opt] = &[
         "never fewer requests than this at a peer that delivers",
     ),
     Opt::new("max_rate_period", SECONDS, "20", "seconds over which rates are measured"),
+    Opt::new(
+        "alloc_type",
+        Kind::Choice(&["normal", "background", "pre-allocate", "sparse"]),
+        "normal",
+        "how files get their space on the disk: 'normal' as pieces come; 'sparse' the same, but \
+         files have their full length from the start; 'background' claims it while pieces come, \
+         as fast as alloc_rate says; 'pre-allocate' claims all of it first, and does not start \
+         when there is too little",
+    ),
+    Opt::new(
+        "alloc_rate",
+        Kind::Float { min: 0.1, max: 1_000_000.0 },
+        "2.0",
+        "with alloc_type 'background', MiB (2^20 bytes) a second to claim",
+    )
+    .arg("MiB"),
     Opt::new(
         "max_files_open",
         Kind::Int { min: 0, max: 1_000_000 },
@@ -250,6 +267,14 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
 fn disk(parsed: &Parsed) -> DiskOptions {
     let minutes = parsed.int("auto_flush") as u64;
     DiskOptions {
+        allocation: match parsed.text("alloc_type") {
+            "background" => {
+                Allocation::Background { rate: (parsed.float("alloc_rate") * MIB) as u64 }
+            }
+            "pre-allocate" => Allocation::Full,
+            "sparse" => Allocation::Sparse,
+            _ => Allocation::Grow,
+        },
         max_files_open: parsed.int("max_files_open") as usize,
         locks: match (parsed.flag("lock_files"), parsed.flag("lock_while_reading")) {
             (false, _) => Locks::None,

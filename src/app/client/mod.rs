@@ -7,9 +7,10 @@
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
 //! `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
-//! disk at the start), `wanted` (which files are).
+//! disk at the start), `claim` (space for what is not), `wanted` (which files are).
 
 mod check;
+mod claim;
 mod engine;
 mod links;
 mod ready;
@@ -22,7 +23,7 @@ use crate::io::disk;
 use crate::io::fetch;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
-use crate::io::storage::Storage;
+use crate::io::storage::{DiskError, Storage};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
 use crate::proto::bitfield::Bitfield;
@@ -41,7 +42,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use crate::app::target::TargetError;
-pub use crate::io::storage::{Locks, Options as DiskOptions};
+pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{Config, Status};
 pub use source::{LoadError, Source};
@@ -115,6 +116,8 @@ pub struct Figures {
 pub enum Phase {
     /// Looking at the data on disk; so much of it has been looked at, 0 to 1.
     Checking(f64),
+    /// Making room on the disk for what is missing; so much of it is made, 0 to 1.
+    Allocating(f64),
     /// Downloading, or looking for peers to do so.
     Downloading,
     /// All that is wanted is there, and there for others.
@@ -167,6 +170,10 @@ pub(crate) enum Event {
     Checked(u32),
     /// The pieces that are good, or why they could not be read.
     CheckEnded(Result<Bitfield, String>),
+    /// So much of the space is claimed, 0 to 1.
+    Claimed(f64),
+    /// All of it is, or why it is not.
+    ClaimEnded(Result<(), DiskError>),
     Stop,
 }
 

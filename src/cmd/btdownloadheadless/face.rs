@@ -97,7 +97,11 @@ impl Face {
     fn line(&self, figures: &Figures) -> (String, String) {
         let whole = (done(figures) * 100.0) as u32;
         let Some(status) = &figures.status else {
-            return (format!("checking existing data: {whole}%"), String::new());
+            let activity = match figures.phase {
+                Phase::Allocating(_) => "allocating",
+                _ => "checking existing data",
+            };
+            return (format!("{activity}: {whole}%"), String::new());
         };
         let activity = match figures.phase {
             Phase::Seeding => "seeding",
@@ -118,7 +122,7 @@ impl Face {
 /// How far the present activity is, 0 to 1.
 fn done(figures: &Figures) -> f64 {
     match figures.phase {
-        Phase::Checking(done) => done,
+        Phase::Checking(done) | Phase::Allocating(done) => done,
         _ if figures.total == 0 => 1.0,
         _ => 1.0 - figures.left as f64 / figures.total as f64,
     }
@@ -141,6 +145,7 @@ fn time_left(figures: &Figures) -> String {
     let rate = figures.status.as_ref().map_or(0.0, |s| s.download_rate);
     match figures.phase {
         Phase::Checking(_) => "checking existing data".into(),
+        Phase::Allocating(_) => "allocating disk space".into(),
         Phase::Stopping => "shutting down".into(),
         Phase::Seeding => "Download Succeeded!".into(),
         Phase::Downloading if rate < 1.0 => "connecting to peers".into(),

@@ -70,6 +70,29 @@ impl Root {
         }
     }
 
+    /// How many bytes of space a file has on its disk, at least; 0 if there is none of this name.
+    pub fn claimed(&self, path: &Path) -> io::Result<u64> {
+        let claimed = self
+            .parent(path, false)
+            .and_then(|(dir, name)| sys::claimed_at(&dir, name, self.follow(path)));
+        match claimed {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            claimed => claimed,
+        }
+    }
+
+    /// How many bytes are free where the root is, or will be.
+    pub fn free(&self) -> io::Result<u64> {
+        let mut outcome = Err(ErrorKind::NotFound.into());
+        for above in self.path.ancestors() {
+            outcome = sys::free(or_here(above));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
     /// Whether an existing file may be written.
     pub fn may_write(&self, path: &Path) -> io::Result<()> {
         let (dir, name) = self.parent(path, false)?;

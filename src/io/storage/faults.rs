@@ -16,6 +16,8 @@ pub enum Call {
     Read,
     /// Writing to one.
     Write,
+    /// Claiming space for one.
+    Claim,
     /// Locking one.
     Lock,
     /// Waiting until what was written is on the disk itself.
@@ -39,7 +41,7 @@ pub struct Faults(Option<Arc<Mutex<Plan>>>);
 struct Plan {
     rules: Vec<Rule>,
     /// How many calls of each kind there were.
-    seen: [usize; 5],
+    seen: [usize; 6],
 }
 
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! The files of a torrent: names, creation, an open-file limit, reads and writes by range.
 //!
 //! The disk workers, the check at start and the makers share one [`Storage`]. Every piece is
-//! always at its final place; files grow sparsely as pieces come. It never truncates, never
+//! always at its final place. It never truncates, never
 //! deletes, never checks a hash, and follows no symbolic link unless told to.
 
+mod allocation;
 mod beneath;
 mod error;
 mod faults;
@@ -11,6 +12,7 @@ mod handles;
 mod locking;
 mod options;
 
+pub use allocation::{Allocating, Allocation, CLAIM};
 pub use beneath::Links;
 pub use error::DiskError;
 pub use faults::{Call, Fault, Faults};
@@ -103,6 +105,7 @@ impl Storage {
         for (number, file) in self.files.iter().enumerate() {
             self.check(file).map_err(|source| self.error("use", number, source))?;
         }
+        self.check_space()?;
         if in_folder {
             std::fs::create_dir_all(&self.root.path).map_err(about_root("create"))?;
         }

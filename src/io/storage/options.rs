@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Faults, Links, MAX_FILES_OPEN};
+use super::{Allocation, Faults, Links, MAX_FILES_OPEN};
 
 /// The default of [`Options::write_buffer`].
 pub const WRITE_BUFFER: usize = 2 * 1024 * 1024;
@@ -23,6 +23,8 @@ pub enum Locks {
 pub struct Options {
     /// What to do about symbolic links.
     pub links: Links,
+    /// How and when space is claimed.
+    pub allocation: Allocation,
     /// How many files are open at a time, at most; 0 for as many as the system allows. Never more
     /// than a quarter of these, whatever is asked.
     pub max_files_open: usize,
@@ -47,6 +49,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             links: Links::Refuse,
+            allocation: Allocation::Grow,
             max_files_open: MAX_FILES_OPEN,
             locks: Locks::None,
             triple_check: false,

@@ -325,3 +325,100 @@ fn a_flush_closes_what_was_written_and_leaves_the_rest_open() {
     s.flush().unwrap();
     assert_eq!((s.handles().count(), faults.count(Call::Sync)), (1, 2));
 }
+
+fn allocated(s: &Storage) -> Result<u64, DiskError> {
+    let (mut steps, mut settled) = (s.allocate(), 0);
+    while let Some(step) = steps.step(100_000) {
+        settled += step?;
+    }
+    Ok(settled)
+}
+
+/// Two files of 300,000 bytes, of which the first has a hole between two pieces of data, and one
+/// that is empty; its options with this allocation, and the data of the first.
+fn half_there(dir: &Dir, allocation: Allocation) -> (Storage, Faults, Vec<u8>) {
+    let (options, faults) = with_faults();
+    let options = Options { allocation, ..options };
+    let files = [("d/a", 300_000), ("b", 300_000), ("empty", 0)];
+    let s = storage(&dir.join("t"), 1 << 18, &files, options);
+    s.prepare().unwrap();
+    s.write(range(&s, 0, 0, 5000), &[1; 5000]).unwrap();
+    s.write(range(&s, 0, 200_000, 5001), &[2; 5001]).unwrap();
+    let data = [&[1; 5000][..], &[0; 195_000], &[2; 5001]].concat();
+    assert_eq!(fs::read(dir.join("t/d/a")).unwrap(), data);
+    (s, faults, data)
+}
+
+fn space(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn sparse_files_have_their_length_and_no_space_from_the_start() {
+    let dir = Dir::new();
+    let (s, _, data) = half_there(&dir, Allocation::Sparse);
+    assert_eq!(allocated(&s).unwrap(), 600_000);
+    let a = fs::read(dir.join("t/d/a")).unwrap();
+    assert_eq!(a.len(), 300_000);
+    assert_eq!((&a[..data.len()], space(&dir.join("t/b"))), (&data[..], 0));
+    assert_eq!(fs::metadata(dir.join("t/b")).unwrap().len(), 300_000);
+    assert_eq!(fs::metadata(dir.join("t/empty")).unwrap().len(), 0);
+}
+
+#[test]
+fn all_space_is_claimed_and_the_data_stays() {
+    for (allocation, lacks) in [
+        (Allocation::Full, false),
+        (Allocation::Full, true),
+        (Allocation::Background { rate: 1 }, false),
+    ] {
+        let dir = Dir::new();
+        let (s, faults, data) = half_there(&dir, allocation);
+        const EOPNOTSUPP: i32 = 95;
+        if lacks {
+            faults.inject(Call::Claim, 0..usize::MAX, Fault::Error(EOPNOTSUPP));
+            faults.inject(Call::Write, 1..3, Fault::Short);
+        }
+        assert_eq!(allocated(&s).unwrap(), 600_000);
+        let a = fs::read(dir.join("t/d/a")).unwrap();
+        assert_eq!(a.len(), 300_000);
+        assert!(a[..data.len()] == data && a[data.len()..].iter().all(|byte| *byte == 0));
+        for name in ["t/d/a", "t/b"] {
+            assert!(space(&dir.join(name)) >= 300_000, "{name}, {allocation:?}, {lacks}");
+        }
+        assert_eq!(faults.count(Call::Claim), 6);
+        assert_eq!(allocated(&s).unwrap(), 600_000);
+        assert_eq!(faults.count(Call::Claim), 6, "all is claimed");
+    }
+}
+
+#[test]
+fn nothing_is_written_in_the_background_where_space_cannot_be_claimed() {
+    let dir = Dir::new();
+    let (s, faults, data) = half_there(&dir, Allocation::Background { rate: 1 });
+    faults.inject(Call::Claim, 0..usize::MAX, Fault::Error(95));
+    let error = allocated(&s).unwrap_err();
+    let told = format!(
+        "cannot allocate '{}': its file system cannot claim space without writing",
+        dir.join("t/d/a").display()
+    );
+    assert_eq!(error.to_string(), told);
+    assert_eq!(fs::read(dir.join("t/d/a")).unwrap(), data);
+}
+
+#[test]
+fn what_does_not_fit_is_not_started() {
+    let dir = Dir::new();
+    let files = [("a", 1u64 << 50), ("empty", 0)];
+    let options = Options { allocation: Allocation::Full, ..Options::default() };
+    let s = storage(&dir.join("x/t"), 1 << 27, &files, options);
+    let error = s.prepare().unwrap_err();
+    let told =
+        format!("cannot allocate '{}': 1073741824 MiB are needed, ", dir.join("x/t").display());
+    assert!(error.to_string().starts_with(&told), "{error}");
+    assert!(error.to_string().ends_with(" MiB are free") && error.is_transient(), "{error}");
+    assert!(!dir.join("x").exists());
+    let s = storage(&dir.join("x/t"), 1 << 27, &files, Options::default());
+    s.prepare().unwrap();
+}

@@ -6,7 +6,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Access, Advice, AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{
+    Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom,
+};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 /// Reads at an offset, without moving the file's position; 0 is the end of the file.
@@ -87,6 +89,81 @@ pub fn has_no_locks(error: &io::Error) -> bool {
 /// Gives a lock back while the file stays open.
 pub fn unlock(file: &File) {
     let _ = rustix::fs::flock(file, FlockOperation::NonBlockingUnlock);
+}
+
+/// Claims space for a range of a file, and lengthens the file if it ends before; what is in it
+/// stays.
+///
+/// # Errors
+/// What fallocate(2) says; [`cannot_claim`] tells whether its file system has no such thing.
+pub fn claim(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let flags = FallocateFlags::empty();
+    Ok(retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, length))?)
+}
+
+/// Whether an error says that a file system has no way to claim space.
+pub fn cannot_claim(error: &io::Error) -> bool {
+    let without = [Errno::OPNOTSUPP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|errno| without.contains(&errno))
+}
+
+/// Lengthens a file by a hole; one that is as long stays as it is.
+///
+/// # Errors
+/// What fstat(2) and ftruncate(2) say.
+pub fn stretch(file: &File, to: u64) -> io::Result<()> {
+    if length(file)? < to {
+        retry_on_intr(|| rustix::fs::ftruncate(file, to))?;
+    }
+    Ok(())
+}
+
+/// Where the next hole begins, from this offset on; the end of the file if there is none before,
+/// and `from` itself behind it. Moves the file's position.
+///
+/// # Errors
+/// What lseek(2) says.
+pub fn next_hole(file: &File, from: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Hole(from)) {
+        Ok(at) => Ok(at),
+        Err(Errno::NXIO) => Ok(from),
+        Err(Errno::INVAL) => Ok(length(file)?.max(from)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the next bytes that are no hole begin, from this offset on; `None` if there are none.
+/// Moves the file's position.
+///
+/// # Errors
+/// What lseek(2) says.
+pub fn next_data(file: &File, from: u64) -> io::Result<Option<u64>> {
+    match rustix::fs::seek(file, SeekFrom::Data(from)) {
+        Ok(at) => Ok(Some(at)),
+        Err(Errno::NXIO) => Ok(None),
+        Err(Errno::INVAL) => Ok(Some(from).filter(|from| length(file).is_ok_and(|l| *from < l))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many bytes of space a file of this name in `dir` has on its disk.
+///
+/// # Errors
+/// What fstatat(2) says.
+pub fn claimed_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<u64> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = rustix::fs::statat(dir, name, flags)?;
+    // The unit is 512 bytes whatever the file system's is.
+    Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
+}
+
+/// How many bytes are free for us on the file system of this path.
+///
+/// # Errors
+/// What statvfs(2) says.
+pub fn free(path: &Path) -> io::Result<u64> {
+    let stat = retry_on_intr(|| rustix::fs::statvfs(path))?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// The length of an open file, in bytes.

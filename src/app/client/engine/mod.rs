@@ -5,9 +5,11 @@
 
 mod actions;
 mod report;
+mod room;
 mod sockets;
 
 use super::check::{self, Check};
+use super::claim;
 use super::links::Links;
 use super::ready::Windows;
 use super::{Event, Report, Settings};
@@ -78,6 +80,17 @@ pub(super) fn run(parts: Parts) {
     outlet.close(outcome);
 }
 
+/// How far the files have the room they are to have before peers come.
+#[derive(PartialEq)]
+enum Room {
+    /// It is to be claimed once it is known what is on disk.
+    Wanted,
+    /// So much of it is claimed, 0 to 1.
+    Waited(f64),
+    /// They have it, or need none.
+    Claimed,
+}
+
 enum Stage {
     Checking { done: u32 },
     Running(Box<Torrent>),
@@ -86,6 +99,7 @@ enum Stage {
 struct Engine {
     reactor: Reactor,
     mail: Mailbox<Event>,
+    post: Post<Event>,
     outlet: Outlet,
     stop: Arc<AtomicBool>,
     geometry: Arc<Geometry>,
@@ -104,6 +118,10 @@ struct Engine {
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
     stage: Stage,
+    storage: Arc<Storage>,
+    room: Room,
+    /// What was found on the disk, while room is made for the rest.
+    held: Option<Event>,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
     sent: Vec<BlockRef>,
@@ -154,6 +172,10 @@ impl Engine {
             pool: Pool::new(disk::blocks(storage.options().write_buffer)),
             flush: settings.disk.flush_every.map(|every| now() + every),
             stage: Stage::Checking { done: 0 },
+            room: if claim::comes_first(&storage) { Room::Wanted } else { Room::Claimed },
+            held: None,
+            storage,
+            post,
             dirty: BTreeSet::new(),
             sent: Vec::new(),
             buffers_came: false,
@@ -250,7 +272,19 @@ impl Engine {
                     *done = pieces;
                 }
             }
-            Event::CheckEnded(Ok(have)) => self.open(have, now),
+            Event::CheckEnded(Ok(_)) if self.room == Room::Wanted => {
+                self.room = Room::Waited(0.0);
+                self.held = Some(event);
+                self.start_claiming(now);
+            }
+            Event::CheckEnded(Ok(have)) => {
+                self.open(have, now);
+                if claim::goes_along(&self.storage) && self.ending.is_none() {
+                    self.start_claiming(now);
+                }
+            }
+            Event::Claimed(part) => self.on_claimed(part),
+            Event::ClaimEnded(result) => self.on_claim_ended(result, now),
             Event::CheckEnded(Err(failure)) => self.end(Some(failure), now),
             Event::Stop => {}
         }

@@ -1,6 +1,6 @@
 //! What whoever looks on gets to know: messages, all of them, and figures, while they change.
 
-use super::{Engine, Stage};
+use super::{Engine, Room, Stage};
 use crate::app::client::{Figures, Phase, Report};
 use crate::io::mailbox::JobSender;
 use crate::logic::torrent::{Notice, Torrent};
@@ -107,10 +107,13 @@ impl Engine {
         let total = status.as_ref().map_or(self.geometry.total(), |s| s.wanted);
         let phase = match (&self.ending, &self.stage) {
             (Some(_), _) => Phase::Stopping,
-            (None, Stage::Checking { done }) => {
-                let count = self.geometry.piece_count().max(1);
-                Phase::Checking(f64::from(*done) / f64::from(count))
-            }
+            (None, Stage::Checking { done }) => match self.room {
+                Room::Waited(part) => Phase::Allocating(part),
+                _ => {
+                    let count = self.geometry.piece_count().max(1);
+                    Phase::Checking(f64::from(*done) / f64::from(count))
+                }
+            },
             (None, Stage::Running(torrent)) if Torrent::is_done(torrent) => Phase::Seeding,
             (None, Stage::Running(_)) => Phase::Downloading,
         };

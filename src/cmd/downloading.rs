@@ -2,7 +2,9 @@
 
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
-use crate::app::client::{Allocation, Config, DiskOptions, Locks, Priority, Settings, Source, priorities};
+use crate::app::client::{
+    Allocation, Config, DiskOptions, Locks, Priority, Settings, Source, priorities,
+};
 use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;

@@ -3,7 +3,7 @@
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use crate::app::client::{
-    Allocation, Config, DiskOptions, Locks, Priority, Settings, Source, priorities,
+    Allocation, Breakup, Config, DiskOptions, Limits, Locks, Priority, Settings, Source, priorities,
 };
 use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +16,9 @@ const COUNT: Kind = Kind::Int { min: 1, max: 10_000 };
 const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
 const MIB: f64 = 1024.0 * 1024.0;
 const RATE: Kind = Kind::Int { min: 0, max: 100_000_000 };
+
+/// What a `piece` message has besides the block, in bytes.
+const PIECE_OVERHEAD: i64 = 9;
 
 /// The options of a download.
 pub const OPTIONS: &[Opt] = &[
@@ -79,6 +82,32 @@ pub const OPTIONS: &[Opt] = &[
         Kind::Int { min: 1, max: 250 },
         "10",
         "never fewer requests than this at a peer that delivers",
+    ),
+    Opt::new(
+        "download_slice_size",
+        Kind::Int { min: 1024, max: 131_072 },
+        "16384",
+        "bytes to ask for in one request; most peers answer no request for more than 16384",
+    ),
+    Opt::new(
+        "max_slice_length",
+        Kind::Int { min: 1024, max: 16_777_216 },
+        "131072",
+        "most bytes a peer may ask for in one request; who asks for more is dropped",
+    ),
+    Opt::new(
+        "max_message_length",
+        Kind::Int { min: 1024, max: 1_073_741_824 },
+        "8388608",
+        "most bytes a message of a peer may have; who announces a longer one is dropped",
+    ),
+    Opt::new(
+        "breakup_seed_bitfield",
+        Kind::Flag,
+        "1",
+        "when complete, tell a peer of two to four pieces later than of the others, against \
+         networks that disturb those who seed; peers that know the fast extension are told all \
+         in one word unless this is set to 1 explicitly",
     ),
     Opt::new("max_rate_period", SECONDS, "20", "seconds over which rates are measured"),
     Opt::new(
@@ -182,13 +211,22 @@ pub fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
 pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Settings, String> {
     let priorities = wishes(env, parsed, &metainfo.info);
     let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
+    let config = config(parsed)?;
+    let slice_size = parsed.int("download_slice_size");
+    let least = slice_size + PIECE_OVERHEAD;
+    if i64::from(config.limits.message_length) < least {
+        return Err(format!(
+            "--max_message_length: a block of --download_slice_size {slice_size} needs {least}"
+        ));
+    }
     Ok(Settings {
+        slice_size: slice_size as u32,
         saveas: env.cwd.join(saveas),
         priorities,
         ports: ports(parsed)?,
         shuffle_ports: parsed.flag("random_port"),
         bind: bind(parsed)?,
-        config: config(parsed)?,
+        config,
         disk: disk(parsed),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
@@ -262,6 +300,15 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         download_limit: limit("max_download_rate"),
         rate_window: seconds(parsed, "max_rate_period"),
         security: parsed.flag("security"),
+        breakup_seed_bitfield: match parsed.flag("breakup_seed_bitfield") {
+            false => Breakup::Never,
+            true if parsed.given("breakup_seed_bitfield") => Breakup::Always,
+            true => Breakup::Plain,
+        },
+        limits: Limits {
+            message_length: parsed.int("max_message_length") as u32,
+            slice_length: parsed.int("max_slice_length") as u32,
+        },
         ip: ip.map(str::to_string),
     })
 }

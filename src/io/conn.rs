@@ -9,7 +9,7 @@
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, Geometry};
-use crate::proto::wire::{Framer, Message, Next, PeerFault, Pool, piece_head};
+use crate::proto::wire::{Framer, Limits, Message, Next, PeerFault, Pool, piece_head};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
@@ -68,9 +68,9 @@ impl Conn {
         Arc::clone(&self.socket)
     }
 
-    /// Tells the measures of the torrent, as soon as it is known.
-    pub fn attach(&mut self, geometry: Arc<Geometry>) {
-        self.framer.attach(geometry);
+    /// Tells the measures of the torrent, as soon as it is known, and what is taken of a peer.
+    pub fn attach(&mut self, geometry: Arc<Geometry>, limits: Limits) {
+        self.framer.attach(geometry, limits);
     }
 
     /// Reads once from the socket.

@@ -6,6 +6,8 @@ use super::rate::Meter;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
+use crate::proto::wire::Speaks;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,6 +18,16 @@ pub const MAX_ASKED: usize = 250;
 
 /// The most requests a peer may have waiting with us; one that sends more is dropped.
 pub const MAX_WAITING: usize = 2048;
+
+/// Of so many pieces a peer may say that we may ask for them while it chokes us; BEP 6 has ten.
+pub const MAX_ALLOWED: usize = 64;
+
+/// So many messages that lead to nothing may come from a peer within [`CHATTER_PERIOD`]. A peer
+/// that is choked may have as many requests rejected as may wait.
+const MAX_CHATTER: u32 = MAX_WAITING as u32 + 1000;
+
+/// See [`MAX_CHATTER`].
+const CHATTER_PERIOD: Duration = Duration::from_secs(10);
 
 /// So much of a peer's measured rate is kept asked, in seconds: covers the round trip and the
 /// other side's queue.
@@ -48,6 +60,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Who opened it.
     pub direction: Direction,
+    /// The extensions it speaks, as far as it has said.
+    pub speaks: Speaks,
     /// How far it is.
     pub stage: Stage,
     /// When it was opened, or dialling began.
@@ -65,7 +79,8 @@ impl Peer {
             Direction::Outgoing => Stage::Dialing,
             Direction::Incoming => Stage::Greeting,
         };
-        Peer { address, direction, stage, since: now, heard: now, said: now }
+        let speaks = Speaks::default();
+        Peer { address, direction, speaks, stage, since: now, heard: now, said: now }
     }
 
     /// The talk behind the handshake, if it has come to that.
@@ -90,8 +105,24 @@ impl Peer {
 pub struct Session {
     /// The peer's name for itself.
     pub id: PeerId,
+    /// Both sides speak the fast extension (BEP 6).
+    pub fast: bool,
+    /// It said that it will not download any more (BEP 21).
+    pub upload_only: bool,
+    /// No more requests may be out at it.
+    pub request_limit: usize,
     /// The pieces the peer has.
     pub have: Bitfield,
+    /// Pieces it answers requests for while it chokes us; no more than [`MAX_ALLOWED`].
+    pub allowed: Vec<PieceIndex>,
+    /// The pieces it has, less those of which it rejected a request since it unchoked us.
+    pub askable: Option<Bitfield>,
+    /// Pieces that we serve while we choke it.
+    pub granted: Vec<PieceIndex>,
+    /// So many bytes of them may still be had.
+    pub granted_bytes: u64,
+    /// Talk of it that led to nothing.
+    pub chatter: Chatter,
     /// We do not answer its requests.
     pub choking: bool,
     /// We would like to download from it.
@@ -125,7 +156,15 @@ impl Session {
     pub fn new(id: PeerId, pieces: u32, window: Duration, now: Instant) -> Session {
         Session {
             id,
+            fast: false,
+            upload_only: false,
+            request_limit: MAX_ASKED,
             have: Bitfield::new(pieces),
+            allowed: Vec::new(),
+            askable: None,
+            granted: Vec::new(),
+            granted_bytes: 0,
+            chatter: Chatter::new(now),
             choking: true,
             interested: false,
             choked: true,
@@ -153,13 +192,18 @@ impl Session {
             return 1;
         }
         let blocks = self.down.rate(now) * PIPELINE_SECONDS / f64::from(BLOCK_LENGTH);
-        (blocks as usize).clamp(floor.min(MAX_ASKED), MAX_ASKED)
+        (blocks as usize).clamp(floor.min(self.request_limit), self.request_limit)
     }
 
     /// Notes that `block` came, and tells whether it had been asked for. Blocks nearly always
     /// come in the order they were asked.
     pub fn answered(&mut self, block: BlockRef, now: Instant) -> bool {
         self.waiting_since = now;
+        self.take_back(block)
+    }
+
+    /// Takes `block` from what it was asked for; false if it was not.
+    pub fn take_back(&mut self, block: BlockRef) -> bool {
         match self.asked.iter().position(|b| *b == block) {
             Some(0) => self.asked.pop_front().is_some(),
             Some(n) => self.asked.remove(n).is_some(),
@@ -176,7 +220,56 @@ impl Session {
 
     /// Notes that the peer has `piece`; false if that was known.
     pub fn learn(&mut self, piece: PieceIndex) -> bool {
+        if let Some(askable) = &mut self.askable {
+            askable.set(piece.get(), true);
+        }
         self.have.set(piece.get(), true)
+    }
+
+    /// Whether it wants to be served, now and by its own word.
+    pub fn is_hungry(&self) -> bool {
+        self.wanting && !self.upload_only
+    }
+
+    /// The pieces it may be asked for at present; `None` for none.
+    pub fn offers(&self) -> Option<Cow<'_, Bitfield>> {
+        if !self.choked {
+            return Some(Cow::Borrowed(self.askable.as_ref().unwrap_or(&self.have)));
+        }
+        let mut allowed = Bitfield::new(self.have.len());
+        for piece in self.allowed.iter().filter(|p| self.have.get(p.get())) {
+            allowed.set(piece.get(), true);
+        }
+        (allowed.count() > 0).then_some(Cow::Owned(allowed))
+    }
+
+    /// Notes that it rejected a request though it does not choke us: not to be asked for this
+    /// piece again before it unchokes us anew, or it would go on for ever.
+    pub fn bar(&mut self, piece: PieceIndex) {
+        self.askable.get_or_insert_with(|| self.have.clone()).set(piece.get(), false);
+    }
+}
+
+/// Counts what a peer says that leads to nothing. Each such message is cheap to send and has its
+/// price here, so there is a limit on how many may come in a time.
+#[derive(Debug)]
+pub struct Chatter {
+    since: Instant,
+    count: u32,
+}
+
+impl Chatter {
+    fn new(now: Instant) -> Chatter {
+        Chatter { since: now, count: 0 }
+    }
+
+    /// One more; false if it was one too many.
+    pub fn add(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.since) >= CHATTER_PERIOD {
+            *self = Chatter::new(now);
+        }
+        self.count += 1;
+        self.count <= MAX_CHATTER
     }
 }
 

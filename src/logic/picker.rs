@@ -21,7 +21,7 @@ use super::ledger::{Ledger, PieceState};
 use super::priority::Priority;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
-use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, PieceIndex};
+use crate::proto::geometry::{BlockRef, PieceIndex};
 use std::ops::Range;
 
 /// Complete pieces before rarest-first starts (`rarest_first_cutoff`): to have something to give
@@ -385,7 +385,8 @@ fn is_crowded(ledger: &Ledger) -> bool {
 
 /// Whether a peer with this many blocks in its queue is too slow for a piece of its own.
 fn is_slow(ledger: &Ledger, queued: usize) -> bool {
-    let blocks = ledger.geometry().piece_length().div_ceil(BLOCK_LENGTH) as usize;
+    let geometry = ledger.geometry();
+    let blocks = geometry.piece_length().div_ceil(geometry.block_length()) as usize;
     queued * LONGEST_FILL_SECONDS < blocks * QUEUE_SECONDS
 }
 
@@ -413,7 +414,7 @@ fn load(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::geometry::Geometry;
+    use crate::proto::geometry::{BLOCK_LENGTH, Geometry};
     use std::sync::Arc;
 
     const A: PeerKey = PeerKey(0);

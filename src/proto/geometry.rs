@@ -6,6 +6,7 @@
 use std::fmt;
 
 /// The usual length of a block, in bytes: what one `request` asks for.
+/// [`Geometry::with_block_length`] sets another.
 pub const BLOCK_LENGTH: u32 = 16 * 1024;
 
 /// The largest piece length taken, in bytes (128 MiB, four times what any maker offers today).
@@ -106,6 +107,7 @@ pub struct Geometry {
     total: u64,
     piece_length: u32,
     pieces: u32,
+    block_length: u32,
     /// Offset of each file's first byte in the content; one more entry than files, the last is
     /// `total`.
     starts: Box<[u64]>,
@@ -134,7 +136,19 @@ impl Geometry {
             return Err(GeometryError::TooLarge);
         }
         let pieces = pieces as u32;
-        Ok(Geometry { total, piece_length, pieces, starts: starts.into() })
+        let block_length = BLOCK_LENGTH;
+        Ok(Geometry { total, piece_length, pieces, block_length, starts: starts.into() })
+    }
+
+    /// The same content, asked for in blocks of another length than [`BLOCK_LENGTH`] (bytes, at
+    /// least 1).
+    pub fn with_block_length(self, block_length: u32) -> Geometry {
+        Geometry { block_length: block_length.max(1), ..self }
+    }
+
+    /// The length of what one `request` asks for, in bytes; the last of a piece may be shorter.
+    pub fn block_length(&self) -> u32 {
+        self.block_length
     }
 
     /// All bytes of the content.
@@ -185,19 +199,19 @@ impl Geometry {
 
     /// Number of blocks of a piece.
     pub fn block_count(&self, piece: PieceIndex) -> u32 {
-        self.piece_size(piece).div_ceil(BLOCK_LENGTH)
+        self.piece_size(piece).div_ceil(self.block_length)
     }
 
     /// Block number `n` of a piece, if there is one.
     pub fn block(&self, piece: PieceIndex, n: u32) -> Option<BlockRef> {
         let size = self.piece_size(piece);
-        let begin = n.checked_mul(BLOCK_LENGTH).filter(|begin| *begin < size)?;
-        Some(BlockRef { piece, begin, length: BLOCK_LENGTH.min(size - begin) })
+        let begin = n.checked_mul(self.block_length).filter(|begin| *begin < size)?;
+        Some(BlockRef { piece, begin, length: self.block_length.min(size - begin) })
     }
 
     /// Which of its piece's blocks this is; `None` if it is not exactly one of them.
     pub fn block_number(&self, block: BlockRef) -> Option<u32> {
-        let n = block.begin / BLOCK_LENGTH;
+        let n = block.begin / self.block_length;
         (self.block(block.piece, n) == Some(block)).then_some(n)
     }
 
@@ -256,6 +270,17 @@ mod tests {
         assert_eq!(g.block(last, 1).unwrap().length(), 20_001 - 16_384);
         assert_eq!(g.block(last, 2), None);
         assert_eq!(g.piece(3), None);
+    }
+
+    #[test]
+    fn blocks_are_as_long_as_is_set() {
+        let g = Geometry::new(40_000, [100_001]).unwrap().with_block_length(30_000);
+        let piece = g.piece(1).unwrap();
+        assert_eq!((g.block_count(piece), g.block_length()), (2, 30_000));
+        let block = g.block(piece, 1).unwrap();
+        assert_eq!((block.begin(), block.length()), (30_000, 10_000));
+        assert_eq!(g.block_number(block), Some(1));
+        assert_eq!(g.block_number(g.range(1, 0, 16_384).unwrap()), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bittornado::proto::bitfield::Bitfield;
 use bittornado::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use bittornado::proto::hash::{Sha1, sha1};
 use bittornado::proto::ids::{InfoHash, PeerId};
-use bittornado::proto::wire::{Framer, Incoming, Message, Next, Pool, handshake};
+use bittornado::proto::wire::{Framer, Incoming, Limits, Message, Next, Pool, handshake};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -325,7 +325,7 @@ impl World {
 
     fn framer(&self) -> Framer {
         let mut framer = Framer::new();
-        framer.attach(Arc::new(self.plan.geometry.clone()));
+        framer.attach(Arc::new(self.plan.geometry.clone()), Limits::default());
         framer
     }
 

@@ -4,7 +4,7 @@ use crate::io::conn::Conn;
 use crate::io::reactor::{Interest, Reactor, Token};
 use crate::logic::PeerKey;
 use crate::proto::geometry::Geometry;
-use crate::proto::wire::Pool;
+use crate::proto::wire::{Limits, Pool};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -52,10 +52,11 @@ pub(super) struct Links {
     strangers: BTreeMap<Token, Stranger>,
     peers: BTreeMap<PeerKey, Link>,
     accepting: bool,
+    limits: Limits,
 }
 
 impl Links {
-    pub(super) fn new(listeners: Vec<OwnedFd>, reactor: &mut Reactor) -> Links {
+    pub(super) fn new(listeners: Vec<OwnedFd>, limits: Limits, reactor: &mut Reactor) -> Links {
         let mut by_token = BTreeMap::new();
         let mut add = |(i, socket): (usize, OwnedFd)| {
             let socket = Arc::new(socket);
@@ -70,6 +71,7 @@ impl Links {
             strangers: BTreeMap::new(),
             peers: BTreeMap::new(),
             accepting: false,
+            limits,
         }
     }
 
@@ -113,7 +115,7 @@ impl Links {
     /// A stranger has become a peer.
     pub(super) fn promote(&mut self, token: Token, key: PeerKey, geometry: Arc<Geometry>) {
         if let Some(mut stranger) = self.strangers.remove(&token) {
-            stranger.link.conn.attach(geometry);
+            stranger.link.conn.attach(geometry, self.limits);
             self.by_token.insert(token, Who::Peer(key));
             self.peers.insert(key, stranger.link);
         }
@@ -146,7 +148,7 @@ impl Links {
         geometry: Arc<Geometry>,
         reactor: &mut Reactor,
     ) {
-        conn.attach(geometry);
+        conn.attach(geometry, self.limits);
         let mut link = self.watch(conn, Interest::WRITE, Who::Peer(key), reactor);
         link.dialing = true;
         self.peers.insert(key, link);

@@ -44,7 +44,8 @@ use std::time::Duration;
 pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::priority::Priority;
-pub use crate::logic::torrent::{Config, Status};
+pub use crate::logic::torrent::{Breakup, Config, Status};
+pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
 pub use stop::{StopSignals, Stopper};
 pub use wanted::{files_on_disk, priorities};
@@ -73,6 +74,8 @@ pub struct Settings {
     pub shuffle_ports: bool,
     /// The addresses to listen on.
     pub bind: Vec<IpAddr>,
+    /// How many bytes one request asks for.
+    pub slice_size: u32,
     /// What is asked of the logic.
     pub config: Config,
     /// How the files are treated.
@@ -208,7 +211,8 @@ impl Client {
     /// the system has no thread for us.
     pub fn start(settings: Settings) -> Result<Client, StartError> {
         sys::raise_descriptor_limit();
-        let geometry = Arc::new(settings.metainfo.info.geometry());
+        let geometry = settings.metainfo.info.geometry();
+        let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
         let storage = Arc::new(storage(&settings, target.clone(), &geometry));
         let (peer_id, seed) = identity();

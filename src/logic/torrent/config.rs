@@ -1,7 +1,19 @@
 //! What a user can set of a torrent's behaviour, with BitTornado's defaults.
 
 use crate::logic::rate::DEFAULT_WINDOW;
+use crate::proto::wire::Limits;
 use std::time::Duration;
+
+/// To whom a seed tells what it has as a bitfield with gaps, and the gaps right behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breakup {
+    /// To nobody.
+    Never,
+    /// To those who speak no fast extension; to the others one short message tells all.
+    Plain,
+    /// To everybody.
+    Always,
+}
 
 /// What a user can set. The names are those of the options of `btdownloadheadless`.
 #[derive(Debug, Clone)]
@@ -36,6 +48,10 @@ pub struct Config {
     pub rate_window: Duration,
     /// One connection per peer id and per public address.
     pub security: bool,
+    /// How a seed tells what it has.
+    pub breakup_seed_bitfield: Breakup,
+    /// What is taken of a peer. Here for those who make the framers.
+    pub limits: Limits,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -58,6 +74,8 @@ impl Default for Config {
             download_limit: None,
             rate_window: DEFAULT_WINDOW,
             security: true,
+            breakup_seed_bitfield: Breakup::Plain,
+            limits: Limits::default(),
             ip: None,
         }
     }

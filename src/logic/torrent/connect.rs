@@ -107,10 +107,11 @@ impl Torrent {
         }
     }
 
-    /// The first part of the handshake of a peer we dialled.
+    /// The first part of a handshake.
     pub fn on_hello(&mut self, key: PeerKey, hello: Hello, now: Instant) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.heard = now;
+        peer.speaks = hello.speaks();
         if hello.info_hash != self.info_hash {
             self.on_fault(key, PeerFault::WrongTorrent, now);
         }
@@ -156,16 +157,15 @@ impl Torrent {
         let pieces = self.geometry.piece_count();
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.heard = now;
-        let session = Session::new(id, pieces, self.config.rate_window, now);
+        let speaks = peer.speaks;
+        let mut session = Session::new(id, pieces, self.config.rate_window, now);
+        session.fast = speaks.fast;
         peer.stage = Stage::Open(Box::new(session));
         if peer.direction == Direction::Outgoing {
             self.candidates.connected(peer.address);
         }
         self.conduct.meet(key, peer.address, id);
-        if self.ledger.have().count() > 0 {
-            let bits = self.ledger.have().clone();
-            self.say(key, Message::Bitfield(bits), now);
-        }
+        self.introduce(key, speaks, now);
         self.tick_by(now + TICK);
         self.rechoke_soon(now);
     }

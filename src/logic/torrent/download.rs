@@ -19,7 +19,7 @@ impl Torrent {
         }
         let floor = self.config.request_backlog;
         let Some(session) = self.session(key) else { return };
-        if session.choked || !session.interested {
+        if !session.interested || session.choked && session.allowed.is_empty() {
             return;
         }
         let depth = session.depth(floor, now);
@@ -43,9 +43,10 @@ impl Torrent {
             // Under a limit one at a time, for the tokens may run out after each.
             let portion = if self.download_bucket.limit().is_some() { 1 } else { room };
             let Some(session) = self.peers.get(&key).and_then(|p| p.session()) else { return };
+            let Some(offers) = session.offers() else { return };
             picked.clear();
             let (picker, ledger) = (&mut self.picker, &self.ledger);
-            picker.pick(ledger, &session.have, key, portion, &mut self.rng, &mut picked);
+            picker.pick(ledger, &offers, key, portion, &mut self.rng, &mut picked);
             if picked.is_empty() {
                 return;
             }

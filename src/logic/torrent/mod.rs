@@ -5,13 +5,16 @@
 //! [`Torrent::next_deadline`]. Nothing else gets in or out, so a whole swarm can be played in a
 //! test. Called by `app::client`; owned by its reactor thread.
 //!
-//! The rooms: `connect` (from dialling to the open session), `talk` (messages), `download` (what
-//! we ask, what came, who is to blame), `wishes` (which files are wanted), `upload` (choking, serving), `track` (announces), `config`
-//! (what users set), `status` (what they see).
+//! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
+//! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
+//! blame), `wishes` (which files are wanted), `upload` (choking, serving), `track` (announces),
+//! `config` (what users set), `status` (what they see).
 
 mod config;
 mod connect;
 mod download;
+mod fast;
+mod introduce;
 mod status;
 mod talk;
 mod track;
@@ -21,7 +24,7 @@ mod wishes;
 #[cfg(test)]
 mod tests;
 
-pub use config::Config;
+pub use config::{Breakup, Config};
 pub use connect::Refused;
 pub use status::Status;
 

@@ -16,7 +16,10 @@ impl Torrent {
             return self.recycle(message);
         }
         let outcome = match message {
-            Message::KeepAlive => Ok(()),
+            // The rarest piece is better for the swarm than the one it suggests.
+            Message::KeepAlive | Message::Suggest(_) | Message::HaveNone => {
+                self.note_chatter(key, now)
+            }
             Message::Choke => self.on_choke(key, now),
             Message::Unchoke => self.on_unchoke(key, now),
             Message::Interested => self.on_interest(key, true, now),
@@ -24,7 +27,11 @@ impl Torrent {
             Message::Have(piece) => self.on_have(key, piece, now),
             Message::Bitfield(bits) => self.on_bitfield(key, bits, now),
             Message::Request(block) => self.on_request(key, block, now),
-            Message::Cancel(block) => self.on_cancel(key, block),
+            Message::Cancel(block) => self.on_cancel(key, block, now),
+            Message::HaveAll => self.on_have_all(key, now),
+            Message::Reject(block) => self.on_reject(key, block, now),
+            Message::AllowedFast(piece) => self.on_allowed(key, piece, now),
+            Message::Extended(extended) => self.on_extended(key, *extended, now),
             Message::Piece { block, data } => self.on_block(key, block, data, now),
         };
         if let Err(fault) = outcome {
@@ -40,8 +47,13 @@ impl Torrent {
     }
 
     fn on_choke(&mut self, key: PeerKey, now: Instant) -> Result<(), PeerFault> {
+        self.note_chatter(key, now)?;
         let Some(session) = self.session(key) else { return Ok(()) };
         session.choked = true;
+        if session.fast {
+            // It rejects or answers what it was asked, one by one (BEP 6).
+            return Ok(());
+        }
         session.asked.clear();
         // A choked peer does not answer what it was asked before (BEP 3).
         self.ledger.unask_all(key);
@@ -50,19 +62,22 @@ impl Torrent {
     }
 
     fn on_unchoke(&mut self, key: PeerKey, now: Instant) -> Result<(), PeerFault> {
+        self.note_chatter(key, now)?;
         let Some(session) = self.session(key) else { return Ok(()) };
         session.choked = false;
         session.snubbed = false;
+        session.askable = None;
         self.ask(key, now);
         Ok(())
     }
 
     fn on_interest(&mut self, key: PeerKey, wants: bool, now: Instant) -> Result<(), PeerFault> {
+        self.note_chatter(key, now)?;
         let Some(session) = self.session(key) else { return Ok(()) };
         let changed = session.wanting != wants;
         session.wanting = wants;
         if !wants {
-            session.uploads.clear();
+            self.drop_uploads(key, now);
         }
         if changed {
             self.rechoke_soon(now);
@@ -74,12 +89,22 @@ impl Torrent {
         let lacking = self.ledger.lacks(piece.get());
         let Some(session) = self.session(key) else { return Ok(()) };
         if !session.learn(piece) {
-            return Ok(());
+            return self.note_chatter(key, now);
         }
         session.useful += u32::from(lacking);
         self.picker.add(piece);
         self.after_learning(key, now);
         Ok(())
+    }
+
+    fn on_have_all(&mut self, key: PeerKey, now: Instant) -> Result<(), PeerFault> {
+        match self.session(key) {
+            Some(session) if session.fast && !session.is_seed() => {
+                let all = Bitfield::full(session.have.len());
+                self.on_bitfield(key, all, now)
+            }
+            _ => self.note_chatter(key, now),
+        }
     }
 
     /// BEP 3 has it as the first message only, but aria2 sends it again in place of many `have`s:
@@ -90,7 +115,9 @@ impl Torrent {
         mut bits: Bitfield,
         now: Instant,
     ) -> Result<(), PeerFault> {
+        self.note_chatter(key, now)?;
         let Some(session) = self.session(key) else { return Ok(()) };
+        session.askable = None;
         let before = session.have.clone();
         for piece in before.ones() {
             bits.set(piece, true);
@@ -115,9 +142,11 @@ impl Torrent {
         self.ask(key, now);
     }
 
-    /// Who wants nothing any more and a seed have nothing to say to each other.
+    /// Who wants nothing any more and a seed, or another who wants nothing (BEP 21), have nothing
+    /// to say to each other.
     pub(super) fn drop_if_useless(&mut self, key: PeerKey, now: Instant) -> bool {
-        let useless = self.ledger.is_done() && self.session(key).is_some_and(|s| s.is_seed());
+        let theirs = self.session(key).is_some_and(|s| s.is_seed() || s.upload_only);
+        let useless = theirs && self.ledger.is_done();
         if useless {
             self.close(key, now);
         }

@@ -1,5 +1,7 @@
 //! One torrent and the peers it talks to, with the time in the line.
 
+mod extensions;
+
 use super::*;
 use crate::logic::candidates::Source;
 use crate::proto::wire::Hello;

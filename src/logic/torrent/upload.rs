@@ -3,8 +3,7 @@
 use super::{Action, Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::choker::{PeerView, Slots, seeding_period};
-use crate::logic::ledger::PieceState;
-use crate::logic::peer::{MAX_WAITING, Session};
+use crate::logic::peer::Session;
 use crate::proto::geometry::BlockRef;
 use crate::proto::wire::{Message, PeerFault};
 use std::time::{Duration, Instant};
@@ -26,26 +25,30 @@ impl Torrent {
         block: BlockRef,
         now: Instant,
     ) -> Result<(), PeerFault> {
-        let had = self.ledger.state(block.piece()) == PieceState::Have;
-        let Some(session) = self.session(key) else { return Ok(()) };
-        if !session.wanting || !had {
-            return Err(PeerFault::BadRequest);
-        }
-        if session.choking {
+        if !self.may_request(key, block, now)? {
             return Ok(());
         }
-        if session.uploads.len() >= MAX_WAITING {
-            return Err(PeerFault::TooManyRequests);
-        }
+        let Some(session) = self.session(key) else { return Ok(()) };
         session.uploads.push_back(block);
         self.enter_round(key);
         self.pump_uploads(now);
         Ok(())
     }
 
-    pub(super) fn on_cancel(&mut self, key: PeerKey, block: BlockRef) -> Result<(), PeerFault> {
-        if let Some(session) = self.session(key) {
-            session.uploads.retain(|b| *b != block);
+    pub(super) fn on_cancel(
+        &mut self,
+        key: PeerKey,
+        block: BlockRef,
+        now: Instant,
+    ) -> Result<(), PeerFault> {
+        let Some(session) = self.session(key) else { return Ok(()) };
+        let before = session.uploads.len();
+        session.uploads.retain(|b| *b != block);
+        if session.uploads.len() == before {
+            return self.note_chatter(key, now);
+        }
+        if session.fast {
+            self.say(key, Message::Reject(block), now);
         }
         Ok(())
     }
@@ -130,17 +133,17 @@ impl Torrent {
             true => Message::Choke,
             false => Message::Unchoke,
         };
-        if choking {
-            session.uploads.clear();
-        }
         self.say(key, message, now);
+        if choking {
+            self.drop_uploads(key, now);
+        }
     }
 }
 
 fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
     PeerView {
         key,
-        interested: session.wanting,
+        interested: session.is_hungry(),
         unchoked: !session.choking,
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),

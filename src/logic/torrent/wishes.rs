@@ -29,6 +29,8 @@ impl Torrent {
         }
         if self.ledger.is_done() && !was_done {
             self.on_done(now);
+        } else if was_done && !self.ledger.is_done() {
+            self.tell_all_of_us(now);
         }
         self.ask_all(now);
     }
@@ -61,6 +63,7 @@ impl Torrent {
         for key in self.open_keys() {
             self.drop_if_useless(key, now);
         }
+        self.tell_all_of_us(now);
         self.rechoke_soon(now);
     }
 }

@@ -6,16 +6,20 @@
 //! One `readv` into [`Framer::space`] reads the rest of a block and the head of the next one.
 
 use super::{
-    HELLO_LENGTH, Hello, Incoming, MAX_MESSAGE_LENGTH, MAX_SLICE_LENGTH, Message,
+    Extended, HELLO_LENGTH, Hello, Incoming, Limits, MAX_EXTENDED_LENGTH, Message,
     PIECE_HEAD_LENGTH, PROTOCOL, PeerFault, Pool, kind,
 };
 use crate::proto::bitfield::Bitfield;
-use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
+use crate::proto::geometry::{BlockRef, Geometry};
 use crate::proto::ids::{InfoHash, PeerId};
 use std::sync::Arc;
 
 /// Room for short messages, in bytes: a burst of a few dozen `have`s.
 const SMALL_LENGTH: usize = 512;
+
+/// So many bytes of messages that are of no interest are passed over in the life of a connection.
+/// We offer no extension, so that a sane peer stays far below.
+const MAX_SKIPPED: u64 = 64 * 1024 * 1024;
 
 /// What [`Framer::next`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,13 +44,22 @@ enum Stage {
         data: Vec<u8>,
         filled: usize,
     },
-    /// Inside a bitfield.
-    Bits {
+    /// Inside another message that is read as a whole.
+    Body {
+        of: Body,
         bytes: Vec<u8>,
         filled: usize,
     },
     /// Inside a message that is of no interest; so many bytes are left of it.
     Skip(usize),
+}
+
+/// The messages that are read as a whole.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    Bitfield,
+    /// The handshake of extended messages.
+    Extended,
 }
 
 /// Puts the bytes of one connection together. Made when it opens; told the torrent's measures as
@@ -59,6 +72,9 @@ pub struct Framer {
     start: usize,
     end: usize,
     geometry: Option<Arc<Geometry>>,
+    limits: Limits,
+    /// Bytes passed over so far.
+    skipped: u64,
     /// Whether the last message was a block: then probably the next one is, and no more than its
     /// head should be read into the small buffer, since what follows it would have to be copied.
     after_block: bool,
@@ -79,14 +95,17 @@ impl Framer {
             start: 0,
             end: 0,
             geometry: None,
+            limits: Limits::default(),
+            skipped: 0,
             after_block: false,
         }
     }
 
-    /// Tells the measures of the torrent the connection is about. Until then nothing behind the
-    /// handshake is read.
-    pub fn attach(&mut self, geometry: Arc<Geometry>) {
+    /// Tells the measures of the torrent the connection is about, and what is taken of a peer.
+    /// Until then nothing behind the handshake is read.
+    pub fn attach(&mut self, geometry: Arc<Geometry>, limits: Limits) {
         self.geometry = Some(geometry);
+        self.limits = limits;
     }
 
     /// Where the next bytes go: into the first slice, and when that is full into the second. Both
@@ -94,14 +113,14 @@ impl Framer {
     pub fn space(&mut self) -> (&mut [u8], &mut [u8]) {
         self.compact();
         let free = match self.stage {
-            Stage::Block { .. } | Stage::Bits { .. } => PIECE_HEAD_LENGTH,
+            Stage::Block { .. } | Stage::Body { .. } => PIECE_HEAD_LENGTH,
             Stage::Head if self.after_block => PIECE_HEAD_LENGTH.saturating_sub(self.end),
             _ => SMALL_LENGTH - self.end,
         };
         let small = &mut self.small[self.end..self.end + free];
         match &mut self.stage {
             Stage::Block { data, filled, .. } => (&mut data[*filled..], small),
-            Stage::Bits { bytes, filled } => (&mut bytes[*filled..], small),
+            Stage::Body { bytes, filled, .. } => (&mut bytes[*filled..], small),
             _ => (small, &mut []),
         }
     }
@@ -110,7 +129,7 @@ impl Framer {
     pub fn filled(&mut self, n: usize) {
         let large = match &mut self.stage {
             Stage::Block { data, filled, .. } => fill(data.len(), filled, n),
-            Stage::Bits { bytes, filled } => fill(bytes.len(), filled, n),
+            Stage::Body { bytes, filled, .. } => fill(bytes.len(), filled, n),
             _ => 0,
         };
         self.end = (self.end + n - large).min(SMALL_LENGTH);
@@ -127,8 +146,8 @@ impl Framer {
                 Stage::Id => self.id(),
                 Stage::Head => self.head(pool)?,
                 Stage::Block { .. } => self.block(),
-                Stage::Bits { .. } => self.bits()?,
-                Stage::Skip(_) => self.skip(),
+                Stage::Body { .. } => self.body()?,
+                Stage::Skip(_) => self.skip()?,
             };
             match step {
                 Step::Again => {}
@@ -186,7 +205,7 @@ impl Framer {
         let Some(geometry) = self.geometry.clone() else { return Ok(Step::Say(Next::More)) };
         let bytes = self.unread();
         let Some(length) = be32(bytes, 0) else { return Ok(Step::Say(Next::More)) };
-        if length > MAX_MESSAGE_LENGTH {
+        if length > self.limits.message_length {
             return Err(PeerFault::TooLong);
         }
         if length == 0 {
@@ -195,35 +214,23 @@ impl Framer {
         let Some(&kind) = bytes.get(4) else { return Ok(Step::Say(Next::More)) };
         let payload = length - 1;
         match kind {
-            kind::CHOKE..=kind::NOT_INTERESTED => {
-                expect(payload, 0)?;
-                let message = match kind {
-                    kind::CHOKE => Message::Choke,
-                    kind::UNCHOKE => Message::Unchoke,
-                    kind::INTERESTED => Message::Interested,
-                    _ => Message::NotInterested,
-                };
-                Ok(self.got(5, message))
+            kind::CHOKE => self.bare(payload, Message::Choke),
+            kind::UNCHOKE => self.bare(payload, Message::Unchoke),
+            kind::INTERESTED => self.bare(payload, Message::Interested),
+            kind::NOT_INTERESTED => self.bare(payload, Message::NotInterested),
+            kind::HAVE_ALL => self.bare(payload, Message::HaveAll),
+            kind::HAVE_NONE => self.bare(payload, Message::HaveNone),
+            kind::HAVE | kind::SUGGEST | kind::ALLOWED_FAST => self.piece(kind, payload, &geometry),
+            kind::REQUEST | kind::CANCEL | kind::REJECT => self.request(kind, payload, &geometry),
+            kind::BITFIELD => {
+                let length = Bitfield::byte_len(geometry.piece_count());
+                expect(payload, length as u32)?;
+                Ok(self.begin_body(Body::Bitfield, 5, length))
             }
-            kind::HAVE => {
-                expect(payload, 4)?;
-                let Some(index) = be32(bytes, 5) else { return Ok(Step::Say(Next::More)) };
-                let piece = geometry.piece(index).ok_or(PeerFault::OutOfRange)?;
-                Ok(self.got(9, Message::Have(piece)))
-            }
-            kind::REQUEST | kind::CANCEL => {
-                expect(payload, 12)?;
-                self.request(kind, &geometry)
-            }
-            kind::BITFIELD => self.begin_bits(payload, &geometry),
             kind::PIECE => self.begin_block(payload, &geometry, pool),
+            kind::EXTENDED => self.extended(payload),
             // As BEP 3 asks of the future: a kind that is not known is passed over.
-            _ => {
-                self.start += 5;
-                self.after_block = false;
-                self.stage = Stage::Skip(payload as usize);
-                Ok(Step::Again)
-            }
+            _ => Ok(self.begin_skip(payload)),
         }
     }
 
@@ -232,7 +239,28 @@ impl Framer {
         Step::Say(Next::Got(Incoming::Message(message)))
     }
 
-    fn request(&mut self, kind: u8, geometry: &Geometry) -> Result<Step, PeerFault> {
+    /// A message of a kind alone.
+    fn bare(&mut self, payload: u32, message: Message) -> Result<Step, PeerFault> {
+        expect(payload, 0)?;
+        Ok(self.got(5, message))
+    }
+
+    /// A message about a piece.
+    fn piece(&mut self, kind: u8, payload: u32, geometry: &Geometry) -> Result<Step, PeerFault> {
+        expect(payload, 4)?;
+        let Some(index) = be32(self.unread(), 5) else { return Ok(Step::Say(Next::More)) };
+        let piece = geometry.piece(index).ok_or(PeerFault::OutOfRange)?;
+        let message = match kind {
+            kind::HAVE => Message::Have(piece),
+            kind::SUGGEST => Message::Suggest(piece),
+            _ => Message::AllowedFast(piece),
+        };
+        Ok(self.got(9, message))
+    }
+
+    /// A message about a block.
+    fn request(&mut self, kind: u8, payload: u32, geometry: &Geometry) -> Result<Step, PeerFault> {
+        expect(payload, 12)?;
         let bytes = self.unread();
         let (Some(index), Some(begin), Some(length)) =
             (be32(bytes, 5), be32(bytes, 9), be32(bytes, 13))
@@ -241,25 +269,44 @@ impl Framer {
             self.after_block = false;
             return Ok(Step::Say(Next::More));
         };
-        if kind == kind::REQUEST && length > MAX_SLICE_LENGTH {
+        if kind == kind::REQUEST && length > self.limits.slice_length {
             return Err(PeerFault::BadRequest);
         }
         let block = geometry.range(index, begin, length).ok_or(PeerFault::OutOfRange)?;
         let message = match kind {
             kind::REQUEST => Message::Request(block),
-            _ => Message::Cancel(block),
+            kind::CANCEL => Message::Cancel(block),
+            _ => Message::Reject(block),
         };
         Ok(self.got(17, message))
     }
 
-    fn begin_bits(&mut self, payload: u32, geometry: &Geometry) -> Result<Step, PeerFault> {
-        let length = Bitfield::byte_len(geometry.piece_count());
-        expect(payload, length as u32)?;
+    /// An extended message: only the handshake is of interest.
+    fn extended(&mut self, payload: u32) -> Result<Step, PeerFault> {
+        let length = payload.checked_sub(1).ok_or(PeerFault::BadLength)?;
+        match self.unread().get(5) {
+            None => Ok(Step::Say(Next::More)),
+            Some(0) if length <= MAX_EXTENDED_LENGTH => {
+                Ok(self.begin_body(Body::Extended, 6, length as usize))
+            }
+            Some(_) => Ok(self.begin_skip(payload)),
+        }
+    }
+
+    fn begin_skip(&mut self, payload: u32) -> Step {
         self.start += 5;
+        self.after_block = false;
+        self.stage = Stage::Skip(payload as usize);
+        Step::Again
+    }
+
+    /// Begins a message of `length` bytes behind a head of `head` bytes.
+    fn begin_body(&mut self, of: Body, head: usize, length: usize) -> Step {
+        self.start += head;
         let mut bytes = vec![0; length];
         let filled = self.take_small(&mut bytes);
-        self.stage = Stage::Bits { bytes, filled };
-        Ok(Step::Again)
+        self.stage = Stage::Body { of, bytes, filled };
+        Step::Again
     }
 
     fn begin_block(
@@ -270,7 +317,7 @@ impl Framer {
     ) -> Result<Step, PeerFault> {
         // We ask for blocks of this length or less, so a longer one was not asked for.
         let length = payload.checked_sub(8).ok_or(PeerFault::BadLength)?;
-        if length > BLOCK_LENGTH {
+        if length > geometry.block_length() {
             return Err(PeerFault::TooLong);
         }
         let (Some(index), Some(begin)) = (be32(self.unread(), 5), be32(self.unread(), 9)) else {
@@ -307,27 +354,38 @@ impl Framer {
         }
     }
 
-    fn bits(&mut self) -> Result<Step, PeerFault> {
-        let Stage::Bits { bytes, filled } = &self.stage else { return Ok(Step::Again) };
+    fn body(&mut self) -> Result<Step, PeerFault> {
+        let Stage::Body { of, bytes, filled } = &self.stage else { return Ok(Step::Again) };
         if *filled < bytes.len() {
             return Ok(Step::Say(Next::More));
         }
-        let pieces = self.geometry.as_ref().map_or(0, |g| g.piece_count());
-        let bits = Bitfield::from_bytes(bytes, pieces).ok_or(PeerFault::OutOfRange)?;
+        let message = match of {
+            Body::Bitfield => {
+                let pieces = self.geometry.as_ref().map_or(0, |g| g.piece_count());
+                let bits = Bitfield::from_bytes(bytes, pieces).ok_or(PeerFault::OutOfRange)?;
+                Message::Bitfield(bits)
+            }
+            Body::Extended => Message::Extended(Box::new(Extended::decode(bytes))),
+        };
         self.stage = Stage::Head;
-        Ok(self.got(0, Message::Bitfield(bits)))
+        Ok(self.got(0, message))
     }
 
-    fn skip(&mut self) -> Step {
-        let Stage::Skip(left) = &mut self.stage else { return Step::Again };
+    fn skip(&mut self) -> Result<Step, PeerFault> {
+        let Stage::Skip(left) = &mut self.stage else { return Ok(Step::Again) };
         let n = (*left).min(self.end - self.start);
         *left -= n;
+        let ended = *left == 0;
         self.start += n;
-        if *left > 0 {
-            return Step::Say(Next::More);
+        self.skipped += n as u64;
+        if self.skipped > MAX_SKIPPED {
+            return Err(PeerFault::Noise);
+        }
+        if !ended {
+            return Ok(Step::Say(Next::More));
         }
         self.stage = Stage::Head;
-        Step::Again
+        Ok(Step::Again)
     }
 }
 
@@ -387,7 +445,7 @@ mod tests {
 
     fn open_framer() -> Framer {
         let mut framer = Framer::new();
-        framer.attach(geometry());
+        framer.attach(geometry(), Limits::default());
         let shake = handshake(InfoHash([7; 20]), PeerId([9; 20]));
         feed(&mut framer, &shake, 68).unwrap();
         framer
@@ -411,6 +469,12 @@ mod tests {
             Message::NotInterested,
             Message::Have(piece),
             Message::Cancel(block(0)),
+            Message::Suggest(piece),
+            Message::HaveAll,
+            Message::HaveNone,
+            Message::Reject(block(1)),
+            Message::AllowedFast(piece),
+            Message::Extended(Box::new(Extended { port: Some(9), ..Extended::default() })),
         ]
     }
 
@@ -419,13 +483,16 @@ mod tests {
         let mut bytes = handshake(InfoHash([7; 20]), PeerId([9; 20])).to_vec();
         every_message().iter().for_each(|m| m.encode_to(&mut bytes));
         let mut wanted = vec![
-            Incoming::Hello(Hello { reserved: [0; 8], info_hash: InfoHash([7; 20]) }),
+            Incoming::Hello(Hello {
+                reserved: [0, 0, 0, 0, 0, 0x10, 0, 0x04],
+                info_hash: InfoHash([7; 20]),
+            }),
             Incoming::Id(PeerId([9; 20])),
         ];
         wanted.extend(every_message().into_iter().map(Incoming::Message));
         for cut in [1, 2, 3, 13, 17, 100, 16_384, 1 << 20] {
             let mut framer = Framer::new();
-            framer.attach(geometry());
+            framer.attach(geometry(), Limits::default());
             assert_eq!(feed(&mut framer, &bytes, cut).unwrap(), wanted, "cut {cut}");
         }
     }
@@ -445,11 +512,43 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_passed_over() {
-        let mut bytes = vec![0, 0, 4, 1, 20];
-        bytes.extend([1; 1024]);
-        Message::Choke.encode_to(&mut bytes);
-        let got = feed(&mut open_framer(), &bytes, 100).unwrap();
-        assert_eq!(got, [Incoming::Message(Message::Choke)]);
+        for (kind, id) in [(20, 1), (20, 0), (99, 7)] {
+            // Too long for a handshake, where it could be one.
+            let mut bytes = vec![0, 0, 0x24, 1, kind, id];
+            bytes.extend([1; 0x23ff]);
+            Message::Choke.encode_to(&mut bytes);
+            let got = feed(&mut open_framer(), &bytes, 100).unwrap();
+            assert_eq!(got, [Incoming::Message(Message::Choke)]);
+        }
+    }
+
+    #[test]
+    fn endless_noise_is_a_fault() {
+        let mut framer = open_framer();
+        let mut noise = vec![0, 0x80, 0, 0, 99];
+        noise.resize(4 + 0x80_0000, 0);
+        let portions = (0..9).map(|_| feed(&mut framer, &noise, 1 << 20));
+        let outcomes: Vec<bool> = portions.map(|got| got.is_ok()).collect();
+        assert_eq!(outcomes, [true, true, true, true, true, true, true, true, false]);
+    }
+
+    #[test]
+    fn limits_are_those_that_are_set() {
+        let mut bytes = vec![0, 0, 0, 101, 99];
+        bytes.resize(105, 0);
+        let limits = |message_length, slice_length| Limits { message_length, slice_length };
+        let try_with = |limits, bytes: &[u8]| {
+            let mut framer = open_framer();
+            framer.attach(geometry(), limits);
+            feed(&mut framer, bytes, 1000).err()
+        };
+        assert_eq!(try_with(limits(101, 1), &bytes), None);
+        assert_eq!(try_with(limits(100, 1), &bytes), Some(PeerFault::TooLong));
+        let mut request = Vec::new();
+        let g = geometry();
+        Message::Request(g.range(0, 0, 20_000).unwrap()).encode_to(&mut request);
+        assert_eq!(try_with(limits(100, 20_000), &request), None);
+        assert_eq!(try_with(limits(100, 19_999), &request), Some(PeerFault::BadRequest));
     }
 
     #[test]
@@ -470,6 +569,9 @@ mod tests {
             (vec![0, 0, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0], PeerFault::OutOfRange),
             (vec![0, 1, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0], PeerFault::TooLong),
             (request(0, 131_073), PeerFault::BadRequest),
+            (vec![0, 0, 0, 5, 17, 0, 0, 0, 3], PeerFault::OutOfRange),
+            (vec![0, 0, 0, 2, 14, 0], PeerFault::BadLength),
+            (vec![0, 0, 0, 1, 20], PeerFault::BadLength),
             (request(20_000, 2), PeerFault::OutOfRange),
             (request(0, 0), PeerFault::OutOfRange),
         ];

@@ -1,4 +1,4 @@
-//! The peer wire protocol (BEP 3): handshake and messages as values, and their bytes.
+//! The peer wire protocol (BEP 3, 6 and 10): handshake and messages as values, and their bytes.
 //!
 //! [`Framer`] turns the bytes of a connection into [`Incoming`] values; this file holds the values
 //! and their encoding. Every number a peer sends is checked against the torrent's [`Geometry`]
@@ -6,9 +6,13 @@
 //!
 //! [`Geometry`]: crate::proto::geometry::Geometry
 
+mod allowed;
+mod extended;
 mod framer;
 mod pool;
 
+pub use allowed::allowed_fast;
+pub use extended::{Extended, MAX_EXTENDED_LENGTH};
 pub use framer::{Framer, Next};
 pub use pool::Pool;
 
@@ -30,11 +34,26 @@ pub const HELLO_LENGTH: usize = 48;
 /// Bytes before the data of a `piece` message: length, kind, index, begin.
 pub const PIECE_HEAD_LENGTH: usize = 13;
 
-/// The largest length prefix taken, as BitTornado's `max_message_length` has it.
+/// The largest length prefix taken by default, as BitTornado's `max_message_length` has it.
 pub const MAX_MESSAGE_LENGTH: u32 = 8 * 1024 * 1024;
 
-/// The longest block a peer may ask for, as BitTornado's `max_slice_length` has it.
+/// The longest block a peer may ask for by default, as BitTornado's `max_slice_length` has it.
 pub const MAX_SLICE_LENGTH: u32 = 128 * 1024;
+
+/// What is taken of a peer; users may set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest length prefix (`max_message_length`), in bytes.
+    pub message_length: u32,
+    /// The longest block that may be asked of us (`max_slice_length`), in bytes.
+    pub slice_length: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { message_length: MAX_MESSAGE_LENGTH, slice_length: MAX_SLICE_LENGTH }
+    }
+}
 
 /// The first 48 bytes of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +62,34 @@ pub struct Hello {
     pub reserved: [u8; 8],
     /// The torrent it is about.
     pub info_hash: InfoHash,
+}
+
+/// Which extensions of the protocol a side speaks, as its handshake tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Speaks {
+    /// The fast extension (BEP 6).
+    pub fast: bool,
+    /// Extended messages (BEP 10).
+    pub extended: bool,
+}
+
+impl Speaks {
+    /// What we speak.
+    pub const OURS: Speaks = Speaks { fast: true, extended: true };
+
+    fn reserved(self) -> [u8; 8] {
+        let mut bytes = [0; 8];
+        bytes[5] |= if self.extended { 0x10 } else { 0 };
+        bytes[7] |= if self.fast { 0x04 } else { 0 };
+        bytes
+    }
+}
+
+impl Hello {
+    /// The extensions that the sender speaks.
+    pub fn speaks(&self) -> Speaks {
+        Speaks { fast: self.reserved[7] & 0x04 != 0, extended: self.reserved[5] & 0x10 != 0 }
+    }
 }
 
 /// What comes in over a connection, in this order: one hello, one id, then messages.
@@ -84,6 +131,18 @@ pub enum Message {
     },
     /// Takes a request back.
     Cancel(BlockRef),
+    /// The sender would be glad to be asked for this piece (BEP 6).
+    Suggest(PieceIndex),
+    /// The sender has every piece (BEP 6).
+    HaveAll,
+    /// The sender has no piece (BEP 6).
+    HaveNone,
+    /// The sender will not answer this request (BEP 6).
+    Reject(BlockRef),
+    /// The sender answers requests for this piece even while it chokes (BEP 6).
+    AllowedFast(PieceIndex),
+    /// What the sender tells of itself (BEP 10).
+    Extended(Box<Extended>),
 }
 
 mod kind {
@@ -96,6 +155,12 @@ mod kind {
     pub const REQUEST: u8 = 6;
     pub const PIECE: u8 = 7;
     pub const CANCEL: u8 = 8;
+    pub const SUGGEST: u8 = 13;
+    pub const HAVE_ALL: u8 = 14;
+    pub const HAVE_NONE: u8 = 15;
+    pub const REJECT: u8 = 16;
+    pub const ALLOWED_FAST: u8 = 17;
+    pub const EXTENDED: u8 = 20;
 }
 
 impl Message {
@@ -107,16 +172,24 @@ impl Message {
             Message::Unchoke => put_head(out, kind::UNCHOKE, 0),
             Message::Interested => put_head(out, kind::INTERESTED, 0),
             Message::NotInterested => put_head(out, kind::NOT_INTERESTED, 0),
-            Message::Have(piece) => {
-                put_head(out, kind::HAVE, 4);
-                put_u32(out, piece.get());
-            }
+            Message::HaveAll => put_head(out, kind::HAVE_ALL, 0),
+            Message::HaveNone => put_head(out, kind::HAVE_NONE, 0),
+            Message::Have(piece) => put_piece(out, kind::HAVE, *piece),
+            Message::Suggest(piece) => put_piece(out, kind::SUGGEST, *piece),
+            Message::AllowedFast(piece) => put_piece(out, kind::ALLOWED_FAST, *piece),
             Message::Bitfield(bits) => {
                 put_head(out, kind::BITFIELD, bits.as_bytes().len() as u32);
                 out.extend_from_slice(bits.as_bytes());
             }
             Message::Request(block) => put_block(out, kind::REQUEST, *block),
             Message::Cancel(block) => put_block(out, kind::CANCEL, *block),
+            Message::Reject(block) => put_block(out, kind::REJECT, *block),
+            Message::Extended(extended) => {
+                let bytes = extended.encode();
+                put_head(out, kind::EXTENDED, 1 + bytes.len() as u32);
+                out.push(0);
+                out.extend_from_slice(&bytes);
+            }
             Message::Piece { block, data } => {
                 out.extend_from_slice(&piece_head(*block));
                 out.extend_from_slice(data);
@@ -135,10 +208,11 @@ pub fn piece_head(block: BlockRef) -> [u8; PIECE_HEAD_LENGTH] {
     head
 }
 
-/// A whole handshake. No reserved bit is set: we speak no extension yet.
+/// A whole handshake, which says that we speak [`Speaks::OURS`].
 pub fn handshake(info_hash: InfoHash, id: PeerId) -> [u8; HANDSHAKE_LENGTH] {
     let mut bytes = [0; HANDSHAKE_LENGTH];
     bytes[..20].copy_from_slice(PROTOCOL);
+    bytes[20..28].copy_from_slice(&Speaks::OURS.reserved());
     bytes[28..48].copy_from_slice(&info_hash.0);
     bytes[48..].copy_from_slice(&id.0);
     bytes
@@ -151,6 +225,11 @@ fn put_u32(out: &mut Vec<u8>, n: u32) {
 fn put_head(out: &mut Vec<u8>, kind: u8, payload: u32) {
     put_u32(out, payload + 1);
     out.push(kind);
+}
+
+fn put_piece(out: &mut Vec<u8>, kind: u8, piece: PieceIndex) {
+    put_head(out, kind, 4);
+    put_u32(out, piece.get());
 }
 
 fn put_block(out: &mut Vec<u8>, kind: u8, block: BlockRef) {
@@ -167,16 +246,18 @@ pub enum PeerFault {
     NotBitTorrent,
     /// The handshake names another torrent than the one asked for.
     WrongTorrent,
-    /// A length prefix beyond [`MAX_MESSAGE_LENGTH`].
+    /// A length prefix beyond [`Limits::message_length`].
     TooLong,
     /// A message whose length does not fit its kind.
     BadLength,
     /// A piece, block or bitfield that cannot be of this torrent.
     OutOfRange,
-    /// A request longer than [`MAX_SLICE_LENGTH`], or without being interested.
+    /// A request longer than [`Limits::slice_length`], or without being interested.
     BadRequest,
     /// More requests waiting than a peer may have.
     TooManyRequests,
+    /// More talk that leads to nothing than a sane peer has.
+    Noise,
 }
 
 impl fmt::Display for PeerFault {
@@ -189,6 +270,7 @@ impl fmt::Display for PeerFault {
             PeerFault::OutOfRange => "piece or block out of range",
             PeerFault::BadRequest => "request not allowed",
             PeerFault::TooManyRequests => "too many requests",
+            PeerFault::Noise => "too much talk that leads to nothing",
         })
     }
 }

@@ -2,29 +2,36 @@
 
 use crate::proto::geometry::BLOCK_LENGTH;
 
-/// Buffers of [`BLOCK_LENGTH`] bytes with a limit on how many are out at a time. The limit bounds
+/// Buffers of the length of a block, with a limit on how many are out at a time. The limit bounds
 /// the memory between sockets and disk: who gets no buffer stops reading from its peer.
 #[derive(Debug)]
 pub struct Pool {
     free: Vec<Vec<u8>>,
     lent: usize,
     limit: usize,
+    /// Length of a block, in bytes.
+    length: usize,
 }
 
 impl Pool {
-    /// A pool that lends at most `limit` buffers at a time.
+    /// A pool that lends at most `limit` buffers of [`BLOCK_LENGTH`] bytes at a time.
     pub fn new(limit: usize) -> Pool {
-        Pool { free: Vec::new(), lent: 0, limit }
+        Pool::with_block_length(limit, BLOCK_LENGTH)
     }
 
-    /// A buffer of `length` bytes (at most [`BLOCK_LENGTH`]) with any content, or `None` while
+    /// The same, with buffers of another length (bytes).
+    pub fn with_block_length(limit: usize, length: u32) -> Pool {
+        Pool { free: Vec::new(), lent: 0, limit, length: length as usize }
+    }
+
+    /// A buffer of `length` bytes (at most a block's length) with any content, or `None` while
     /// all are out.
     pub fn take(&mut self, length: usize) -> Option<Vec<u8>> {
-        if self.lent >= self.limit || length > BLOCK_LENGTH as usize {
+        if self.lent >= self.limit || length > self.length {
             return None;
         }
         self.lent += 1;
-        let mut buffer = self.free.pop().unwrap_or_else(|| vec![0; BLOCK_LENGTH as usize]);
+        let mut buffer = self.free.pop().unwrap_or_else(|| vec![0; self.length]);
         // Grows again what the last short block of a torrent had cut.
         buffer.resize(length, 0);
         Some(buffer)
@@ -33,7 +40,7 @@ impl Pool {
     /// Takes a buffer back. One that was not lent here only adds to the free ones.
     pub fn give(&mut self, buffer: Vec<u8>) {
         self.lent = self.lent.saturating_sub(1);
-        if self.free.len() < self.limit && buffer.capacity() >= BLOCK_LENGTH as usize {
+        if self.free.len() < self.limit && buffer.capacity() >= self.length {
             self.free.push(buffer);
         }
     }

@@ -24,7 +24,7 @@ use crate::logic::announcer::Failure;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
 use crate::proto::bitfield::Bitfield;
-use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
 use report::Outlet;
@@ -34,6 +34,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Of blocks longer than usual there are fewer buffers, but no fewer than this.
+const MIN_BLOCKS: usize = 32;
 
 /// Announces under way at a time, and threads for them.
 const FETCH_THREADS: usize = 3;
@@ -166,10 +169,10 @@ impl Engine {
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
         Ok(Engine {
-            links: Links::new(listeners, &mut reactor),
+            links: Links::new(listeners, settings.config.limits, &mut reactor),
             windows: Windows::new(Arc::clone(&geometry)),
             unready: VecDeque::new(),
-            pool: Pool::new(disk::blocks(storage.options().write_buffer)),
+            pool: pool(storage.options().write_buffer, geometry.block_length()),
             flush: settings.disk.flush_every.map(|every| now() + every),
             stage: Stage::Checking { done: 0 },
             room: if claim::comes_first(&storage) { Room::Wanted } else { Room::Claimed },
@@ -371,6 +374,13 @@ impl Engine {
         };
         self.with_torrent(|t| t.on_announced(done.id, result, now));
     }
+}
+
+fn pool(write_buffer: usize, block_length: u32) -> Pool {
+    // The disk counts in blocks of the usual length; longer ones are fewer.
+    let blocks = disk::blocks(write_buffer);
+    let fit = blocks * BLOCK_LENGTH as usize / block_length as usize;
+    Pool::with_block_length(fit.clamp(MIN_BLOCKS, blocks), block_length)
 }
 
 fn now() -> Instant {

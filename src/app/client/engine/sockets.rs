@@ -57,6 +57,7 @@ impl Engine {
             false => None,
         };
         let Some(key) = taken else { return self.links.drop_stranger(token, &mut self.reactor) };
+        torrent.on_hello(key, hello, now);
         self.links.promote(token, key, Arc::clone(&self.geometry));
         self.hear(key, now);
     }

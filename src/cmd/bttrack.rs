@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use crate::app::tracker::{Door, InfoPage, Rules, Scraping, Settings, Target, Tracker};
+use crate::app::tracker::{
+    Aggregator, Door, InfoPage, Rules, Scraping, Settings, Sources, Target, Tracker, Trackers,
+};
 use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
@@ -87,6 +89,83 @@ const OPTIONS: &[Opt] = &[
         "full",
         "scrape: not at all, of named torrents only, or of everything (none, specific, full)",
     ),
+    Opt::new(
+        "allowed_dir",
+        Kind::Path,
+        "",
+        "track only the torrents of the .torrent files in this folder; if it has none, of those \
+         in its sub-folders, by the same rule",
+    )
+    .arg("folder"),
+    Opt::new(
+        "allowed_list",
+        Kind::Path,
+        "",
+        "track only the torrents whose info hashes (40 hex digits) are the lines of this file",
+    )
+    .arg("file"),
+    Opt::new(
+        "allowed_controls",
+        Kind::Flag,
+        "0",
+        "heed 'failure reason' and 'warning message' in the .torrent files of --allowed_dir",
+    ),
+    Opt::new(
+        "allowed_ips",
+        Kind::Path,
+        "",
+        "serve only the addresses in this file: an address, a network (10.0.0.0/8) or a range \
+         (1.2.3.4-1.2.3.9) a line",
+    )
+    .arg("file"),
+    Opt::new(
+        "banned_ips",
+        Kind::Path,
+        "",
+        "do not serve the addresses in this file, written like those of --allowed_ips or as \
+         'who it is:range'",
+    )
+    .arg("file"),
+    Opt::new(
+        "parse_dir_interval",
+        SECONDS,
+        "60",
+        "seconds between looks at --allowed_dir, --allowed_list, --allowed_ips and --banned_ips; \
+         SIGHUP has them looked at at once",
+    ),
+    Opt::new(
+        "allow_get",
+        Kind::Flag,
+        "0",
+        "give the .torrent files of --allowed_dir to whoever asks: /file?info_hash=HASH",
+    ),
+    Opt::new(
+        "show_names",
+        Kind::Flag,
+        "1",
+        "show the names of the torrents of --allowed_dir in info page and scrape",
+    ),
+    Opt::new(
+        "dedicated_seed_id",
+        Kind::Text,
+        "",
+        "secret (seed_id=) by which a dedicated seed is known; clients that ask (check_seeded=1) \
+         are told that it was there",
+    )
+    .arg("text"),
+    Opt::new(
+        "aggregator",
+        Kind::Text,
+        "0",
+        "only take note of announces, for statistics: 1 = of everybody's, a password = of those \
+         that bring it (password=)",
+    ),
+    Opt::new(
+        "hupmonitor",
+        Kind::Flag,
+        "1",
+        "historical: SIGHUP always reopens the log and reads the lists again",
+    ),
     Opt::new("show_infopage", Kind::Flag, "1", "show what is tracked at /"),
     Opt::new("infopage_redirect", Kind::Text, "", "send visitors of / to this URL").arg("url"),
     Opt::new("favicon", Kind::Path, "", "icon for browsers (.ico)").arg("file"),
@@ -155,6 +234,18 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
     let favicon = favicon(env, options);
     let seconds = |name| Duration::from_secs(options.int(name).unsigned_abs());
     let keep_alive = seconds("keepalive");
+    let file = |name| options.path(name).map(|path| env.cwd.join(path));
+    let sources = Sources {
+        folder: file("allowed_dir"),
+        list: file("allowed_list"),
+        controls: options.flag("allowed_controls"),
+        allowed_ips: file("allowed_ips"),
+        banned_ips: file("banned_ips"),
+    };
+    if let (Some(_), Some(list)) = (&sources.folder, &sources.list) {
+        let list = list.display().to_string();
+        env.error(format_args!("warning: --allowed_list: '{list}' is not read, --allowed_dir is"));
+    }
     let log = match options.path("logfile") {
         Some(path) if path.as_os_str() != "-" => Target::File(env.cwd.join(path)),
         _ => Target::Out(env.take_out()),
@@ -170,6 +261,9 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         registry: rules(options),
         dfile: env.cwd.join(dfile),
         save_interval: seconds("save_dfile_interval"),
+        sources,
+        parse_interval: seconds("parse_dir_interval"),
+        allow_get: options.flag("allow_get"),
         info_page: match options.text("infopage_redirect") {
             _ if !options.flag("show_infopage") => InfoPage::Off,
             "" => InfoPage::Shown,
@@ -190,13 +284,28 @@ fn rules(options: &Parsed) -> Rules {
         response_size: number("response_size"),
         expiry: Duration::from_secs(number("timeout_downloaders_interval").into()),
         keep_dead: options.flag("keep_dead"),
-        compact_required: options.flag("compact_reqd"),
+        // An aggregator sends no lists, so there is no form to insist on.
+        compact_required: options.flag("compact_reqd")
+            && matches!(options.text("aggregator"), "" | "0"),
         scraping: match options.text("scrape_allowed") {
             "none" => Scraping::None,
             "specific" => Scraping::Specific,
             _ => Scraping::Full,
         },
         believe_given_ip: options.int("only_local_override_ip") == 0,
+        show_names: options.flag("show_names"),
+        trackers: Trackers::Autodetect,
+        tracker_id: crate::proto::ids::PeerId([0; 20]),
+        tracker_interval: 120,
+        aggregator: match options.text("aggregator") {
+            "" | "0" => Aggregator::No,
+            "1" => Aggregator::Open,
+            password => Aggregator::Password(password.as_bytes().into()),
+        },
+        dedicated_seed_id: match options.text("dedicated_seed_id") {
+            "" => None,
+            id => Some(id.as_bytes().into()),
+        },
     }
 }
 
@@ -261,7 +370,6 @@ mod tests {
             (&["--dfile", "d", "x"], "'x'"),
             (&["--dfile", "d", "--port", "65536"], "65536"),
             (&["--dfile", "d", "--bind", ","], "--bind: ','"),
-            (&["--dfile", "d", "--allowed_dir", "x"], "--allowed_dir"),
         ] {
             let (exit, err) = called(args);
             assert_eq!(exit, Exit::Usage, "{args:?}: {err}");

@@ -1,26 +1,34 @@
 //! From a checked request to its answer: which path means what, and in which words the tracker
 //! says yes and no (status, reason, headers and texts as BitTornado has them).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::io::gate::{Answer, Request};
-use crate::io::pages::Render;
+use crate::io::pages::{Page, Render};
 use crate::logic::registry::address::Forwarded;
-use crate::logic::registry::{Refused, Registry};
+use crate::logic::registry::{Aggregator, Refused, Registry};
 use crate::logic::rng::Rng;
 use crate::proto::announce::answer::{
-    Announce, Garbage, encode_failure, encode_scrape, scraped_hashes,
+    Announce, Garbage, encode_failure, encode_noted, encode_scrape, scraped_hashes,
 };
+use crate::proto::announce::ask::percent_encode;
+use crate::proto::ids::InfoHash;
 
-use super::page::{Snapshot, escaped};
+use super::lists::Lists;
+use super::page::{Snapshot, Sort, escaped};
 
 /// With more torrents than this, what tells of all of them is made at most every [`REUSED`].
 const MANY: usize = 2000;
 
 /// How long it is used again then.
 const REUSED: Duration = Duration::from_secs(5);
+
+/// What is said of anything that does not exist.
+const NOT_HERE: &str = "your file may exist elsewhere in the universe\nbut alas, not here\n";
 
 /// What `/` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +45,8 @@ pub enum InfoPage {
 pub enum Reply {
     /// Answer this.
     Now(Answer),
-    /// Let this page be made.
-    Page(Render),
+    /// Let this page be made, and put this into the header `Content-Disposition`.
+    Page(Render, Option<String>),
 }
 
 /// Knows the answers.
@@ -53,6 +61,9 @@ pub struct Desk {
     pub favicon: Option<Arc<Vec<u8>>>,
     /// Whether proxies may say for whom they ask.
     pub trust_forwarded: bool,
+    /// Whether .torrent files can be had.
+    pub allow_get: bool,
+    files: Arc<HashMap<InfoHash, PathBuf>>,
     scraped: Reused<Vec<u8>>,
     shown: Reused<Snapshot>,
 }
@@ -84,25 +95,35 @@ impl Desk {
             info_page: InfoPage::Shown,
             favicon: None,
             trust_forwarded: false,
+            allow_get: false,
+            files: Arc::default(),
             scraped: Reused(None),
             shown: Reused(None),
         }
     }
 
+    /// Goes by other lists from now on.
+    pub fn take(&mut self, lists: Lists) {
+        self.registry.access = lists.access;
+        self.files = lists.files;
+        (self.scraped, self.shown) = (Reused(None), Reused(None));
+    }
+
     /// The answer to a request.
     pub fn reply(&mut self, request: &Request, now: Instant) -> Reply {
+        if !self.registry.access.serves(request.from.ip()) {
+            let answer = uncached(400, "Not Authorized").body(failure(&Refused::Address));
+            return Reply::Now(answer);
+        }
         match &request.path[..] {
-            b"" | b"/" | b"//" | b"/index.html" => self.info_page(now),
+            b"" | b"/" | b"//" | b"/index.html" => self.info_page(request, now),
             b"/announce" | b"/announce.php" | b"/tracker.php/announce" => {
                 Reply::Now(self.announce(request, now))
             }
             b"/scrape" | b"/scrape.php" | b"/tracker.php/scrape" => {
                 Reply::Now(self.scrape(request, now))
             }
-            b"/file" => {
-                let text = "get function is not available with this tracker.";
-                Reply::Now(uncached(400, "Not Authorized").body(text))
-            }
+            b"/file" => self.file(request),
             b"/favicon.ico" => Reply::Now(match &self.favicon {
                 Some(icon) => {
                     Answer { body: Arc::clone(icon), ..Answer::new(200, "OK", "image/x-icon") }
@@ -113,7 +134,25 @@ impl Desk {
         }
     }
 
-    fn info_page(&mut self, now: Instant) -> Reply {
+    fn file(&self, request: &Request) -> Reply {
+        if !self.allow_get {
+            let text = "get function is not available with this tracker.";
+            return Reply::Now(uncached(400, "Not Authorized").body(text));
+        }
+        let named = scraped_hashes(request.query()).unwrap_or_default();
+        let Some(path) = named.first().and_then(|hash| self.files.get(hash)) else {
+            return Reply::Now(not_found());
+        };
+        let (path, name) = (path.clone(), attached(path));
+        // Not read here: a disk may take its time.
+        let read = move || match std::fs::read(path) {
+            Ok(body) => Page { status: 200, content_type: "application/x-bittorrent", body },
+            Err(_) => Page { status: 404, content_type: "text/plain", body: NOT_HERE.into() },
+        };
+        Reply::Page(Box::new(read), Some(name))
+    }
+
+    fn info_page(&mut self, request: &Request, now: Instant) -> Reply {
         match &self.info_page {
             InfoPage::Off => Reply::Now(not_found()),
             InfoPage::Redirect(url) => {
@@ -123,9 +162,10 @@ impl Desk {
             }
             InfoPage::Shown => {
                 let (many, icon) = (self.registry.len() > MANY, self.favicon.is_some());
-                let registry = &self.registry;
-                let shown = self.shown.get(now, many, || Snapshot::of(registry, icon));
-                Reply::Page(Box::new(move || shown.page()))
+                let (registry, linked) = (&self.registry, self.allow_get);
+                let shown = self.shown.get(now, many, || Snapshot::of(registry, linked, icon));
+                let sort = Sort::from_query(request.query());
+                Reply::Page(Box::new(move || shown.page(sort)), None)
             }
         }
     }
@@ -137,12 +177,15 @@ impl Desk {
         };
         let from = self.requester(request);
         match self.registry.announce(now, &announce, from, &mut self.rng) {
+            Ok(_) if self.registry.settings().aggregator != Aggregator::No => {
+                uncached(200, "OK").body(encode_noted())
+            }
             Ok(reply) => uncached(200, "OK").body(reply.encode()),
             Err(refused @ Refused::OldClient) => {
                 Answer::new(400, "Bad Request", "text/plain").body(refused.to_string())
             }
             // With status 200, since many clients show the reason only then.
-            Err(refused) => uncached(200, "Not Authorized").body(failure(refused)),
+            Err(refused) => uncached(200, "Not Authorized").body(failure(&refused)),
         }
     }
 
@@ -161,7 +204,7 @@ impl Desk {
         let named = scraped_hashes(request.query());
         let all = named.is_none();
         match self.registry.scrape(named.as_deref()) {
-            Err(refused) => uncached(400, "Not Authorized").body(failure(refused)),
+            Err(refused) => uncached(400, "Not Authorized").body(failure(&refused)),
             Ok(mut files) => {
                 let many = all && files.len() > MANY;
                 let body = self.scraped.get(now, many, || encode_scrape(&mut files));
@@ -180,18 +223,39 @@ fn malformed(garbage: &Garbage) -> Answer {
     Answer::new(400, "Bad Request", "text/plain").body(text)
 }
 
-fn failure(refused: Refused) -> Vec<u8> {
+fn failure(refused: &Refused) -> Vec<u8> {
     encode_failure(&refused.to_string())
 }
 
 fn not_found() -> Answer {
-    let text = "your file may exist elsewhere in the universe\nbut alas, not here\n";
-    uncached(404, "Not Found").body(text)
+    uncached(404, "Not Found").body(NOT_HERE)
+}
+
+/// Says that a file is to be kept, and by which name.
+fn attached(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.chars().all(plain) {
+        return format!("attachment; filename={name}");
+    }
+    let safe: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    let mut whole = format!("attachment; filename=\"{safe}\"; filename*=UTF-8''");
+    percent_encode(&mut whole, name.as_bytes());
+    whole
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_keeps_its_name_and_no_name_breaks_its_header() {
+        assert_eq!(attached(Path::new("x/a.iso.torrent")), "attachment; filename=a.iso.torrent");
+        assert_eq!(
+            attached(Path::new("x/a \"b\";\u{e4}.torrent")),
+            "attachment; filename=\"a__b___.torrent\"; filename*=UTF-8''a%20%22b%22%3B%C3%A4.torrent"
+        );
+    }
 
     #[test]
     fn what_tells_of_many_is_made_anew_only_when_it_is_old() {

@@ -4,6 +4,7 @@
 
 mod clock;
 mod desk;
+mod lists;
 mod log;
 mod page;
 mod state;
@@ -15,8 +16,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use crate::io::gate::Settings as Door;
-pub use crate::logic::registry::{Scraping, Settings as Rules};
+pub use crate::logic::registry::{Aggregator, Scraping, Settings as Rules, Trackers};
 pub use desk::InfoPage;
+pub use lists::Sources;
 pub use log::Target;
 
 use crate::io::gate::{Answer, Gate, Request, Visitor};
@@ -29,6 +31,7 @@ use crate::io::{reason, sys};
 use crate::logic::registry::Registry;
 use crate::proto::resume::StateError;
 use desk::{Desk, Reply};
+use lists::{News, Reader, Watcher};
 use log::Log;
 use state::Saver;
 
@@ -53,6 +56,12 @@ pub struct Settings {
     pub dfile: PathBuf,
     /// How often it is written, if anything has changed.
     pub save_interval: Duration,
+    /// Where it is written what is allowed.
+    pub sources: Sources,
+    /// How often that is looked at again.
+    pub parse_interval: Duration,
+    /// Whether .torrent files can be had.
+    pub allow_get: bool,
     /// What `/` shows.
     pub info_page: InfoPage,
     /// What `/favicon.ico` is.
@@ -76,6 +85,8 @@ pub(crate) enum Message {
     Saved(Result<(), SaveError>),
     /// What is wrong with the log.
     LogTrouble(String),
+    /// The lists have changed, or something is wrong with them.
+    Lists(News),
 }
 
 /// What the operator should know while the tracker runs.
@@ -96,6 +107,8 @@ pub enum Notice {
     NotSaved(SaveError),
     /// What is wrong with the log.
     LogTrouble(String),
+    /// What is wrong with a list, or with a .torrent file.
+    ListTrouble(String),
     /// The pages for people cannot be made.
     NoPages(io::Error),
     /// So many lines of the log were lost, since writing it takes too long.
@@ -114,7 +127,7 @@ impl fmt::Display for Notice {
                 f.write_str("starting with an empty one")
             }
             Notice::NotSaved(error) => write!(f, "warning: {error}"),
-            Notice::LogTrouble(what) => write!(f, "warning: {what}"),
+            Notice::LogTrouble(what) | Notice::ListTrouble(what) => write!(f, "warning: {what}"),
             Notice::NoPages(e) => write!(f, "warning: cannot make pages: {}", reason(e)),
             Notice::LinesLost(n) => {
                 write!(f, "warning: the log cannot keep up, {n} lines are lost")
@@ -155,12 +168,23 @@ impl fmt::Display for TrackerError {
 
 impl std::error::Error for TrackerError {}
 
+/// Who asked for a page.
+struct Asker {
+    visitor: Visitor,
+    request: Box<Request>,
+    /// For the header `Content-Disposition`.
+    disposition: Option<String>,
+}
+
 /// A tracker that listens.
 pub struct Tracker {
     reactor: Reactor,
     gate: Gate,
-    pages: Pages<(Visitor, Box<Request>)>,
+    pages: Pages<Asker>,
     desk: Desk,
+    watcher: Option<Watcher>,
+    parse_interval: Duration,
+    next_parse: Instant,
     log: Log,
     saver: Saver,
     mailbox: Mailbox<Message>,
@@ -185,20 +209,28 @@ impl Tracker {
         let mut reactor = Reactor::new().map_err(TrackerError::Machine)?;
         // First the port, which tells whether another tracker runs on these files.
         let (gate, listening) = open_gate(&settings, &mut reactor, now)?;
-        let mut registry = Registry::new(settings.registry, now);
+        let mut desk =
+            Desk::new(Registry::new(settings.registry, now), u64::from_le_bytes(sys::random()));
+        let reader = read_lists(settings.sources, &mut desk, tell)?;
         let state = state::load(&settings.dfile, tell)
             .map_err(|e| TrackerError::Read(settings.dfile.clone(), e))?;
-        registry.restore(state);
-        save(&settings.dfile, &registry.save()).map_err(TrackerError::Save)?;
+        desk.registry.restore(state);
+        save(&settings.dfile, &desk.registry.save()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let log = Log::start(settings.log, settings.flush_interval, post.clone(), now)
             .map_err(TrackerError::Log)?;
         let saver =
             Saver::start(settings.dfile.clone(), post.clone()).map_err(TrackerError::Machine)?;
+        let watcher = match reader {
+            Some(reader) => {
+                Some(Watcher::start(reader, post.clone()).map_err(TrackerError::Machine)?)
+            }
+            None => None,
+        };
         let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp];
         signals::watch(&heard, move |signal| _ = post.send(Message::Signal(signal)))
             .map_err(TrackerError::Machine)?;
-        let mut desk = Desk::new(registry, u64::from_le_bytes(sys::random()));
+        desk.allow_get = settings.allow_get;
         desk.info_page = settings.info_page;
         desk.favicon = settings.favicon.map(Into::into);
         desk.trust_forwarded = settings.trust_forwarded;
@@ -208,6 +240,9 @@ impl Tracker {
             gate,
             pages: Pages::new(settings.temporary),
             desk,
+            watcher,
+            parse_interval: settings.parse_interval,
+            next_parse: now + settings.parse_interval,
             log,
             saver,
             mailbox,
@@ -245,14 +280,19 @@ impl Tracker {
             self.log.next_deadline(),
             Some(self.desk.registry.next_expiry()),
         ];
-        deadlines.into_iter().flatten().fold(self.next_save, Instant::min)
+        let regular = self.next_save.min(self.next_parse);
+        deadlines.into_iter().flatten().fold(regular, Instant::min)
     }
 
     fn on_message(&mut self, message: Message, now: Instant, tell: &mut dyn FnMut(Notice)) {
         match message {
-            Message::Signal(Signal::HangUp) => self.log.reopen(now),
+            Message::Signal(Signal::HangUp) => {
+                self.log.reopen(now);
+                self.next_parse = now;
+            }
             Message::Signal(_) => self.ended = true,
             Message::LogTrouble(what) => tell(Notice::LogTrouble(what)),
+            Message::Lists(news) => take_news(news, &mut self.desk, tell),
             Message::Saved(result) => {
                 self.saver.on_saved();
                 if let Err(error) = result {
@@ -278,14 +318,17 @@ impl Tracker {
             if let Some((visitor, request)) = self.gate.next_request() {
                 match self.desk.reply(&request, now) {
                     Reply::Now(answer) => self.answer(visitor, &request, answer, now),
-                    Reply::Page(render) => {
+                    Reply::Page(render, disposition) => {
                         let gzip = request.accepts_gzip();
-                        let asker = (visitor, Box::new(request));
+                        let asker = Asker { visitor, request: Box::new(request), disposition };
                         self.pages.ask(&mut self.reactor, asker, gzip, render);
                     }
                 }
-            } else if let Some(((visitor, request), answer)) = self.pages.next_answer() {
-                self.answer(visitor, &request, answer, now);
+            } else if let Some((asker, mut answer)) = self.pages.next_answer() {
+                if let (200, Some(value)) = (answer.status, asker.disposition) {
+                    answer = answer.header("Content-Disposition", value);
+                }
+                self.answer(asker.visitor, &asker.request, answer, now);
             } else {
                 return;
             }
@@ -305,6 +348,10 @@ impl Tracker {
         self.serve(now);
         self.log.on_time(now);
         self.desk.registry.expire(now);
+        if self.next_parse <= now {
+            self.next_parse = now + self.parse_interval;
+            self.watcher.iter().for_each(Watcher::read);
+        }
         if self.next_save <= now {
             self.next_save = now + self.save_interval;
             if self.desk.registry.has_changed() && self.saver.is_free() {
@@ -332,6 +379,27 @@ impl Tracker {
         let result = save(&self.dfile, &self.desk.registry.save()).map_err(TrackerError::Save);
         self.log.end(Instant::now());
         result
+    }
+}
+
+/// Reads the lists for the first time.
+fn read_lists(
+    sources: Sources,
+    desk: &mut Desk,
+    tell: &mut dyn FnMut(Notice),
+) -> Result<Option<Reader>, TrackerError> {
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let (reader, news) = Reader::new(sources).map_err(|(p, e)| TrackerError::Read(p, e))?;
+    take_news(news, desk, tell);
+    Ok(Some(reader))
+}
+
+fn take_news(news: News, desk: &mut Desk, tell: &mut dyn FnMut(Notice)) {
+    news.troubles.into_iter().for_each(|what| tell(Notice::ListTrouble(what)));
+    if let Some(lists) = news.lists {
+        desk.take(lists);
     }
 }
 

@@ -4,20 +4,24 @@
 //! files and no clock: time comes in as an argument. What it holds is bounded by [`MAX_SWARMS`],
 //! [`MAX_PEERS`] and [`MAX_PAST`].
 
+pub mod access;
 pub mod address;
+mod rules;
 pub mod swarm;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
-use crate::proto::announce::answer::{Announce, Counts, Key, Reply, Told};
+use crate::proto::announce::answer::{Announce, Counts, Form, Key, More, Reply, Scraped, Told};
 use crate::proto::ids::InfoHash;
 use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};
+use access::{Access, Torrent};
 use address::is_local;
+pub use rules::*;
 use swarm::{Peer, Swarm};
 
 /// Torrents tracked at most. Beyond them a new one is answered, and not remembered.
@@ -29,67 +33,12 @@ pub const MAX_PEERS: usize = 1 << 20;
 /// Torrents at most whose completed downloads are remembered after their last peer has gone.
 pub const MAX_PAST: usize = 1 << 18;
 
-/// Who may scrape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scraping {
-    /// Nobody.
-    None,
-    /// Whoever names the torrents.
-    Specific,
-    /// Everybody, for everything.
-    Full,
-}
-
-/// How the tracker is run.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Seconds between announces that clients are told.
-    pub interval: u32,
-    /// Peers in an answer: the default and the most.
-    pub response_size: u32,
-    /// How long a peer may be silent: it is forgotten one to two such periods after its last
-    /// announce.
-    pub expiry: Duration,
-    /// Torrents without peers stay in the records.
-    pub keep_dead: bool,
-    /// Clients that ask for no compact list are refused.
-    pub compact_required: bool,
-    /// Who may scrape.
-    pub scraping: Scraping,
-    /// Anybody may name the address it is listed by (`ip=`), not only the local network.
-    pub believe_given_ip: bool,
-}
-
-/// Why a request that is well formed gets no answer. `Display` is the text for the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The client asks for no compact list.
-    OldClient,
-    /// Other trackers are not served.
-    Tracker,
-    /// Scraping everything is not allowed.
-    FullScrape,
-    /// Scraping is not allowed.
-    SpecificScrape,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refused::OldClient => "your client is outdated, please upgrade",
-            Refused::Tracker => "disallowed",
-            Refused::FullScrape => "full scrape function is not available with this tracker.",
-            Refused::SpecificScrape => {
-                "specific scrape function is not available with this tracker."
-            }
-        })
-    }
-}
-
 /// All torrents that the tracker knows, and their peers.
 #[derive(Debug)]
 pub struct Registry {
     settings: Settings,
+    /// Who may use the tracker. May change at any time; what is known already stays.
+    pub access: Access,
     swarms: HashMap<InfoHash, Swarm>,
     /// Completed downloads of torrents that have no swarm now.
     past: HashMap<InfoHash, u32>,
@@ -107,6 +56,7 @@ impl Registry {
     pub fn new(settings: Settings, now: Instant) -> Registry {
         Registry {
             settings,
+            access: Access::default(),
             swarms: HashMap::new(),
             past: HashMap::new(),
             peers: 0,
@@ -115,6 +65,11 @@ impl Registry {
             changed: false,
             turned_away: 0,
         }
+    }
+
+    /// How it is run.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Seconds since it was made, and one: 0 stays free for "not in this run".
@@ -134,26 +89,81 @@ impl Registry {
         from: IpAddr,
         rng: &mut Rng,
     ) -> Result<Reply, Refused> {
+        let warning = self.permitted(request)?;
         if request.from_tracker {
-            return Err(Refused::Tracker);
+            return Ok(self.for_tracker(request, rng));
         }
         let form = request.form(self.settings.compact_required).ok_or(Refused::OldClient)?;
         self.note(self.clock(now), request, from.to_canonical());
-        let empty = Swarm::default();
-        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
-        let most = self.settings.response_size;
         let want = match request.event {
             Told::Stopped => 0,
-            _ => request.wanted.unwrap_or(most).min(most),
+            _ => self.wanted(request),
         };
+        let empty = Swarm::default();
+        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
         let counts = swarm.counts();
+        let seeded = request.check_seeded && swarm.seeded;
+        let scrape = request.scrape.then(|| self.scraped(&request.info_hash));
         Ok(Reply {
             complete: counts.complete,
             incomplete: counts.incomplete,
             interval: self.settings.interval,
             form,
-            peers: swarm.choose(want as usize, form, request.left == 0, rng),
+            peers: swarm.choose(want, form, request.left == 0, rng),
+            more: More { scrape, seeded, warning, ..More::default() },
         })
+    }
+
+    fn wanted(&self, request: &Announce) -> usize {
+        let most = self.settings.response_size;
+        request.wanted.unwrap_or(most).min(most) as usize
+    }
+
+    /// The rules before anything is noted. Gives the text that goes along with the answer.
+    fn permitted(&self, request: &Announce) -> Result<Option<Arc<str>>, Refused> {
+        if let Aggregator::Password(password) = &self.settings.aggregator {
+            if request.password.as_deref() != Some(password) {
+                return Err(Refused::NotAuthorized);
+            }
+        }
+        let unknown = Torrent::default();
+        let torrent = match &self.access.torrents {
+            Some(allowed) => allowed.get(&request.info_hash).ok_or(Refused::NotAuthorized)?,
+            None => &unknown,
+        };
+        if let Some(text) = &torrent.failure {
+            return Err(Refused::Controlled(Arc::clone(text)));
+        }
+        if request.from_tracker {
+            match self.settings.trackers {
+                _ if self.settings.tracker_id == request.peer_id => return Err(Refused::Tracker),
+                Trackers::None => return Err(Refused::Tracker),
+                Trackers::All => {}
+                Trackers::Autodetect if self.access.torrents.is_none() => {
+                    return Err(Refused::Tracker);
+                }
+                Trackers::Autodetect if torrent.trackers.is_empty() => {
+                    return Err(Refused::NotMultitracker);
+                }
+                Trackers::Autodetect => {}
+            }
+        }
+        Ok(torrent.warning.clone())
+    }
+
+    /// The answer to another tracker: peers of all kinds, and nothing is noted.
+    fn for_tracker(&self, request: &Announce, rng: &mut Rng) -> Reply {
+        let empty = Swarm::default();
+        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
+        let (counts, form) = (swarm.counts(), Form::Compact);
+        Reply {
+            complete: counts.complete,
+            incomplete: counts.incomplete,
+            interval: self.settings.tracker_interval,
+            form,
+            peers: swarm.choose(self.wanted(request), form, false, rng),
+            more: More::default(),
+        }
     }
 
     fn note(&mut self, clock: u32, request: &Announce, from: IpAddr) {
@@ -185,8 +195,19 @@ impl Registry {
                     self.changed = true;
                 } else {
                     self.changed |= renew(swarm, place, told);
+                    self.mark_dedicated(request);
                 }
             }
+        }
+    }
+
+    /// Notes that the dedicated seed is there, if this is it.
+    fn mark_dedicated(&mut self, request: &Announce) {
+        let is_it = self.settings.dedicated_seed_id.is_some()
+            && self.settings.dedicated_seed_id == request.seed_id
+            && request.left == 0;
+        if let (true, Some(swarm)) = (is_it, self.swarms.get_mut(&request.info_hash)) {
+            swarm.seeded = true;
         }
     }
 
@@ -204,6 +225,7 @@ impl Registry {
         swarm.insert(peer);
         self.peers += 1;
         self.changed = true;
+        self.mark_dedicated(request);
     }
 
     /// The swarm of a torrent, new or not.
@@ -223,31 +245,51 @@ impl Registry {
     ///
     /// # Errors
     /// The settings are against it.
-    pub fn scrape(&self, named: Option<&[InfoHash]>) -> Result<Vec<(InfoHash, Counts)>, Refused> {
+    pub fn scrape(&self, named: Option<&[InfoHash]>) -> Result<Vec<(InfoHash, Scraped)>, Refused> {
         match (named, self.settings.scraping) {
             (None, Scraping::Full) => Ok(self.torrents().collect()),
             (None, _) => Err(Refused::FullScrape),
             (Some(_), Scraping::None) => Err(Refused::SpecificScrape),
             (Some(hashes), _) => {
-                let known = |hash: &InfoHash| Some((*hash, self.swarms.get(hash)?.counts()));
-                Ok(hashes.iter().filter_map(known).collect())
+                let known = |hash: &&InfoHash| match &self.access.torrents {
+                    Some(allowed) => allowed.get(hash).is_some(),
+                    None => self.swarms.contains_key(hash),
+                };
+                Ok(hashes.iter().filter(known).map(|h| (*h, self.scraped(h))).collect())
             }
         }
     }
 
-    /// All torrents, in no order.
-    pub fn torrents(&self) -> impl Iterator<Item = (InfoHash, Counts)> {
-        self.swarms.iter().map(|(hash, swarm)| (*hash, swarm.counts()))
+    fn scraped(&self, hash: &InfoHash) -> Scraped {
+        let counts = match self.swarms.get(hash) {
+            Some(swarm) => swarm.counts(),
+            None => {
+                let downloaded = self.past.get(hash).copied().unwrap_or(0);
+                Counts { downloaded, ..Counts::default() }
+            }
+        };
+        let torrent = self.access.torrents.as_ref().and_then(|allowed| allowed.get(hash));
+        let name = torrent.filter(|_| self.settings.show_names).and_then(|t| t.name.clone());
+        Scraped { counts, name }
     }
 
-    /// How many torrents there are.
+    /// All torrents that are tracked, those that are allowed without having peers included; in no
+    /// order.
+    pub fn torrents(&self) -> impl Iterator<Item = (InfoHash, Scraped)> {
+        let allowed = self.access.torrents.as_ref();
+        let named = allowed.into_iter().flat_map(|allowed| allowed.iter().map(|(hash, _)| hash));
+        let any = self.swarms.keys().filter(move |_| allowed.is_none());
+        named.chain(any).map(|hash| (*hash, self.scraped(hash)))
+    }
+
+    /// How many torrents [`Registry::torrents`] yields.
     pub fn len(&self) -> usize {
-        self.swarms.len()
+        self.access.torrents.as_ref().map_or(self.swarms.len(), |allowed| allowed.len())
     }
 
-    /// Whether there are none.
+    /// Whether that is none.
     pub fn is_empty(&self) -> bool {
-        self.swarms.is_empty()
+        self.len() == 0
     }
 
     /// When [`Registry::expire`] has something to do.
@@ -314,12 +356,16 @@ impl Registry {
         writer.finish()
     }
 
-    /// Takes over a state file, of a registry that knows nothing yet. Its peers go at the first
-    /// expiry unless they announce.
+    /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
+    /// more are left out. Those it has go at the first expiry unless they announce.
     pub fn restore(&mut self, state: TrackerState) {
         self.past.extend(state.completed.into_iter().filter(|(_, n)| *n > 0).take(MAX_PAST));
-        for (hash, peers) in state.peers.into_iter().take(MAX_SWARMS) {
+        for (hash, mut peers) in state.peers.into_iter().take(MAX_SWARMS) {
             let believe = self.settings.believe_given_ip;
+            peers.retain(|peer| self.access.serves(peer.ip));
+            if peers.is_empty() && !self.settings.keep_dead {
+                continue;
+            }
             let room = MAX_PEERS - self.peers;
             let swarm = self.swarm(hash);
             for peer in peers.into_iter().take(room) {

@@ -70,6 +70,8 @@ pub struct Swarm {
     places: Option<HashMap<PeerId, u32>>,
     /// Completed downloads.
     pub completed: u32,
+    /// Whether the dedicated seed was there.
+    pub seeded: bool,
 }
 
 impl Swarm {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::proto::ids::PeerId;
+use access::Allowed;
 
 /// A tracker with a clock in seconds, and announces in one line.
 struct Desk {
@@ -17,6 +19,12 @@ fn settings() -> Settings {
         compact_required: true,
         scraping: Scraping::Full,
         believe_given_ip: false,
+        show_names: true,
+        trackers: Trackers::Autodetect,
+        tracker_id: PeerId([b'z'; 20]),
+        tracker_interval: 120,
+        aggregator: Aggregator::No,
+        dedicated_seed_id: None,
     }
 }
 
@@ -56,7 +64,7 @@ impl Desk {
     /// Seeds, completed downloads, leechers of a torrent; `None` if it is unknown.
     fn counts(&self, torrent: u8) -> Option<[u32; 3]> {
         let found = self.registry.scrape(Some(&[InfoHash([torrent; 20])])).unwrap();
-        found.first().map(|(_, c)| [c.complete, c.downloaded, c.incomplete])
+        found.first().map(|(_, s)| [s.counts.complete, s.counts.downloaded, s.counts.incomplete])
     }
 
     fn passes(&mut self, seconds: u64) {
@@ -231,4 +239,90 @@ fn many_peers_of_many_torrents_keep_the_sum_true() {
         let sum: usize = d.registry.swarms.values().map(Swarm::len).sum();
         assert_eq!(sum, d.registry.peers, "step {step}");
     }
+}
+
+fn allowed(torrents: &[(u8, Torrent)]) -> Option<Arc<Allowed>> {
+    let of = |(hash, torrent): &(u8, Torrent)| (InfoHash([*hash; 20]), torrent.clone());
+    Some(Arc::new(Allowed::new(torrents.iter().map(of).collect())))
+}
+
+#[test]
+fn only_allowed_torrents_are_tracked_and_all_of_them_are_told_of() {
+    let mut d = desk(settings());
+    let named = Torrent { name: Some("a name".into()), ..Torrent::default() };
+    d.registry.access.torrents = allowed(&[(b'A', named), (b'B', Torrent::default())]);
+    d.says("A a 9.0.0.1 left=0&event=completed").unwrap();
+    assert_eq!(d.says("C a 9.0.0.1 x"), Err(Refused::NotAuthorized));
+    assert_eq!(d.registry.swarms.len(), 1);
+    assert_eq!((d.counts(b'B'), d.counts(b'C')), (Some([0, 0, 0]), None));
+    let mut all = d.registry.scrape(None).unwrap();
+    all.sort_by_key(|(hash, _)| *hash);
+    assert_eq!(all[0].1.name.as_deref(), Some("a name"));
+    assert_eq!((all.len(), all[1].1.name.as_deref()), (2, None));
+    d.registry.settings.show_names = false;
+    assert_eq!(d.registry.scrape(None).unwrap()[0].1.name, None);
+    d.passes(500);
+    d.passes(500);
+    assert_eq!(d.counts(b'A'), Some([0, 1, 0]), "downloads of one without peers are known");
+    d.registry.access.torrents = allowed(&[]);
+    assert_eq!(d.counts(b'A'), None);
+}
+
+#[test]
+fn a_torrent_file_may_refuse_or_warn() {
+    let mut d = desk(settings());
+    let failure = Torrent { failure: Some("go away".into()), ..Torrent::default() };
+    let warning = Torrent { warning: Some("soon gone".into()), ..Torrent::default() };
+    d.registry.access.torrents = allowed(&[(b'A', failure), (b'B', warning)]);
+    assert_eq!(d.says("A a 9.0.0.1 x").unwrap_err().to_string(), "go away");
+    assert_eq!(d.says("B a 9.0.0.1 x").unwrap().more.warning.as_deref(), Some("soon gone"));
+}
+
+#[test]
+fn other_trackers_are_served_where_that_is_allowed_and_leave_no_trace() {
+    let mut d = desk(settings());
+    let query = "tracker=1&event=stopped&port=0";
+    let listed = Torrent { trackers: vec!["http://x/".into()], ..Torrent::default() };
+    d.registry.access.torrents = allowed(&[(b'A', listed), (b'B', Torrent::default())]);
+    d.says("A a 9.0.0.1 left=0").unwrap();
+    d.says("A b 9.0.0.2 left=1").unwrap();
+    let reply = d.says(&format!("A t 9.0.0.9 {query}")).unwrap();
+    assert_eq!((reply.interval, reply.peers.len(), reply.complete), (120, 2, 1));
+    assert_eq!(d.says(&format!("A z 9.0.0.9 {query}")), Err(Refused::Tracker), "ourselves");
+    assert_eq!(d.says(&format!("B t 9.0.0.9 {query}")), Err(Refused::NotMultitracker));
+    d.registry.settings.trackers = Trackers::All;
+    assert_eq!(d.says(&format!("B t 9.0.0.9 {query}")).unwrap().peers, []);
+    d.registry.settings.trackers = Trackers::None;
+    assert_eq!(d.says(&format!("A t 9.0.0.9 {query}")), Err(Refused::Tracker));
+    assert_eq!(d.counts(b'A'), Some([1, 0, 1]));
+}
+
+#[test]
+fn an_aggregator_wants_its_password() {
+    let password = Aggregator::Password(b"sesame"[..].into());
+    let mut d = desk(Settings { aggregator: password, ..settings() });
+    assert_eq!(d.says("A a 9.0.0.1 x"), Err(Refused::NotAuthorized));
+    assert_eq!(d.says("A a 9.0.0.1 password=wrong"), Err(Refused::NotAuthorized));
+    d.says("A a 9.0.0.1 password=sesame").unwrap();
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]));
+}
+
+#[test]
+fn the_dedicated_seed_is_told_of_once_it_was_there() {
+    let mut d = desk(Settings { dedicated_seed_id: Some(b"sid"[..].into()), ..settings() });
+    let seeded = |d: &mut Desk| d.says("A a 9.0.0.1 check_seeded=1").unwrap().more.seeded;
+    for query in ["left=0", "left=0&seed_id=nope", "left=5&seed_id=sid"] {
+        d.says(&format!("A b 9.0.0.2 {query}")).unwrap();
+        assert!(!seeded(&mut d), "{query}");
+    }
+    d.says("A b 9.0.0.2 left=0&seed_id=sid").unwrap();
+    assert!(seeded(&mut d));
+    assert!(!d.says("A a 9.0.0.1 x").unwrap().more.seeded, "only for those who ask");
+}
+
+#[test]
+fn a_scrape_may_come_along_with_an_announce() {
+    let mut d = desk(settings());
+    let told = d.says("A a 9.0.0.1 scrape=1&left=0").unwrap().more.scrape.unwrap();
+    assert_eq!(told.counts.complete, 1);
 }

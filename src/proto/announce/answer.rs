@@ -8,8 +8,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+mod reply;
+
+pub use reply::*;
+
 use crate::proto::announce::dialable;
-use crate::proto::bencode::{put_bytes, put_int};
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// The pairs of a query, in their order: split at `&` and the first `=`, `+` read as a blank, then
@@ -127,6 +130,14 @@ pub struct Announce {
     pub no_peer_id: bool,
     /// Whether another tracker asks (`tracker` was sent).
     pub from_tracker: bool,
+    /// Whether it wants to know if the dedicated seed is there (`check_seeded`).
+    pub check_seeded: bool,
+    /// Whether it wants the numbers of a scrape along (`scrape` was sent).
+    pub scrape: bool,
+    /// The secret of the dedicated seed, if it sent one (`seed_id`).
+    pub seed_id: Option<Box<[u8]>>,
+    /// The password of those who forward announces to an aggregator (`password`).
+    pub password: Option<Box<[u8]>>,
 }
 
 /// Why an announce is malformed. `Display` gives what the original put after
@@ -174,7 +185,7 @@ struct Sent<'a> {
     values: [Option<Cow<'a, [u8]>>; NAMES.len()],
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 18] = [
     "info_hash",
     "peer_id",
     "port",
@@ -189,6 +200,10 @@ const NAMES: [&str; 14] = [
     "supportcrypto",
     "requirecrypto",
     "tracker",
+    "check_seeded",
+    "scrape",
+    "seed_id",
+    "password",
 ];
 
 impl<'a> Sent<'a> {
@@ -262,6 +277,10 @@ impl Announce {
             compact: sent.flag("compact")?,
             no_peer_id: sent.flag("no_peer_id")?,
             from_tracker: sent.get("tracker").is_some(),
+            check_seeded: sent.flag("check_seeded")?,
+            scrape: sent.get("scrape").is_some(),
+            seed_id: sent.get("seed_id").map(Box::from),
+            password: sent.get("password").map(Box::from),
         })
     }
 
@@ -297,140 +316,6 @@ pub fn address(text: &[u8]) -> Option<IpAddr> {
     dialable(SocketAddr::new(ip, 1)).map(|there| there.ip())
 }
 
-/// The shapes of a peer list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Bytes (BEP 23), of peers that do not require crypto.
-    Compact,
-    /// Bytes, of peers that support crypto, with a flag 1 for each.
-    CryptoOnly,
-    /// Bytes, of all peers, with a flag for each: 1 = requires crypto.
-    WithFlags,
-    /// Dictionaries (BEP 3), of peers that do not require crypto.
-    Dicts,
-    /// The same without `peer id`.
-    DictsWithoutId,
-}
-
-/// A peer in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name.
-    pub id: PeerId,
-    /// Where to find it.
-    pub ip: IpAddr,
-    /// Its port, never 0.
-    pub port: u16,
-    /// How it stands to crypto.
-    pub crypto: Crypto,
-}
-
-/// The answer to a good announce.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// Seeds known.
-    pub complete: u32,
-    /// Other peers known.
-    pub incomplete: u32,
-    /// Seconds until the next announce is due.
-    pub interval: u32,
-    /// The shape of the list.
-    pub form: Form,
-    /// The list.
-    pub peers: Vec<Listed>,
-}
-
-impl Reply {
-    /// Its bytes. `peers6` (BEP 7) is there only when the list has IPv6 peers; `crypto_flags` tell
-    /// of the peers in `peers`.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96 + self.peers.len() * 20);
-        out.push(b'd');
-        put_count(&mut out, "complete", self.complete);
-        if let Form::CryptoOnly | Form::WithFlags = self.form {
-            let flags: Vec<u8> =
-                self.peers.iter().filter(|p| p.ip.is_ipv4()).map(|p| self.flag(p)).collect();
-            put_bytes(&mut out, b"crypto_flags");
-            put_bytes(&mut out, &flags);
-        }
-        put_count(&mut out, "incomplete", self.incomplete);
-        put_count(&mut out, "interval", self.interval);
-        put_bytes(&mut out, b"peers");
-        match self.form {
-            Form::Dicts | Form::DictsWithoutId => self.put_dicts(&mut out),
-            _ => self.put_compact(&mut out),
-        }
-        out.push(b'e');
-        out
-    }
-
-    fn flag(&self, peer: &Listed) -> u8 {
-        u8::from(self.form == Form::CryptoOnly || peer.crypto == Crypto::Required)
-    }
-
-    fn put_compact(&self, out: &mut Vec<u8>) {
-        let (mut four, mut six) = (Vec::with_capacity(self.peers.len() * 6), Vec::new());
-        for peer in &self.peers {
-            let list = match peer.ip {
-                IpAddr::V4(ip) => {
-                    four.extend_from_slice(&ip.octets());
-                    &mut four
-                }
-                IpAddr::V6(ip) => {
-                    six.extend_from_slice(&ip.octets());
-                    &mut six
-                }
-            };
-            list.extend_from_slice(&peer.port.to_be_bytes());
-        }
-        put_bytes(out, &four);
-        if !six.is_empty() {
-            put_bytes(out, b"peers6");
-            put_bytes(out, &six);
-        }
-    }
-
-    fn put_dicts(&self, out: &mut Vec<u8>) {
-        out.push(b'l');
-        for peer in &self.peers {
-            out.push(b'd');
-            put_bytes(out, b"ip");
-            put_bytes(out, peer.ip.to_string().as_bytes());
-            if self.form == Form::Dicts {
-                put_bytes(out, b"peer id");
-                put_bytes(out, &peer.id.0);
-            }
-            put_count(out, "port", peer.port.into());
-            out.push(b'e');
-        }
-        out.push(b'e');
-    }
-}
-
-fn put_count(out: &mut Vec<u8>, key: &str, n: u32) {
-    put_bytes(out, key.as_bytes());
-    put_int(out, n.into());
-}
-
-/// A refusal as clients show it to people: `d14:failure reason…e`.
-pub fn encode_failure(reason: &str) -> Vec<u8> {
-    let mut out = b"d14:failure reason".to_vec();
-    put_bytes(&mut out, reason.as_bytes());
-    out.push(b'e');
-    out
-}
-
-/// What a scrape tells of a torrent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Seeds.
-    pub complete: u32,
-    /// Completed downloads since the tracker's records begin.
-    pub downloaded: u32,
-    /// Other peers.
-    pub incomplete: u32,
-}
-
 /// The info hashes a scrape asks for, those of a wrong length left out; `None` = it names none,
 /// and so asks for everything.
 pub fn scraped_hashes(query: &[u8]) -> Option<Vec<InfoHash>> {
@@ -439,29 +324,9 @@ pub fn scraped_hashes(query: &[u8]) -> Option<Vec<InfoHash>> {
     Some(named.filter_map(|(_, value)| InfoHash::from_bytes(&value)).collect())
 }
 
-/// The answer to a scrape (BEP 48). Puts `files` into the order bencode wants; of a hash that is
-/// there twice the first counts.
-pub fn encode_scrape(files: &mut Vec<(InfoHash, Counts)>) -> Vec<u8> {
-    files.sort_by_key(|(hash, _)| *hash);
-    files.dedup_by_key(|(hash, _)| *hash);
-    let mut out = Vec::with_capacity(16 + files.len() * 72);
-    out.extend_from_slice(b"d5:filesd");
-    for (hash, counts) in files {
-        put_bytes(&mut out, &hash.0);
-        out.push(b'd');
-        put_count(&mut out, "complete", counts.complete);
-        put_count(&mut out, "downloaded", counts.downloaded);
-        put_count(&mut out, "incomplete", counts.incomplete);
-        out.push(b'e');
-    }
-    out.extend_from_slice(b"ee");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::bencode;
 
     const GOOD: &str = "info_hash=%41AAAAAAAAAAAAAAAAAAA&peer_id=-XX0001-aaaaaaaaaaaa&port=6881\
         &uploaded=0&downloaded=0&left=1000&compact=1&event=started&key=k&numwant=7&ip=9.8.7.6";
@@ -534,49 +399,9 @@ mod tests {
         assert_eq!(all, [(&b"a"[..], &b"1=2"[..]), (b"b", b""), (b"", b"c")]);
     }
 
-    fn reply(form: Form) -> Vec<u8> {
-        let peer = |ip: &str, crypto| Listed {
-            id: PeerId([b'p'; 20]),
-            ip: ip.parse().unwrap(),
-            port: 258,
-            crypto,
-        };
-        let peers = vec![peer("1.2.3.4", Crypto::Plain), peer("::5", Crypto::Required)];
-        Reply { complete: 1, incomplete: 2, interval: 1800, form, peers }.encode()
-    }
-
     #[test]
-    fn writes_every_form_of_the_list() {
-        assert_eq!(
-            reply(Form::Compact),
-            b"d8:completei1e10:incompletei2e8:intervali1800e5:peers6:\x01\x02\x03\x04\x01\x026:peers618:\
-              \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x01\x02e"
-        );
-        assert!(reply(Form::WithFlags).starts_with(b"d8:completei1e12:crypto_flags1:\x0010:inc"));
-        assert!(reply(Form::CryptoOnly).starts_with(b"d8:completei1e12:crypto_flags1:\x0110:inc"));
-        assert!(reply(Form::Dicts).ends_with(
-            b"5:peersld2:ip7:1.2.3.47:peer id20:pppppppppppppppppppp4:porti258eed2:ip3:::5\
-              7:peer id20:pppppppppppppppppppp4:porti258eeee"
-        ));
-        assert!(
-            reply(Form::DictsWithoutId)
-                .ends_with(b"5:peersld2:ip7:1.2.3.44:porti258eed2:ip3:::54:porti258eeee")
-        );
-        for form in [Form::Compact, Form::WithFlags, Form::Dicts] {
-            let bytes = reply(form);
-            assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes);
-        }
-    }
-
-    #[test]
-    fn a_scrape_names_each_torrent_once_and_in_order() {
-        let counts = Counts { complete: 1, downloaded: 2, incomplete: 3 };
+    fn a_scrape_may_name_torrents() {
         let (a, b) = (InfoHash([b'a'; 20]), InfoHash([b'b'; 20]));
-        assert_eq!(
-            encode_scrape(&mut vec![(b, counts), (a, counts), (b, Counts::default())]),
-            b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi2e10:incompletei3ee\
-              20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi2e10:incompletei3eeee"
-        );
         assert_eq!(scraped_hashes(b"x=1"), None);
         assert_eq!(scraped_hashes(b"info_hash=zz"), Some(vec![]));
         assert_eq!(
@@ -605,7 +430,7 @@ mod tests {
         assert_eq!(read.given_ip, "2001:db8::1".parse().ok());
         assert_eq!(read.form(true).is_some(), read.compact, "it asks for compact lists");
         for form in [Form::Compact, Form::WithFlags, Form::Dicts, Form::DictsWithoutId] {
-            let back = ask::reply(&reply(form)).unwrap();
+            let back = ask::reply(&reply::tests::reply(form)).unwrap();
             assert_eq!((back.complete, back.incomplete), (Some(1), Some(2)));
             let there: Vec<String> = back.peers.iter().map(|p| p.address.to_string()).collect();
             assert_eq!(there, ["1.2.3.4:258", "[::5]:258"], "{form:?}");

@@ -504,6 +504,7 @@ mod tests {
                 interval: 900,
                 form,
                 peers: vec![listed("1.2.3.4"), listed("2001:db8::1")],
+                more: answer::More::default(),
             };
             let heard = reply(&told.encode()).unwrap();
             assert_eq!(addresses(&heard), ["1.2.3.4:81", "[2001:db8::1]:81"], "{form:?}");

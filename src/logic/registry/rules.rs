@@ -1,0 +1,114 @@
+//! How a tracker is run, and why it says no.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::proto::ids::PeerId;
+
+/// Who may scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scraping {
+    /// Nobody.
+    None,
+    /// Whoever names the torrents.
+    Specific,
+    /// Everybody, for everything.
+    Full,
+}
+
+/// How the tracker is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Seconds between announces that clients are told.
+    pub interval: u32,
+    /// Peers in an answer: the default and the most.
+    pub response_size: u32,
+    /// How long a peer may be silent: it is forgotten one to two such periods after its last
+    /// announce.
+    pub expiry: Duration,
+    /// Torrents without peers stay in the records.
+    pub keep_dead: bool,
+    /// Clients that ask for no compact list are refused.
+    pub compact_required: bool,
+    /// Who may scrape.
+    pub scraping: Scraping,
+    /// Anybody may name the address it is listed by (`ip=`), not only the local network.
+    pub believe_given_ip: bool,
+    /// Torrents' names are told, where they are known.
+    pub show_names: bool,
+    /// Which trackers may ask for our peers.
+    pub trackers: Trackers,
+    /// Our name among trackers: whoever comes with it is ourselves.
+    pub tracker_id: PeerId,
+    /// Seconds between their requests that other trackers are told.
+    pub tracker_interval: u32,
+    /// Whether announces are only noted, for statistics.
+    pub aggregator: Aggregator,
+    /// The secret of dedicated seeds, if there are any.
+    pub dedicated_seed_id: Option<Box<[u8]>>,
+}
+
+/// Which trackers may ask for peers (`tracker=1`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trackers {
+    /// None.
+    None,
+    /// Any, for torrents that are allowed and have an announce-list.
+    Autodetect,
+    /// Any, for all torrents.
+    All,
+}
+
+/// Whether this is a tracker, or an aggregator, which notes what others forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aggregator {
+    /// A tracker.
+    No,
+    /// An aggregator for everybody.
+    Open,
+    /// An aggregator for those who send this password.
+    Password(Box<[u8]>),
+}
+
+/// Why a request that is well formed gets no answer. `Display` is the text for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The client asks for no compact list.
+    OldClient,
+    /// The address is banned, or not one of those that are served.
+    Address,
+    /// The torrent is not one of those that are allowed, or the password is wrong.
+    NotAuthorized,
+    /// The .torrent says so, in these words.
+    Controlled(Arc<str>),
+    /// Other trackers are not served.
+    Tracker,
+    /// Other trackers are not served with this torrent.
+    NotMultitracker,
+    /// Scraping everything is not allowed.
+    FullScrape,
+    /// Scraping is not allowed.
+    SpecificScrape,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refused::OldClient => "your client is outdated, please upgrade",
+            Refused::Address => "your IP is not allowed on this tracker",
+            Refused::NotAuthorized => {
+                "Requested download is not authorized for use with this tracker."
+            }
+            Refused::Controlled(text) => text,
+            Refused::Tracker => "disallowed",
+            Refused::NotMultitracker => {
+                "Requested download is not authorized for multitracker use."
+            }
+            Refused::FullScrape => "full scrape function is not available with this tracker.",
+            Refused::SpecificScrape => {
+                "specific scrape function is not available with this tracker."
+            }
+        })
+    }
+}

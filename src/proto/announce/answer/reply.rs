@@ -1,0 +1,302 @@
+//! What the tracker answers: lists of peers, counts, refusals, in bencode (BEP 3, 7, 23, 24, 31, 48).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Crypto;
+use crate::proto::bencode::{put_bytes, put_int};
+use crate::proto::ids::{InfoHash, PeerId};
+
+/// The shapes of a peer list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Bytes (BEP 23), of peers that do not require crypto.
+    Compact,
+    /// Bytes, of peers that support crypto, with a flag 1 for each.
+    CryptoOnly,
+    /// Bytes, of all peers, with a flag for each: 1 = requires crypto.
+    WithFlags,
+    /// Dictionaries (BEP 3), of peers that do not require crypto.
+    Dicts,
+    /// The same without `peer id`.
+    DictsWithoutId,
+}
+
+/// A peer in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub id: PeerId,
+    /// Where to find it.
+    pub ip: IpAddr,
+    /// Its port, never 0.
+    pub port: u16,
+    /// How it stands to crypto.
+    pub crypto: Crypto,
+}
+
+/// The answer to a good announce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Seeds known.
+    pub complete: u32,
+    /// Other peers known.
+    pub incomplete: u32,
+    /// Seconds until the next announce is due.
+    pub interval: u32,
+    /// The shape of the list.
+    pub form: Form,
+    /// The list.
+    pub peers: Vec<Listed>,
+    /// What few answers hold.
+    pub more: More,
+}
+
+/// What an answer holds only where an option or the request asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct More {
+    /// `external ip` (BEP 24): the address that the request came from.
+    pub external_ip: Option<IpAddr>,
+    /// `min interval`: seconds before which no further announce is welcome.
+    pub min_interval: Option<u32>,
+    /// `scrape`: the numbers of a scrape.
+    pub scrape: Option<Scraped>,
+    /// `seeded`: the dedicated seed is there.
+    pub seeded: bool,
+    /// `warning message`: what the client should show to people.
+    pub warning: Option<Arc<str>>,
+}
+
+impl Reply {
+    /// Its bytes. `peers6` (BEP 7) is there only when the list has IPv6 peers; `crypto_flags` tell
+    /// of the peers in `peers`.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96 + self.peers.len() * 20);
+        out.push(b'd');
+        put_count(&mut out, "complete", self.complete);
+        if let Form::CryptoOnly | Form::WithFlags = self.form {
+            let flags: Vec<u8> =
+                self.peers.iter().filter(|p| p.ip.is_ipv4()).map(|p| self.flag(p)).collect();
+            put_bytes(&mut out, b"crypto_flags");
+            put_bytes(&mut out, &flags);
+        }
+        if let Some(ip) = self.more.external_ip {
+            put_bytes(&mut out, b"external ip");
+            match ip {
+                IpAddr::V4(ip) => put_bytes(&mut out, &ip.octets()),
+                IpAddr::V6(ip) => put_bytes(&mut out, &ip.octets()),
+            }
+        }
+        put_count(&mut out, "incomplete", self.incomplete);
+        put_count(&mut out, "interval", self.interval);
+        if let Some(seconds) = self.more.min_interval {
+            put_count(&mut out, "min interval", seconds);
+        }
+        put_bytes(&mut out, b"peers");
+        match self.form {
+            Form::Dicts | Form::DictsWithoutId => self.put_dicts(&mut out),
+            _ => self.put_compact(&mut out),
+        }
+        if let Some(scraped) = &self.more.scrape {
+            put_bytes(&mut out, b"scrape");
+            scraped.put(&mut out);
+        }
+        if self.more.seeded {
+            put_count(&mut out, "seeded", 1);
+        }
+        if let Some(text) = &self.more.warning {
+            put_bytes(&mut out, b"warning message");
+            put_bytes(&mut out, text.as_bytes());
+        }
+        out.push(b'e');
+        out
+    }
+
+    fn flag(&self, peer: &Listed) -> u8 {
+        u8::from(self.form == Form::CryptoOnly || peer.crypto == Crypto::Required)
+    }
+
+    fn put_compact(&self, out: &mut Vec<u8>) {
+        let (mut four, mut six) = (Vec::with_capacity(self.peers.len() * 6), Vec::new());
+        for peer in &self.peers {
+            let list = match peer.ip {
+                IpAddr::V4(ip) => {
+                    four.extend_from_slice(&ip.octets());
+                    &mut four
+                }
+                IpAddr::V6(ip) => {
+                    six.extend_from_slice(&ip.octets());
+                    &mut six
+                }
+            };
+            list.extend_from_slice(&peer.port.to_be_bytes());
+        }
+        put_bytes(out, &four);
+        if !six.is_empty() {
+            put_bytes(out, b"peers6");
+            put_bytes(out, &six);
+        }
+    }
+
+    fn put_dicts(&self, out: &mut Vec<u8>) {
+        out.push(b'l');
+        for peer in &self.peers {
+            out.push(b'd');
+            put_bytes(out, b"ip");
+            put_bytes(out, peer.ip.to_string().as_bytes());
+            if self.form == Form::Dicts {
+                put_bytes(out, b"peer id");
+                put_bytes(out, &peer.id.0);
+            }
+            put_count(out, "port", peer.port.into());
+            out.push(b'e');
+        }
+        out.push(b'e');
+    }
+}
+
+fn put_count(out: &mut Vec<u8>, key: &str, n: u32) {
+    put_bytes(out, key.as_bytes());
+    put_int(out, n.into());
+}
+
+/// A refusal as clients show it to people: `d14:failure reason…e`.
+pub fn encode_failure(reason: &str) -> Vec<u8> {
+    let mut out = b"d14:failure reason".to_vec();
+    put_bytes(&mut out, reason.as_bytes());
+    out.push(b'e');
+    out
+}
+
+/// What a scrape tells of a torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Seeds.
+    pub complete: u32,
+    /// Completed downloads since the tracker's records begin.
+    pub downloaded: u32,
+    /// Other peers.
+    pub incomplete: u32,
+}
+
+impl Counts {
+    fn put(self, out: &mut Vec<u8>) {
+        put_count(out, "complete", self.complete);
+        put_count(out, "downloaded", self.downloaded);
+        put_count(out, "incomplete", self.incomplete);
+    }
+}
+
+/// A torrent in a scrape.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scraped {
+    /// Its numbers.
+    pub counts: Counts,
+    /// Its name, where the tracker knows and tells it.
+    pub name: Option<Arc<str>>,
+}
+
+impl Scraped {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(b'd');
+        self.counts.put(out);
+        if let Some(name) = &self.name {
+            put_bytes(out, b"name");
+            put_bytes(out, name.as_bytes());
+        }
+        out.push(b'e');
+    }
+}
+
+/// The answer to a scrape (BEP 48). Puts `files` into the order bencode wants; of a hash that is
+/// there twice the first counts.
+pub fn encode_scrape(files: &mut Vec<(InfoHash, Scraped)>) -> Vec<u8> {
+    files.sort_by_key(|(hash, _)| *hash);
+    files.dedup_by_key(|(hash, _)| *hash);
+    let mut out = Vec::with_capacity(16 + files.len() * 72);
+    out.extend_from_slice(b"d5:filesd");
+    for (hash, scraped) in files {
+        put_bytes(&mut out, &hash.0);
+        scraped.put(&mut out);
+    }
+    out.extend_from_slice(b"ee");
+    out
+}
+
+/// What an aggregator answers to an announce that it took note of.
+pub fn encode_noted() -> Vec<u8> {
+    b"d8:response2:OKe".to_vec()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::proto::bencode;
+    use crate::proto::ids::PeerId;
+
+    pub(in super::super) fn reply(form: Form) -> Vec<u8> {
+        let peer = |ip: &str, crypto| Listed {
+            id: PeerId([b'p'; 20]),
+            ip: ip.parse().unwrap(),
+            port: 258,
+            crypto,
+        };
+        let peers = vec![peer("1.2.3.4", Crypto::Plain), peer("::5", Crypto::Required)];
+        Reply { complete: 1, incomplete: 2, interval: 1800, form, peers, more: More::default() }
+            .encode()
+    }
+
+    #[test]
+    fn writes_every_form_of_the_list() {
+        assert_eq!(
+            reply(Form::Compact),
+            b"d8:completei1e10:incompletei2e8:intervali1800e5:peers6:\x01\x02\x03\x04\x01\x026:peers618:\
+              \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x01\x02e"
+        );
+        assert!(reply(Form::WithFlags).starts_with(b"d8:completei1e12:crypto_flags1:\x0010:inc"));
+        assert!(reply(Form::CryptoOnly).starts_with(b"d8:completei1e12:crypto_flags1:\x0110:inc"));
+        assert!(reply(Form::Dicts).ends_with(
+            b"5:peersld2:ip7:1.2.3.47:peer id20:pppppppppppppppppppp4:porti258eed2:ip3:::5\
+              7:peer id20:pppppppppppppppppppp4:porti258eeee"
+        ));
+        assert!(
+            reply(Form::DictsWithoutId)
+                .ends_with(b"5:peersld2:ip7:1.2.3.44:porti258eed2:ip3:::54:porti258eeee")
+        );
+        for form in [Form::Compact, Form::WithFlags, Form::Dicts] {
+            let bytes = reply(form);
+            assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes);
+        }
+    }
+
+    #[test]
+    fn a_scrape_names_each_torrent_once_and_in_order() {
+        let counts = Counts { complete: 1, downloaded: 2, incomplete: 3 };
+        let told = Scraped { counts, name: None };
+        let (a, b) = (InfoHash([b'a'; 20]), InfoHash([b'b'; 20]));
+        assert_eq!(
+            encode_scrape(&mut vec![(b, told.clone()), (a, told), (b, Scraped::default())]),
+            b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi2e10:incompletei3ee\
+              20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi2e10:incompletei3eeee"
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_besides_stands_in_its_order() {
+        let more = More {
+            external_ip: "1.2.3.4".parse().ok(),
+            min_interval: Some(60),
+            scrape: Some(Scraped { name: Some("n".into()), ..Scraped::default() }),
+            seeded: true,
+            warning: Some("w".into()),
+        };
+        let form = Form::Compact;
+        let bytes = Reply { complete: 1, incomplete: 2, interval: 9, form, peers: vec![], more };
+        let bytes = bytes.encode();
+        assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes, "canonical");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(text.contains("11:external ip4:\u{1}\u{2}\u{3}\u{4}10:incomplete"), "{text}");
+        assert!(text.contains("12:min intervali60e5:peers0:6:scraped8:completei0e"), "{text}");
+        assert!(text.ends_with("4:name1:ne6:seededi1e15:warning message1:we"), "{text}");
+    }
+}

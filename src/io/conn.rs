@@ -1,23 +1,22 @@
 //! One non-blocking socket, its framer and its send queue.
 //!
 //! Receiving: [`Conn::fill`] is one `readv` to where the framer wants the bytes, [`Conn::next`]
-//! gives what they make. Sending: messages are gathered and go out together in
-//! [`Conn::flush`], once a turn; a block goes from the page cache to the socket by `sendfile`,
-//! and is no copy in our memory. Two system calls a block either way. Used by `app::client` on
-//! the reactor's thread; never blocks.
+//! gives what they make. Sending: messages and blocks are gathered and go out together in
+//! [`Conn::flush`], once a turn. Used by `app::client` on the reactor's thread; never blocks.
+
+mod outbox;
+
+pub use outbox::{Outcome, Staging};
 
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, Geometry};
-use crate::proto::wire::{Framer, Limits, Message, Next, PeerFault, Pool, piece_head};
-use std::collections::VecDeque;
+use crate::proto::wire::{Framer, Limits, Message, Next, PeerFault, Pool};
+use outbox::Outbox;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-
-/// More bytes of messages than this wait for no peer; who does not read is dropped.
-const MAX_QUEUED: usize = 1024 * 1024;
 
 /// What [`Conn::fill`] got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl Conn {
     pub fn new(socket: OwnedFd) -> Conn {
         // A refusal costs latency, nothing else.
         let _ = sys::set_nodelay(&socket);
-        Conn { socket: Arc::new(socket), framer: Framer::new(), outbox: Outbox::default() }
+        Conn { socket: Arc::new(socket), framer: Framer::new(), outbox: Outbox::new() }
     }
 
     /// Begins to connect. It stands, or has failed, when the socket is writable:
@@ -118,146 +117,32 @@ impl Conn {
         self.outbox.gather(|out| message.encode_to(out));
     }
 
-    /// Queues a block that lies in these parts of files, which are in the page cache.
-    ///
-    /// # Errors
-    /// A file has become shorter than it must be: nothing is promised to the peer then.
-    pub fn push_block(&mut self, block: BlockRef, parts: Vec<Part>) -> io::Result<()> {
-        for part in &parts {
-            if sys::length(&*part.file)? < part.offset + part.length {
-                return Err(fell_short());
-            }
-        }
-        self.outbox.gather(|out| out.extend_from_slice(&piece_head(block)));
-        self.outbox.push_parts(block, parts);
-        Ok(())
+    /// Queues a block that lies in these parts of files. It is read when the socket takes it:
+    /// where `may_wait` is not set, only if that needs no waiting for a disk.
+    pub fn push_block(&mut self, block: BlockRef, parts: Vec<Part>, may_wait: bool) {
+        self.outbox.push_block(block, parts, may_wait);
     }
 
     /// Whether anything waits to be sent.
     pub fn is_sending(&self) -> bool {
-        !self.outbox.queue.is_empty()
+        !self.outbox.is_empty()
     }
 
-    /// Sends as much as the socket takes, and adds the blocks that have left to `sent`.
+    /// Sends as much as the socket takes, and adds to `outcome` what became of the blocks.
     ///
     /// # Errors
-    /// The connection has failed, a file fell short in the middle of a block, or the peer reads
-    /// so little that more than a megabyte of messages waits.
-    pub fn flush(&mut self, sent: &mut Vec<BlockRef>) -> io::Result<()> {
-        if self.outbox.queued > MAX_QUEUED {
-            return Err(io::Error::new(ErrorKind::TimedOut, "the peer reads too little"));
-        }
-        self.outbox.flush(&self.socket, sent)
-    }
-}
-
-fn fell_short() -> io::Error {
-    io::Error::new(ErrorKind::UnexpectedEof, "the file became shorter")
-}
-
-/// What waits to be sent, in order.
-#[derive(Debug, Default)]
-struct Outbox {
-    queue: VecDeque<Out>,
-    /// Bytes from our memory that are not sent yet.
-    queued: usize,
-    /// A buffer that was sent, for the next one.
-    spare: Vec<u8>,
-}
-
-#[derive(Debug)]
-enum Out {
-    /// Bytes from our memory; so many have been sent.
-    Bytes { bytes: Vec<u8>, sent: usize },
-    /// Bytes of a file.
-    File { part: Part, ends: Option<BlockRef> },
-}
-
-impl Outbox {
-    /// Adds to the bytes that go out with one call.
-    fn gather(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !matches!(self.queue.back(), Some(Out::Bytes { .. })) {
-            let mut bytes = std::mem::take(&mut self.spare);
-            bytes.clear();
-            self.queue.push_back(Out::Bytes { bytes, sent: 0 });
-        }
-        let Some(Out::Bytes { bytes, .. }) = self.queue.back_mut() else { return };
-        let before = bytes.len();
-        write(bytes);
-        self.queued += bytes.len() - before;
-    }
-
-    /// The last part carries the block: when it has left, the block has.
-    fn push_parts(&mut self, block: BlockRef, parts: Vec<Part>) {
-        let last = parts.len().saturating_sub(1);
-        for (i, part) in parts.into_iter().enumerate() {
-            let ends = (i == last).then_some(block);
-            self.queue.push_back(Out::File { part, ends });
-        }
-    }
-
-    fn flush(&mut self, socket: &OwnedFd, sent: &mut Vec<BlockRef>) -> io::Result<()> {
-        loop {
-            let follows = self.queue.len() > 1;
-            let done = match self.queue.front_mut() {
-                None => return Ok(()),
-                Some(Out::Bytes { bytes, sent }) => {
-                    let n = took(sys::send(socket, &bytes[*sent..], follows))?;
-                    *sent += n;
-                    self.queued -= n;
-                    *sent == bytes.len()
-                }
-                Some(Out::File { part, .. }) => send_part(socket, part)?,
-            };
-            if !done {
-                return Ok(());
-            }
-            match self.queue.pop_front() {
-                Some(Out::Bytes { bytes, .. }) => self.spare = bytes,
-                Some(Out::File { ends, .. }) => sent.extend(ends),
-                None => {}
-            }
-        }
-    }
-}
-
-/// Sends of a part what the socket takes; true when that was the rest of it.
-fn send_part(socket: &OwnedFd, part: &mut Part) -> io::Result<bool> {
-    let length = usize::try_from(part.length).unwrap_or(usize::MAX);
-    let n = match sys::sendfile(socket, &*part.file, part.offset, length) {
-        Ok(0) => return Err(fell_short()),
-        // Some file systems refuse sendfile: then through our memory.
-        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-            send_copied(socket, part)?
-        }
-        result => took(result)?,
-    };
-    part.offset += n as u64;
-    part.length -= n as u64;
-    Ok(part.length == 0)
-}
-
-fn send_copied(socket: &OwnedFd, part: &Part) -> io::Result<usize> {
-    let mut buffer = [0; 16 * 1024];
-    let wanted = buffer.len().min(usize::try_from(part.length).unwrap_or(usize::MAX));
-    let n = sys::pread(&part.file, &mut buffer[..wanted], part.offset)?;
-    if n == 0 {
-        return Err(fell_short());
-    }
-    took(sys::send(socket, &buffer[..n], false))
-}
-
-/// A socket that takes nothing now took no bytes.
-fn took(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
-        other => other,
+    /// The connection has failed; the peer reads so little that more than a megabyte of messages
+    /// waits; a file became shorter than a block needs (`UnexpectedEof`): no byte of that block
+    /// has left.
+    pub fn flush(&mut self, staging: &mut Staging, outcome: &mut Outcome) -> io::Result<()> {
+        self.outbox.flush(&self.socket, staging, outcome)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::wire::piece_head;
     use std::fs::File;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -289,47 +174,94 @@ mod tests {
         vec![part(100, 15_000), part(15_100, 25_000)]
     }
 
-    #[test]
-    fn a_block_follows_the_messages_before_it_and_says_when_it_left() {
-        let (mut conn, mut theirs) = pair();
-        conn.push(&Message::Unchoke);
-        conn.push_block(block(), parts(&file("order", 65_536))).unwrap();
-        conn.push(&Message::Choke);
-        let mut sent = vec![];
-        let mut got = vec![0; 5 + 13 + 40_000 + 5];
+    /// Flushes until nothing waits; the other end reads `length` bytes meanwhile.
+    fn flush_all(conn: &mut Conn, mut theirs: TcpStream, length: usize) -> (Vec<u8>, Outcome) {
         let reader = std::thread::spawn(move || {
+            let mut got = vec![0; length];
             theirs.read_exact(&mut got).unwrap();
             got
         });
+        let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
         while conn.is_sending() {
-            conn.flush(&mut sent).unwrap();
+            conn.flush(&mut staging, &mut outcome).unwrap();
         }
-        let got = reader.join().unwrap();
-        assert_eq!(sent, [block()]);
+        (reader.join().unwrap(), outcome)
+    }
+
+    fn are_of_file(bytes: &[u8], offset: u32) -> bool {
+        bytes.iter().zip(offset..).all(|(b, i)| *b == (i % 251) as u8)
+    }
+
+    #[test]
+    fn a_block_follows_the_messages_before_it_and_says_when_it_left() {
+        let (mut conn, theirs) = pair();
+        conn.push(&Message::Unchoke);
+        conn.push_block(block(), parts(&file("order", 65_536)), true);
+        conn.push(&Message::Choke);
+        let (got, outcome) = flush_all(&mut conn, theirs, 5 + 13 + 40_000 + 5);
+        assert_eq!((outcome.sent, outcome.cold), (vec![block()], vec![]));
         assert_eq!(got[..5], [0, 0, 0, 1, 1]);
         assert_eq!(got[5..18], piece_head(block()));
-        assert!((100..40_100u32).zip(&got[18..]).all(|(i, b)| *b == (i % 251) as u8));
+        assert!(are_of_file(&got[18..40_018], 100));
         assert_eq!(got[40_018..], [0, 0, 0, 1, 0]);
     }
 
     #[test]
-    fn promises_no_block_of_a_file_that_became_shorter() {
-        let (mut conn, _theirs) = pair();
-        let file = file("short", 40_099);
-        let error = conn.push_block(block(), parts(&file)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
-        assert!(!conn.is_sending());
+    fn many_blocks_leave_whole_and_in_order_through_a_socket_that_takes_parts() {
+        const COUNT: u32 = 400;
+        let (mut conn, theirs) = pair();
+        let file = file("many", COUNT * 16_384);
+        let total = u64::from(COUNT) * 16_384;
+        let geometry = Geometry::new(1 << 20, [total]).unwrap();
+        let begins = (0..COUNT).map(|n| (n / 64, n % 64 * 16_384));
+        let block = |(piece, begin)| geometry.range(piece, begin, 16_384).unwrap();
+        let blocks: Vec<BlockRef> = begins.map(block).collect();
+        for (n, block) in (0u64..).zip(&blocks) {
+            let part = Part { file: Arc::clone(&file), offset: n * 16_384, length: 16_384 };
+            conn.push_block(*block, vec![part], true);
+        }
+        let (got, outcome) = flush_all(&mut conn, theirs, COUNT as usize * 16_397);
+        assert!(outcome.sent == blocks && outcome.cold.is_empty());
+        for ((n, block), bytes) in (0..).zip(&blocks).zip(got.chunks(16_397)) {
+            assert_eq!(bytes[..13], piece_head(*block));
+            assert!(are_of_file(&bytes[13..], n * 16_384), "block {n}");
+        }
+    }
+
+    /// Nothing tells what of /proc could be read without waiting, so it counts as cold.
+    fn cold_part(length: u64) -> Part {
+        Part { file: Arc::new(File::open("/proc/cpuinfo").unwrap()), offset: 0, length }
     }
 
     #[test]
-    fn fails_when_a_promised_file_is_cut_in_the_meantime() {
-        let (mut conn, _theirs) = pair();
+    fn a_cold_block_is_given_back_and_what_stands_before_and_behind_it_leaves() {
+        let (mut conn, theirs) = pair();
+        let geometry = Geometry::new(100, [200]).unwrap();
+        let (warm, cold) = (geometry.range(0, 0, 10), geometry.range(1, 0, 10));
+        let (warm, cold) = (warm.unwrap(), cold.unwrap());
+        let file = file("warm", 10);
+        conn.push_block(warm, vec![Part { file, offset: 0, length: 10 }], true);
+        conn.push_block(cold, vec![cold_part(10)], false);
+        conn.push(&Message::Choke);
+        let (got, outcome) = flush_all(&mut conn, theirs, 23 + 5);
+        assert_eq!((outcome.sent, outcome.cold), (vec![warm], vec![cold]));
+        assert_eq!((&got[..13], &got[23..]), (&piece_head(warm)[..], &[0, 0, 0, 1, 0][..]));
+        let (mut conn, theirs) = pair();
+        conn.push_block(cold, vec![cold_part(10)], true);
+        assert_eq!(flush_all(&mut conn, theirs, 23).1.sent, [cold], "when it may wait");
+    }
+
+    #[test]
+    fn sends_no_byte_of_a_block_whose_file_became_shorter() {
+        let (mut conn, mut theirs) = pair();
         let file = file("cut", 65_536);
-        conn.push_block(block(), parts(&file)).unwrap();
-        file.set_len(50).unwrap();
-        let mut sent = vec![];
-        assert_eq!(conn.flush(&mut sent).unwrap_err().kind(), ErrorKind::UnexpectedEof);
-        assert_eq!(sent, []);
+        conn.push_block(block(), parts(&file), true);
+        file.set_len(40_099).unwrap();
+        let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
+        let error = conn.flush(&mut staging, &mut outcome).unwrap_err();
+        assert_eq!((error.kind(), outcome.sent), (ErrorKind::UnexpectedEof, vec![]));
+        drop(conn);
+        assert_eq!(theirs.read(&mut [0; 16]).unwrap(), 0);
     }
 
     #[test]

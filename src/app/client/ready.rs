@@ -1,7 +1,8 @@
-//! Which parts of files are in the page cache and can be sent without waiting for the disk.
+//! Which parts of files can be sent without waiting for the disk.
 //!
-//! Blocks are made ready by windows: one word with a disk worker serves sixteen blocks. A window
-//! counts as ready for some seconds after the worker has said so.
+//! Files that are open are taken to be in the page cache until reading says otherwise: then a
+//! disk worker warms the window up that the block lies in, one word for sixteen blocks. A window
+//! counts as ready, or warm, for some seconds.
 
 use crate::io::storage::Part;
 use crate::logic::PeerKey;
@@ -28,13 +29,22 @@ pub(super) type Waiting = (PeerKey, BlockRef);
 
 enum State {
     Asked { waiting: Vec<Waiting> },
-    Ready { parts: Vec<Part>, until: Instant },
+    Ready { parts: Vec<Part>, warmth: Warmth, until: Instant },
+}
+
+/// What is known about the page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Warmth {
+    /// Nothing: whoever reads must not wait.
+    Unknown,
+    /// A disk worker has just brought it in.
+    Warm,
 }
 
 /// What becomes of a wish to send a block.
 pub(super) enum Wish {
     /// It can be sent at once, from these parts.
-    Send(Vec<Part>),
+    Send(Vec<Part>, Warmth),
     /// It waits, and this range is to be made ready.
     Ask(BlockRef),
     /// It waits for a range that is being made ready.
@@ -61,8 +71,9 @@ impl Windows {
         self.expire(now);
         let range = self.range_around(block);
         match self.states.get_mut(&range) {
-            Some(State::Ready { parts, .. }) => {
-                Wish::Send(cut(parts, u64::from(block.begin() - range.begin()), block.length()))
+            Some(State::Ready { parts, warmth, .. }) => {
+                let from = u64::from(block.begin() - range.begin());
+                Wish::Send(cut(parts, from, block.length()), *warmth)
             }
             Some(State::Asked { waiting }) => {
                 waiting.push((peer, block));
@@ -80,11 +91,12 @@ impl Windows {
         &mut self,
         range: BlockRef,
         parts: Vec<Part>,
+        warmth: Warmth,
         now: Instant,
     ) -> Vec<Waiting> {
         self.parts += parts.len();
         self.order.push_back(range);
-        let ready = State::Ready { parts, until: now + LIFE };
+        let ready = State::Ready { parts, warmth, until: now + LIFE };
         let waiting = match self.states.insert(range, ready) {
             Some(State::Asked { waiting }) => waiting,
             _ => Vec::new(),
@@ -93,6 +105,17 @@ impl Windows {
             self.drop_oldest();
         }
         waiting
+    }
+
+    /// A block was not in the page cache: unless its window has been warmed up meanwhile, it no
+    /// longer counts as ready.
+    pub(super) fn chill(&mut self, block: BlockRef) {
+        let range = self.range_around(block);
+        if let Some(State::Ready { parts, warmth: Warmth::Unknown, .. }) = self.states.get(&range) {
+            self.parts -= parts.len();
+            self.states.remove(&range);
+            self.order.retain(|other| *other != range);
+        }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -166,9 +189,9 @@ mod tests {
         let Wish::Ask(range) = w.wish(PeerKey(1), a, now) else { panic!("should ask") };
         assert_eq!((range.begin(), range.length()), (0, WINDOW));
         assert!(matches!(w.wish(PeerKey(2), b, now), Wish::Wait));
-        let waiting = w.ready(range, vec![part(7, 20_000), part(0, 242_144)], now);
+        let waiting = w.ready(range, vec![part(7, 20_000), part(0, 242_144)], Warmth::Warm, now);
         assert_eq!(waiting, [(PeerKey(1), a), (PeerKey(2), b)]);
-        let Wish::Send(parts) = w.wish(PeerKey(1), a, now) else { panic!("should be ready") };
+        let Wish::Send(parts, _) = w.wish(PeerKey(1), a, now) else { panic!("should be ready") };
         let spans: Vec<_> = parts.iter().map(|p| (p.offset, p.length)).collect();
         assert_eq!(spans, [(16_391, 3_616), (0, 12_768)]);
     }
@@ -178,10 +201,27 @@ mod tests {
         let (mut w, now) = (windows(), Instant::now());
         let a = block(&w, 0, 16_384);
         let Wish::Ask(range) = w.wish(PeerKey(1), a, now) else { panic!("should ask") };
-        w.ready(range, vec![part(0, 262_144)], now);
-        assert!(matches!(w.wish(PeerKey(1), a, now + LIFE / 2), Wish::Send(_)));
+        w.ready(range, vec![part(0, 262_144)], Warmth::Warm, now);
+        assert!(matches!(w.wish(PeerKey(1), a, now + LIFE / 2), Wish::Send(..)));
         assert!(matches!(w.wish(PeerKey(1), a, now + LIFE), Wish::Ask(_)));
         assert_eq!(w.parts, 0);
+    }
+
+    #[test]
+    fn a_cold_block_has_its_window_asked_for_unless_that_is_warm() {
+        let (mut w, now) = (windows(), Instant::now());
+        let a = block(&w, 0, 16_384);
+        let Wish::Ask(range) = w.wish(PeerKey(1), a, now) else { panic!("should ask") };
+        w.ready(range, vec![part(0, 262_144)], Warmth::Unknown, now);
+        assert!(matches!(w.wish(PeerKey(1), a, now), Wish::Send(_, Warmth::Unknown)));
+        w.chill(a);
+        assert_eq!((w.parts, w.order.len()), (0, 0));
+        assert!(matches!(w.wish(PeerKey(1), a, now), Wish::Ask(_)));
+        w.chill(a);
+        assert!(matches!(w.wish(PeerKey(1), a, now), Wish::Wait));
+        w.ready(range, vec![part(0, 262_144)], Warmth::Warm, now);
+        w.chill(a);
+        assert!(matches!(w.wish(PeerKey(1), a, now), Wish::Send(_, Warmth::Warm)));
     }
 
     #[test]
@@ -201,7 +241,7 @@ mod tests {
         let many = (0..200).map(|i| part(i, 1)).collect::<Vec<_>>();
         for begin in [0, WINDOW, 2 * WINDOW] {
             let range = block(&w, begin, WINDOW);
-            w.ready(range, many.clone(), now);
+            w.ready(range, many.clone(), Warmth::Warm, now);
             assert_eq!((w.order.len(), w.parts), (1, 200));
         }
     }

@@ -166,11 +166,11 @@ impl Disk {
         }
     }
 
-    /// What [`Job::Ready`] would answer, if that is known without waiting: the files are open and
-    /// the whole range is in the page cache. `None` says nothing about the data; send the job.
-    /// For the reactor's thread, which saves two changes of thread a block by it.
-    pub fn ready_now(&self, range: BlockRef) -> Option<Vec<Part>> {
-        ready::parts_now(&self.torrent.storage, range)
+    /// The parts of a range, if its files are open already. Tells nothing about the page cache:
+    /// for the reactor's thread, which finds out when it reads, and saves two changes of thread
+    /// where all is there.
+    pub fn parts_if_open(&self, range: BlockRef) -> Option<Vec<Part>> {
+        self.torrent.storage.parts_if_open(range)
     }
 }
 

@@ -26,27 +26,12 @@ pub(super) fn parts(storage: &Storage, range: BlockRef) -> Result<Vec<Part>, Dis
     Ok(parts)
 }
 
-/// The parts of a range, if that needs no waiting at all.
-pub(super) fn parts_now(storage: &Storage, range: BlockRef) -> Option<Vec<Part>> {
-    let parts = storage.parts_if_open(range)?;
-    parts.iter().all(is_cached).then_some(parts)
-}
-
-/// Asks about two pages at a time, which halves what the question costs; about the last byte by
-/// itself, for that one also tells whether the file is long enough.
-fn is_cached(part: &Part) -> bool {
-    let last = part.offset + part.length - 1;
-    let cached =
-        |at: u64, length| sys::is_cached(&part.file, at, length).is_ok_and(|is| is == Some(true));
-    pages(part).step_by(2).all(|at| at == last || cached(at, 2)) && cached(last, 1)
-}
-
 /// Brings a part into the page cache, and has the system bring `ahead` more bytes behind it, as
 /// far as the file has them.
 fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
     let mut advised = false;
     for at in pages(part) {
-        if sys::is_cached(&part.file, at, 1)? == Some(true) {
+        if sys::is_cached(&part.file, at)? == Some(true) {
             continue;
         }
         if !advised {

@@ -211,7 +211,7 @@ fn ready_gives_the_parts_and_refuses_a_file_that_is_too_short() {
     fs::create_dir(&bench.dir).unwrap();
     fs::write(bench.dir.join("one"), &bench.content[..20_000]).unwrap();
     fs::write(bench.dir.join("two"), &bench.content[20_000..60_000]).unwrap();
-    assert!(bench.disk.ready_now(range).is_none(), "not open yet");
+    assert!(bench.disk.parts_if_open(range).is_none(), "not open yet");
     bench.disk.try_send(Job::Ready { range }).unwrap();
     match bench.answers(1).pop() {
         Some(Done::Ready { range: r, result: Ok(parts) }) => {
@@ -221,15 +221,13 @@ fn ready_gives_the_parts_and_refuses_a_file_that_is_too_short() {
         other => panic!("{other:?}"),
     }
     let beyond = bench.torrent.geometry.range(0, 10_000, 50_001).unwrap();
-    assert!(bench.disk.ready_now(beyond).is_none());
     bench.disk.try_send(Job::Ready { range: beyond }).unwrap();
     match bench.answers(1).pop() {
         Some(Done::Ready { result: Err(error), .. }) => assert!(error.is_absent(), "{error}"),
         other => panic!("{other:?}"),
     }
-    if let Some(parts) = bench.disk.ready_now(range) {
-        assert_eq!(parts.iter().map(|p| p.length).sum::<u64>(), 50_000);
-    }
+    let parts = bench.disk.parts_if_open(range).unwrap();
+    assert_eq!(parts.iter().map(|p| p.length).sum::<u64>(), 50_000);
 }
 
 #[test]

@@ -19,6 +19,31 @@ pub fn pread(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(retry_on_intr(|| rustix::io::pread(file, &mut *buffer, offset))?)
 }
 
+/// Reads at an offset into several buffers, one behind the other; 0 is the end of the file.
+///
+/// # Errors
+/// What preadv(2) says.
+pub fn preadv(file: &File, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+    Ok(retry_on_intr(|| rustix::io::preadv(file, buffers, offset))?)
+}
+
+/// Like [`preadv`], but only what can be read without waiting for a disk: `None` where that is
+/// nothing, or where the kernel or the file's system cannot tell.
+///
+/// # Errors
+/// What preadv2(2) says.
+pub fn preadv_cached(
+    file: &File,
+    buffers: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> io::Result<Option<usize>> {
+    match retry_on_intr(|| rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT)) {
+        Ok(n) => Ok(Some(n)),
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Writes at an offset, at most 1024 buffers, and says how many bytes went.
 ///
 /// # Errors
@@ -27,22 +52,20 @@ pub fn pwritev(file: &File, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<
     Ok(retry_on_intr(|| rustix::io::pwritev(file, buffers, offset))?)
 }
 
-/// Whether `length` bytes (1 or 2) at this offset could be read without waiting for a disk: `None`
-/// where the kernel or the file's system cannot tell. Two bytes across a page's end ask about two
-/// pages for the price of one.
+/// Whether the byte at this offset could be read without waiting for a disk: `None` where the
+/// kernel or the file's system cannot tell.
 ///
 /// # Errors
 /// What preadv2(2) says; the end of the file is `UnexpectedEof`.
-pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<Option<bool>> {
-    let mut bytes = [0; 2];
-    let bytes = &mut bytes[..length];
+pub fn is_cached(file: &File, offset: u64) -> io::Result<Option<bool>> {
+    let mut byte = [0];
     let read = retry_on_intr(|| {
-        let mut buffers = [IoSliceMut::new(&mut *bytes)];
+        let mut buffers = [IoSliceMut::new(&mut byte)];
         rustix::io::preadv2(file, &mut buffers, offset, ReadWriteFlags::NOWAIT)
     });
     match read {
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(n) => Ok(Some(n == length)),
+        Ok(_) => Ok(Some(true)),
         Err(Errno::AGAIN) => Ok(Some(false)),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(None),
         Err(error) => Err(error.into()),
@@ -303,10 +326,13 @@ mod tests {
         std::fs::write(&path, [7; 5000]).unwrap();
         let file = File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        assert_ne!(is_cached(&file, 4999, 1).unwrap(), Some(false));
-        assert_ne!(is_cached(&file, 4095, 2).unwrap(), Some(false));
-        assert_ne!(is_cached(&file, 4999, 2).unwrap(), Some(true));
-        assert_eq!(is_cached(&file, 5000, 1).map_err(|e| e.kind()).unwrap_or(None), None);
+        assert_ne!(is_cached(&file, 4999).unwrap(), Some(false));
+        assert_eq!(is_cached(&file, 5000).map_err(|e| e.kind()).unwrap_or(None), None);
+        let (mut head, mut tail) = ([0; 3], [0; 9]);
+        let mut buffers = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];
+        assert!(matches!(preadv_cached(&file, &mut buffers, 4990).unwrap(), None | Some(10)));
+        assert_eq!(preadv(&file, &mut buffers, 4990).unwrap(), 10);
+        assert_eq!((head, tail), ([7; 3], [7, 7, 7, 7, 7, 7, 7, 0, 0]));
         will_need(&file, 0, 5000);
     }
 }

@@ -1,7 +1,7 @@
 //! What the logic wants done.
 
 use super::{Engine, GOODBYE, MAX_REPLY, Stage};
-use crate::app::client::ready::Wish;
+use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
 use crate::io::{disk, fetch, reason};
@@ -82,25 +82,30 @@ impl Engine {
         }
         match self.windows.wish(key, block, now) {
             Wish::Wait => {}
-            Wish::Ask(range) => self.make_ready(range, now),
-            Wish::Send(parts) => {
+            Wish::Ask(range) => match self.disk.parts_if_open(range) {
+                Some(parts) => self.on_ready(range, parts, Warmth::Unknown, now),
+                None => self.warm_up(range),
+            },
+            Wish::Send(parts, warmth) => {
                 let Some(link) = self.links.peer(key) else { return };
-                match link.conn.push_block(block, parts) {
-                    Ok(()) => {
-                        self.dirty.insert(key);
-                    }
-                    Err(e) => self.cannot_read(&e, now),
-                }
+                link.conn.push_block(block, parts, warmth == Warmth::Warm);
+                self.dirty.insert(key);
             }
         }
     }
 
-    /// Most of the time all is in the page cache, which is known at once.
-    fn make_ready(&mut self, range: BlockRef, now: Instant) {
-        match self.disk.ready_now(range) {
-            Some(parts) => self.on_ready(range, parts, now),
-            None => self.unready.push_back(range),
+    /// Most of the time all is in the page cache; this block was not.
+    fn send_cold(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        self.windows.chill(block);
+        match self.windows.wish(key, block, now) {
+            Wish::Wait => {}
+            Wish::Ask(range) => self.warm_up(range),
+            Wish::Send(..) => self.send_block(key, block, now),
         }
+    }
+
+    fn warm_up(&mut self, range: BlockRef) {
+        self.unready.push_back(range);
         self.send_unready();
     }
 
@@ -112,8 +117,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_ready(&mut self, range: BlockRef, parts: Vec<Part>, now: Instant) {
-        for (peer, block) in self.windows.ready(range, parts, now) {
+    pub(super) fn on_ready(
+        &mut self,
+        range: BlockRef,
+        parts: Vec<Part>,
+        warmth: Warmth,
+        now: Instant,
+    ) {
+        for (peer, block) in self.windows.ready(range, parts, warmth, now) {
             self.send_block(peer, block, now);
         }
     }
@@ -138,13 +149,15 @@ impl Engine {
         if link.dialing {
             return;
         }
-        self.sent.clear();
-        let outcome = link.conn.flush(&mut self.sent);
-        let sent = std::mem::take(&mut self.sent);
-        for block in &sent {
-            self.with_torrent(|t| t.on_block_sent(key, *block, now));
+        let mut blocks = std::mem::take(&mut self.flushed);
+        let outcome = link.conn.flush(&mut self.staging, &mut blocks);
+        for block in blocks.sent.drain(..) {
+            self.with_torrent(|t| t.on_block_sent(key, block, now));
         }
-        self.sent = sent;
+        for block in blocks.cold.drain(..) {
+            self.send_cold(key, block, now);
+        }
+        self.flushed = blocks;
         match outcome {
             Ok(()) => self.links.settle(key, &mut self.reactor),
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => self.cannot_read(&e, now),

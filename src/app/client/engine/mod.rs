@@ -11,8 +11,9 @@ mod sockets;
 use super::check::{self, Check};
 use super::claim;
 use super::links::Links;
-use super::ready::Windows;
+use super::ready::{Warmth, Windows};
 use super::{Event, Report, Settings};
+use crate::io::conn::{Outcome, Staging};
 use crate::io::disk::{self, Disk, DiskTorrent};
 use crate::io::fetch::{self, Fetch};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
@@ -127,7 +128,8 @@ struct Engine {
     held: Option<Event>,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
-    sent: Vec<BlockRef>,
+    staging: Staging,
+    flushed: Outcome,
     /// Block buffers were given back since somebody last looked for one.
     buffers_came: bool,
     /// No connections are taken before this time.
@@ -180,7 +182,8 @@ impl Engine {
             storage,
             post,
             dirty: BTreeSet::new(),
-            sent: Vec::new(),
+            staging: Staging::default(),
+            flushed: Outcome::default(),
             buffers_came: false,
             door_opens: None,
             goodbyes: BTreeSet::new(),
@@ -354,7 +357,7 @@ impl Engine {
                 self.with_torrent(|t| t.on_verified(piece, good, now));
             }
             disk::Done::Ready { range, result: Ok(parts) } => {
-                self.on_ready(range, parts, now);
+                self.on_ready(range, parts, Warmth::Warm, now);
                 self.send_unready();
             }
             disk::Done::Synced(Ok(())) | disk::Done::Flushed(Ok(())) => {}

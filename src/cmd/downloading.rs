@@ -3,9 +3,11 @@
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use crate::app::client::{
-    Allocation, Breakup, Config, DiskOptions, Limits, Locks, Priority, Settings, Source, priorities,
+    Allocation, Breakup, Config, DiskOptions, Keep, Limits, Locks, Priority, Settings, Source,
+    priorities,
 };
 use crate::proto::metainfo::{Info, Metainfo};
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -178,6 +180,20 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("http_timeout", SECONDS, "60", "seconds to wait for a tracker").arg("seconds"),
     Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
     Opt::new(
+        "selector_enabled",
+        Kind::Flag,
+        "1",
+        "remember what is there, in $XDG_STATE_HOME/bittornado (~/.local/state/bittornado), so \
+         that the next start need not check it; 0 neither reads nor writes this",
+    ),
+    Opt::new(
+        "expire_cache_data",
+        Kind::Int { min: 0, max: 36_500 },
+        "10",
+        "days after which the saved states of torrents that were not used are removed; 0 for never",
+    )
+    .arg("days"),
+    Opt::new(
         "display_interval",
         Kind::Float { min: 0.1, max: 86_400.0 },
         "0.5",
@@ -202,6 +218,23 @@ pub fn source(parsed: &Parsed, cwd: &Path) -> Result<Source, String> {
         }
         _ => Err("need one .torrent: as argument, by --metafile or by --url, not several".into()),
     }
+}
+
+/// Where states are saved, if the user wants that and the environment names a place. If only the
+/// place is missing, that is said.
+fn keep(env: &mut Env, parsed: &Parsed) -> Option<Keep> {
+    if !parsed.flag("selector_enabled") {
+        return None;
+    }
+    let absolute = |dir: OsString| Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute());
+    let home = || absolute(env.var("HOME")?).map(|home| home.join(".local/state"));
+    let Some(dir) = env.var("XDG_STATE_HOME").and_then(absolute).or_else(home) else {
+        env.error("neither XDG_STATE_HOME nor HOME is set: the next start will check all the data");
+        return None;
+    };
+    let days = parsed.int("expire_cache_data") as u64;
+    let expire = Some(Duration::from_secs(days * 86_400)).filter(|age| !age.is_zero());
+    Some(Keep { dir: dir.join("bittornado"), expire })
 }
 
 /// What a download is started with, from its options.
@@ -230,6 +263,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         disk: disk(parsed),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
+        keep: keep(env, parsed),
         metainfo,
     })
 }

@@ -17,6 +17,7 @@
 //! half a piece: after [`MAX_OWNERS`] owners that left something behind, the piece is open to all
 //! again and keeps what is there.
 
+mod disk;
 mod partial;
 
 use std::collections::{BTreeMap, BTreeSet};

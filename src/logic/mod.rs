@@ -20,3 +20,9 @@ pub mod torrent;
 /// that a late word about a lost peer cannot hit a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey(pub u64);
+
+impl PeerKey {
+    /// Stands for our own disk where something came from there and not from a connection. No peer
+    /// has this number.
+    pub const DISK: PeerKey = PeerKey(u64::MAX);
+}

@@ -1,7 +1,9 @@
-//! The form of the saved state. Here: the tracker's, as the original's `--dfile` has it, so that
-//! files of the original load and ours load there.
+//! The forms of saved states. Here: the tracker's, as the original's `--dfile` has it, so that
+//! files of the original load and ours load there. A download's is in `client`.
 //!
 //! Used by `logic/registry`. Touches no file.
+
+pub mod client;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,25 +1,54 @@
-//! What of a torrent is on disk already: hashed on all cores before peers may come.
+//! What of a torrent is on disk already: found out before peers may come.
+//!
+//! A file that looks as it did when the state was saved is taken as the state says; the pieces of
+//! the others are hashed, on all cores. Without a state of use that is every piece. Nothing is
+//! called had for any other reason.
 
 use super::Event;
+use super::state::{self, Keep, Place};
 use crate::io::hasher::{Hasher, threads};
 use crate::io::mailbox::Post;
 use crate::io::storage::{DiskError, Storage};
 use crate::proto::bitfield::Bitfield;
-use crate::proto::geometry::Geometry;
+use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::resume::client::{ClientState, Stamp};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 /// So many steps of progress are told at most.
 const STEPS: u32 = 200;
 
+/// A block that was written has something other than zeros in each part of this many bytes, if it
+/// is like most; what was never written is zeros.
+const PAGE: usize = 4096;
+
 /// What the check needs to know.
+#[derive(Clone)]
 pub(super) struct Check {
     pub storage: Arc<Storage>,
     pub geometry: Arc<Geometry>,
     pub hashes: Arc<[[u8; 20]]>,
+    /// Where the saved state is, if one is kept.
+    pub place: Option<(Arc<Place>, Keep)>,
     /// Set by anybody: the check then ends soon and tells nothing.
     pub stop: Arc<AtomicBool>,
+}
+
+/// What is on the disk.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The pieces that are had.
+    pub have: Bitfield,
+    /// Blocks of other pieces that are there, as far as one can see.
+    pub blocks: Vec<BlockRef>,
+    /// How the files looked before they were read.
+    pub files: Vec<Option<Stamp>>,
+    /// What else was remembered; its other parts are those above, as they were.
+    pub state: ClientState,
+    /// Whether the saved state is not what was found.
+    pub is_news: bool,
 }
 
 /// Starts the check on a thread of its own, which posts its progress and its result.
@@ -27,39 +56,176 @@ pub(super) struct Check {
 /// # Errors
 /// The system has no thread for us.
 pub(super) fn start(check: Check, post: Post<Event>) -> io::Result<()> {
-    std::thread::Builder::new().name("check".into()).spawn(move || run(&check, &post))?;
+    std::thread::Builder::new().name("check".into()).spawn(move || {
+        match run(&check, &post) {
+            Ok(Some(found)) => post.send(Event::CheckEnded(Ok(Box::new(found)))),
+            Ok(None) => true,
+            Err(e) => post.send(Event::CheckEnded(Err(e.to_string()))),
+        };
+        if let Some((_, keep)) = &check.place {
+            state::expire(keep, SystemTime::now());
+        }
+    })?;
     Ok(())
 }
 
-fn run(check: &Check, post: &Post<Event>) {
+fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
     let geometry = &check.geometry;
-    let count = geometry.piece_count();
-    let step = count.div_ceil(STEPS).max(1);
-    let mut have = Bitfield::new(count);
-    let mut failure: Option<DiskError> = None;
+    let loaded = check.place.as_ref().map_or(Ok(None), |(place, _)| place.load());
+    let saved = loaded.unwrap_or_else(|why| {
+        post.send(Event::CheckNotice(why));
+        None
+    });
+    let files = (0..geometry.file_count()).map(|file| check.storage.stamp(file));
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    let plan = Plan::new(check, saved.as_ref(), &files);
+    if let Some(text) = plan.notice() {
+        post.send(Event::CheckNotice(text));
+    }
+    let Plan { mut have, doubtful, whole } = plan;
+    let pieces: Vec<PieceIndex> =
+        geometry.pieces().filter(|p| doubtful.get(p.get()) && whole.get(p.get())).collect();
+    if !hash(check, pieces, post, &mut have)? {
+        return Ok(None);
+    }
+    let is_known = saved.is_some();
+    let state = saved.unwrap_or_else(|| ClientState::empty(geometry));
+    let is_news = !is_known || state.files != files || state.pieces != have;
+    let mut found = Found { have, blocks: Vec::new(), files, state, is_news };
+    found.blocks = blocks(check, &found, is_known.then_some(&doubtful));
+    Ok(Some(found))
+}
+
+/// What is to be believed and what is to be looked at.
+struct Plan {
+    /// The pieces that the state vouches for.
+    have: Bitfield,
+    /// The pieces of files that do not look as they did.
+    doubtful: Bitfield,
+    /// The pieces that the files are long enough for.
+    whole: Bitfield,
+}
+
+impl Plan {
+    fn new(check: &Check, saved: Option<&ClientState>, files: &[Option<Stamp>]) -> Plan {
+        let geometry = &check.geometry;
+        let count = geometry.piece_count();
+        let mut plan = Plan {
+            have: Bitfield::new(count),
+            doubtful: Bitfield::new(count),
+            whole: Bitfield::new(count),
+        };
+        for piece in geometry.pieces() {
+            let is_whole = holds(geometry, files, geometry.whole_piece(piece));
+            plan.whole.set(piece.get(), is_whole);
+        }
+        let same = |file: usize| saved.is_some_and(|saved| saved.files[file] == files[file]);
+        for file in (0..geometry.file_count()).filter(|file| !same(*file)) {
+            geometry.pieces_of_file(file).for_each(|piece| _ = plan.doubtful.set(piece, true));
+        }
+        let vouched = saved.iter().flat_map(|saved| saved.pieces.ones());
+        for piece in vouched.filter(|piece| !plan.doubtful.get(*piece) && plan.whole.get(*piece)) {
+            plan.have.set(piece, true);
+        }
+        plan
+    }
+
+    /// What to say about it, if there is a state and something differs.
+    fn notice(&self) -> Option<String> {
+        let again = self.doubtful.ones().filter(|piece| self.whole.get(*piece)).count();
+        let all = self.doubtful.len();
+        let is_part = self.have.count() > 0 && again > 0;
+        is_part.then(|| {
+            format!("some files changed since the last time: {again} of {all} pieces are checked")
+        })
+    }
+}
+
+/// Whether the files are long enough for a range.
+fn holds(geometry: &Geometry, files: &[Option<Stamp>], range: BlockRef) -> bool {
+    geometry
+        .file_ranges(range)
+        .all(|part| files[part.file].is_some_and(|stamp| part.offset + part.length <= stamp.size))
+}
+
+/// Notes in `have` which of the pieces have their hash. False if it was stopped.
+fn hash(
+    check: &Check,
+    pieces: Vec<PieceIndex>,
+    post: &Post<Event>,
+    have: &mut Bitfield,
+) -> Result<bool, DiskError> {
+    let (geometry, expected) = (&check.geometry, pieces.len() as u32);
+    let step = expected.div_ceil(STEPS).max(1);
+    // What needs no check counts as done.
+    let before = geometry.piece_count() - expected;
     let mut done = 0;
-    let hasher = Hasher { geometry, threads: threads(), stop: &check.stop };
-    let read = |range, buffer: &mut [u8]| check.storage.read(range, buffer);
-    hasher.run(geometry.pieces(), read, |piece, result| {
+    let mut failure = None;
+    let ended = AtomicBool::new(false);
+    let hasher = Hasher { geometry, threads: threads(), stop: &ended };
+    let read = |range, buffer: &mut [u8]| {
+        if check.stop.load(Ordering::Relaxed) {
+            ended.store(true, Ordering::Relaxed);
+        }
+        check.storage.read(range, buffer)
+    };
+    hasher.run(pieces.into_iter(), read, |piece, result| {
         match result {
-            Ok(hash) => {
-                have.set(piece.get(), hash == check.hashes[piece.at()]);
-            }
-            // Not there, or not yet so long: that is what a download is for.
+            Ok(hash) => _ = have.set(piece.get(), hash == check.hashes[piece.at()]),
+            // Gone or cut in this very moment.
             Err(e) if e.is_absent() => {}
             Err(e) => {
-                check.stop.store(true, Ordering::Relaxed);
-                failure = Some(e);
+                ended.store(true, Ordering::Relaxed);
+                failure.get_or_insert(e);
             }
         }
         done += 1;
         if done % step == 0 {
-            post.send(Event::Checked(done));
+            post.send(Event::Checked(before + done));
         }
     });
-    match failure {
-        Some(e) => post.send(Event::CheckEnded(Err(e.to_string()))),
-        None if done == count => post.send(Event::CheckEnded(Ok(have))),
-        None => true,
+    failure.map_or(Ok(done == expected), Err)
+}
+
+/// The blocks that are there of pieces that are not had: as the state says, and, where a file was
+/// written after the state was, as the file itself looks. That may err: their piece is hashed as
+/// a whole before it counts.
+fn blocks(check: &Check, found: &Found, doubtful: Option<&Bitfield>) -> Vec<BlockRef> {
+    let geometry = &check.geometry;
+    let mut blocks = Vec::new();
+    for (piece, bits) in found.state.partials.iter().filter(|(p, _)| !found.have.get(p.get())) {
+        let recorded = bits.ones().filter_map(|n| geometry.block(*piece, n));
+        blocks.extend(recorded.filter(|block| holds(geometry, &found.files, *block)));
+    }
+    for piece in doubtful.into_iter().flat_map(Bitfield::ones).filter(|p| !found.have.get(*p)) {
+        if check.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let Some(piece) = geometry.piece(piece) else { continue };
+        let seen = written_blocks(check, &found.files, piece);
+        // One that looks written through and through is a bad piece, not an unfinished one.
+        if seen.len() < geometry.block_count(piece) as usize {
+            blocks.extend(seen);
+        }
+    }
+    blocks.sort_unstable();
+    blocks.dedup();
+    blocks
+}
+
+fn written_blocks(check: &Check, files: &[Option<Stamp>], piece: PieceIndex) -> Vec<BlockRef> {
+    let geometry = &check.geometry;
+    let blocks = (0..geometry.block_count(piece)).filter_map(|n| geometry.block(piece, n));
+    let mut buffer = [0; PAGE];
+    let mut is_written = |block: &BlockRef| {
+        holds(geometry, files, *block)
+            && (block.begin()..block.end()).step_by(PAGE).all(|begin| {
+                let length = (block.end() - begin).min(PAGE as u32);
+                let range = geometry.range(piece.get(), begin, length);
+                let bytes = &mut buffer[..length as usize];
+                let range = range.expect("inside the block");
+                check.storage.read(range, bytes).is_ok() && bytes.iter().any(|byte| *byte != 0)
+            })
     };
+    blocks.filter(|block| is_written(block)).collect()
 }

@@ -7,7 +7,8 @@
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
 //! `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
-//! disk at the start), `claim` (space for what is not), `wanted` (which files are).
+//! disk at the start), `state` (what is remembered of that), `claim` (space for what is not),
+//! `wanted` (which files are).
 
 mod check;
 mod claim;
@@ -15,6 +16,7 @@ mod engine;
 mod links;
 mod ready;
 mod source;
+mod state;
 mod stop;
 mod wanted;
 
@@ -26,16 +28,17 @@ use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
-use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::Geometry;
 use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
+use check::Found;
+use state::{Place, Saved};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -47,6 +50,7 @@ pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{Breakup, Config, Status};
 pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
+pub use state::Keep;
 pub use stop::{StopSignals, Stopper};
 pub use wanted::{files_on_disk, priorities};
 
@@ -84,6 +88,8 @@ pub struct Settings {
     pub http_timeout: Duration,
     /// How often figures are reported.
     pub report_interval: Duration,
+    /// Where the state is saved; `None`: none is read, and none written.
+    pub keep: Option<Keep>,
 }
 
 /// What happens to a download.
@@ -166,17 +172,21 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// What reaches the reactor's thread from others.
-pub(crate) enum Event {
+enum Event {
     Disk(disk::Done),
     Fetch(fetch::Done),
     /// So many pieces have been looked at.
     Checked(u32),
-    /// The pieces that are good, or why they could not be read.
-    CheckEnded(Result<Bitfield, String>),
     /// So much of the space is claimed, 0 to 1.
     Claimed(f64),
     /// All of it is, or why it is not.
     ClaimEnded(Result<(), DiskError>),
+    /// What the check has to say to the user.
+    CheckNotice(String),
+    /// What is there, or why it could not be read.
+    CheckEnded(Result<Box<Found>, String>),
+    /// What became of a snapshot.
+    Saved(Saved),
     Stop,
 }
 
@@ -215,6 +225,7 @@ impl Client {
         let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
         let storage = Arc::new(storage(&settings, target.clone(), &geometry));
+        let place = place(&settings, &target, &geometry);
         let (peer_id, seed) = identity();
         let (port, listeners) = listen(&settings, seed)?;
         let reactor = Reactor::new().map_err(StartError::System)?;
@@ -231,6 +242,7 @@ impl Client {
             stop: Arc::clone(&stop),
             listeners,
             storage,
+            place,
             geometry,
             peer_id,
             seed,
@@ -281,6 +293,14 @@ impl Drop for Client {
 fn storage(settings: &Settings, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
     let files = target::files(&settings.metainfo.info);
     Storage::new(root, files, Arc::clone(geometry), settings.disk.clone())
+}
+
+fn place(settings: &Settings, target: &Path, geometry: &Arc<Geometry>) -> Option<Arc<Place>> {
+    let keep = settings.keep.as_ref()?;
+    // It can only fail for an empty path, which has no state worth saving.
+    let target = std::path::absolute(target).ok()?;
+    let info_hash = settings.metainfo.info_hash;
+    Some(Arc::new(Place::new(&keep.dir, info_hash, &target, Arc::clone(geometry))))
 }
 
 /// Opens the first port that is free at all the addresses.

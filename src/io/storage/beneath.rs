@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use crate::io::sys::{self, Kind, OpenMode};
+use crate::proto::resume::client::Stamp;
 
 /// What to do about symbolic links beneath the root. The root itself is the user's choice and may
 /// be one.
@@ -91,6 +92,12 @@ impl Root {
             }
         }
         outcome
+    }
+
+    /// How a regular file looks from outside.
+    pub fn stamp(&self, path: &Path) -> io::Result<Stamp> {
+        let (dir, name) = self.parent(path, false)?;
+        sys::stamp_at(&dir, name, self.follow(path))
     }
 
     /// Whether an existing file may be written.

@@ -10,6 +10,7 @@ mod error;
 mod faults;
 mod handles;
 mod locking;
+mod looks;
 mod options;
 
 pub use allocation::{Allocating, Allocation, CLAIM};

@@ -11,6 +11,8 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
+use crate::proto::resume::client::Stamp;
+
 /// Reads at an offset, without moving the file's position; 0 is the end of the file.
 ///
 /// # Errors
@@ -196,6 +198,35 @@ pub fn free(path: &Path) -> io::Result<u64> {
 pub fn length(file: impl AsFd) -> io::Result<u64> {
     let stat = rustix::fs::fstat(file)?;
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+/// How an open file looks from outside.
+///
+/// # Errors
+/// What fstat(2) says; `NotFound` if it has no name any more, in any directory.
+pub fn stamp(file: impl AsFd) -> io::Result<Stamp> {
+    let stat = rustix::fs::fstat(file)?;
+    if stat.st_nlink == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(stamp_of(&stat)) }
+}
+
+/// How the file of this name in `dir` looks from outside.
+///
+/// # Errors
+/// What fstatat(2) says, so `NotFound` for nothing; and that it is no regular file.
+pub fn stamp_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<Stamp> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = rustix::fs::statat(dir, name, flags)?;
+    match kind(&stat) {
+        Kind::File(_) => Ok(stamp_of(&stat)),
+        _ => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
+fn stamp_of(stat: &rustix::fs::Stat) -> Stamp {
+    // Only ever compared, so that a time beyond the year 2262 may wrap.
+    let (seconds, rest): (i64, i64) = (stat.st_mtime as _, stat.st_mtime_nsec as _);
+    let mtime = seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    Stamp { size: u64::try_from(stat.st_size).unwrap_or(0), mtime }
 }
 
 /// How to open a file beneath a directory.

@@ -7,11 +7,12 @@
 //!
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
-//! blame), `wishes` (which files are wanted), `upload` (choking, serving), `track` (announces),
-//! `config` (what users set), `status` (what they see).
+//! blame), `wishes` (which files are wanted), `disk` (what is found there), `upload` (choking,
+//! serving), `track` (announces), `config` (what users set), `status` (what they see).
 
 mod config;
 mod connect;
+mod disk;
 mod download;
 mod fast;
 mod introduce;

@@ -42,6 +42,7 @@ impl Engine {
             Action::SendBlock(key, block) => self.send_block(key, block, now),
             Action::Close(key) => self.links.close(key, &mut self.pool, &mut self.reactor),
             Action::Write(block, data) => {
+                self.saving.on_write(block);
                 let job = disk::Job::Write { block, data };
                 // The pool lends fewer buffers than the queue has places.
                 if self.disk.try_send(job).is_err() {

@@ -1,17 +1,20 @@
 //! The loop of a download: events to logic, actions to io.
 //!
 //! The rooms: here the loop itself, its beginning and end, and the workers' answers; `sockets`
-//! (what peers say), `actions` (what the logic wants done), `report` (what users get to know).
+//! (what peers say), `actions` (what the logic wants done), `report` (what users get to know),
+//! `saving` (what is remembered for the next time).
 
 mod actions;
 mod report;
 mod room;
+mod saving;
 mod sockets;
 
-use super::check::{self, Check};
+use super::check::{self, Check, Found};
 use super::claim;
 use super::links::Links;
 use super::ready::{Warmth, Windows};
+use super::state::{Place, Saver};
 use super::{Event, Report, Settings};
 use crate::io::conn::{Outcome, Staging};
 use crate::io::disk::{self, Disk, DiskTorrent};
@@ -24,11 +27,11 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
-use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
 use report::Outlet;
+use saving::Saving;
 use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -60,6 +63,7 @@ pub(super) struct Parts {
     pub stop: Arc<AtomicBool>,
     pub listeners: Vec<OwnedFd>,
     pub storage: Arc<Storage>,
+    pub place: Option<Arc<Place>>,
     pub geometry: Arc<Geometry>,
     pub peer_id: PeerId,
     pub seed: u64,
@@ -126,6 +130,7 @@ struct Engine {
     room: Room,
     /// What was found on the disk, while room is made for the rest.
     held: Option<Event>,
+    saving: Saving,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
     staging: Staging,
@@ -150,7 +155,7 @@ struct Ending {
 impl Engine {
     fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
         let Parts { mut reactor, mail, post, reporter, stop, listeners, .. } = parts;
-        let Parts { storage, geometry, peer_id, seed, target, port, settings, .. } = parts;
+        let Parts { storage, geometry, peer_id, seed, target, port, settings, place, .. } = parts;
         let hashes = Arc::clone(&settings.metainfo.info.pieces);
         let torrent = DiskTorrent {
             storage: Arc::clone(&storage),
@@ -161,12 +166,15 @@ impl Engine {
             storage: Arc::clone(&storage),
             geometry: Arc::clone(&geometry),
             hashes,
+            place: place.clone().zip(settings.keep.clone()),
             stop: Arc::clone(&stop),
         };
+        let saver =
+            || place.map(|p| Saver::start(p, Arc::clone(&storage), post.clone())).transpose();
         let started = Disk::start(torrent, post.clone())
-            .and_then(|disk| Ok((disk, Fetch::start(FETCH_THREADS, post.clone())?)))
+            .and_then(|disk| Ok((disk, Fetch::start(FETCH_THREADS, post.clone())?, saver()?)))
             .and_then(|workers| check::start(check, post.clone()).map(|()| workers));
-        let (disk, fetch) = match started {
+        let (disk, fetch, saver) = match started {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
@@ -181,6 +189,7 @@ impl Engine {
             held: None,
             storage,
             post,
+            saving: Saving::new(saver, Arc::clone(&geometry)),
             dirty: BTreeSet::new(),
             staging: Staging::default(),
             flushed: Outcome::default(),
@@ -223,6 +232,7 @@ impl Engine {
             self.resume_stalled(now);
             self.on_time(now);
             self.perform(now);
+            self.save(now);
             self.report(now);
             if self.has_ended(now) {
                 self.report_figures(now);
@@ -235,7 +245,8 @@ impl Engine {
         let torrent = self.torrent().and_then(Torrent::next_deadline);
         let ending = self.ending.as_ref().map(|e| e.at);
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
-        let all = [torrent, ending, strangers, report, self.door_opens, self.flush];
+        let save = self.saving.next_deadline(now);
+        let all = [torrent, ending, strangers, report, save, self.door_opens, self.flush];
         all.into_iter().flatten().min()
     }
 
@@ -283,21 +294,23 @@ impl Engine {
                 self.held = Some(event);
                 self.start_claiming(now);
             }
-            Event::CheckEnded(Ok(have)) => {
-                self.open(have, now);
+            Event::CheckEnded(Ok(found)) => {
+                self.open(*found, now);
                 if claim::goes_along(&self.storage) && self.ending.is_none() {
                     self.start_claiming(now);
                 }
             }
             Event::Claimed(part) => self.on_claimed(part),
             Event::ClaimEnded(result) => self.on_claim_ended(result, now),
+            Event::CheckNotice(text) => self.outlet.push(Report::Notice(text)),
+            Event::Saved(saved) => self.on_saved(saved),
             Event::CheckEnded(Err(failure)) => self.end(Some(failure), now),
             Event::Stop => {}
         }
     }
 
     /// What is on disk is known: now peers may come.
-    fn open(&mut self, have: Bitfield, now: Instant) {
+    fn open(&mut self, found: Found, now: Instant) {
         if self.ending.is_some() {
             return;
         }
@@ -305,18 +318,21 @@ impl Engine {
             info_hash: self.settings.metainfo.info_hash,
             peer_id: self.peer_id,
             geometry: Arc::clone(&self.geometry),
-            have,
+            have: found.have.clone(),
             priorities: self.settings.priorities.clone(),
             trackers: self.settings.metainfo.tiers(),
             port: self.port,
             seed: self.seed,
         };
-        let torrent = Torrent::new(setup, self.settings.config.clone(), now);
+        let mut torrent = Torrent::new(setup, self.settings.config.clone(), now);
+        torrent.on_found(found.blocks.iter().copied());
+        self.saving.begin(&found);
         if torrent.is_done() {
             let complete = torrent.is_complete();
             self.outlet.push(if complete { Report::Complete } else { Report::Done });
         }
         self.stage = Stage::Running(Box::new(torrent));
+        self.outlet.hurry();
     }
 
     /// Takes connections while there is a torrent for them, and room.
@@ -336,24 +352,29 @@ impl Engine {
             None => self.ending = Some(Ending { at: now + GOODBYE, failure }),
         }
         self.stop.store(true, Ordering::Relaxed);
+        // The totals.
+        self.saving.on_change();
         self.with_torrent(|t| t.stop(now));
     }
 
     fn has_ended(&self, now: Instant) -> bool {
         let Some(ending) = &self.ending else { return false };
-        let waits = self.torrent().is_some() && !self.goodbyes.is_empty();
+        let at_rest = self.goodbyes.is_empty() && self.saving.is_at_rest();
+        let waits = self.torrent().is_some() && !at_rest;
         !waits || ending.at <= now
     }
 
     fn on_disk(&mut self, done: disk::Done, now: Instant) {
         match done {
-            disk::Done::Written { data, result, .. } => {
+            disk::Done::Written { block, data, result } => {
                 self.give_back(data);
+                self.saving.on_written(block);
                 if let Err(e) = result {
                     self.end(Some(e.to_string()), now);
                 }
             }
             disk::Done::Verified { piece, result: Ok(good) } => {
+                self.saving.on_change();
                 self.with_torrent(|t| t.on_verified(piece, good, now));
             }
             disk::Done::Ready { range, result: Ok(parts) } => {

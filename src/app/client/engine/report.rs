@@ -41,6 +41,12 @@ impl Outlet {
         self.asleep = false;
     }
 
+    /// The figures to come are of another kind than the last ones: they are due now.
+    pub(super) fn hurry(&mut self) {
+        self.told = None;
+        self.asleep = false;
+    }
+
     /// When the next figures are due, if there may be new ones.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         (!self.asleep).then(|| self.told.map_or(now, |told| told + self.interval))

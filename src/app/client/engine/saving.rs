@@ -1,0 +1,156 @@
+//! When the state is saved: after something changed, now and then, and at the end.
+
+use super::{Engine, Stage};
+use crate::app::client::Report;
+use crate::app::client::check::Found;
+use crate::app::client::state::{SaveFailure, Saved, Saver, Snapshot};
+use crate::logic::torrent::Torrent;
+use crate::proto::bitfield::Bitfield;
+use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::resume::client::ClientState;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// While there is news, the state is saved this often: what came since the last time is read and
+/// checked again after a crash.
+const SAVE_EVERY: Duration = Duration::from_secs(20);
+
+/// What is saved, and what has changed since.
+pub(super) struct Saving {
+    /// `None`: no state is kept.
+    saver: Option<Saver>,
+    geometry: Arc<Geometry>,
+    /// What was last known of the disk, and the totals of earlier runs.
+    state: ClientState,
+    /// Files with writes since they were looked at.
+    written: BTreeSet<usize>,
+    /// Blocks on their way to the disk.
+    on_way: BTreeSet<BlockRef>,
+    changed: bool,
+    last: Option<Instant>,
+    /// Trouble that was told already.
+    told: Option<String>,
+}
+
+impl Saving {
+    pub(super) fn new(saver: Option<Saver>, geometry: Arc<Geometry>) -> Saving {
+        let state = ClientState::empty(&geometry);
+        let (written, on_way) = Default::default();
+        let (changed, last, told) = Default::default();
+        Saving { saver, geometry, state, written, on_way, changed, last, told }
+    }
+
+    /// The check is over.
+    pub(super) fn begin(&mut self, found: &Found) {
+        self.state = ClientState { files: found.files.clone(), ..found.state.clone() };
+        self.changed = found.is_news;
+    }
+
+    /// A block goes to the disk.
+    pub(super) fn on_write(&mut self, block: BlockRef) {
+        self.on_way.insert(block);
+        self.written.extend(self.geometry.file_ranges(block).map(|part| part.file));
+    }
+
+    /// It has got there, or not.
+    pub(super) fn on_written(&mut self, block: BlockRef) {
+        self.on_way.remove(&block);
+        self.changed = true;
+    }
+
+    /// A piece was found to be good or bad.
+    pub(super) fn on_change(&mut self) {
+        self.changed = true;
+    }
+
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let waits = self.changed && self.saver.as_ref().is_some_and(|saver| !saver.is_busy());
+        waits.then(|| self.last.map_or(now, |last| last + SAVE_EVERY))
+    }
+
+    /// Whether all is saved, or nothing is.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let is_quiet = |saver: &Saver| !saver.is_busy() && !self.changed && self.on_way.is_empty();
+        self.saver.as_ref().is_none_or(is_quiet)
+    }
+
+    /// Hands over what is known now. `last` means that nothing will follow.
+    fn save(&mut self, torrent: &Torrent, last: bool, now: Instant) {
+        let is_due = self.next_deadline(now).is_some_and(|at| at <= now);
+        let is_end = last && self.changed && self.on_way.is_empty();
+        if !is_due && !is_end {
+            return;
+        }
+        let snapshot = Snapshot {
+            state: self.state(torrent, now),
+            written: self.written.iter().copied().collect(),
+        };
+        let Some(saver) = self.saver.as_mut().filter(|saver| !saver.is_busy()) else { return };
+        saver.save(snapshot);
+        self.changed = false;
+        self.last = Some(now);
+        let geometry = &self.geometry;
+        let open = self.on_way.iter().flat_map(|block| geometry.file_ranges(*block));
+        self.written = open.map(|part| part.file).collect();
+    }
+
+    /// Only what the disk has answered for.
+    fn state(&self, torrent: &Torrent, now: Instant) -> ClientState {
+        let written = |(piece, mut blocks): (PieceIndex, Bitfield)| {
+            for n in blocks.clone().ones() {
+                let block = self.geometry.block(piece, n);
+                blocks.set(n, block.is_some_and(|block| !self.on_way.contains(&block)));
+            }
+            (piece, blocks)
+        };
+        let status = torrent.status(now);
+        ClientState {
+            files: self.state.files.clone(),
+            pieces: torrent.have().clone(),
+            partials: torrent.received().map(written).collect(),
+            uploaded: self.state.uploaded + status.uploaded,
+            downloaded: self.state.downloaded + status.downloaded,
+            priority: self.state.priority.clone(),
+        }
+    }
+
+    /// What became of it; trouble is told once.
+    fn on_saved(&mut self, saved: Saved) -> Option<String> {
+        if let Some(saver) = &mut self.saver {
+            saver.on_saved();
+        }
+        let failure = match saved {
+            Ok(looks) => {
+                for (file, stamp) in looks {
+                    self.state.files[file] = stamp;
+                }
+                self.told = None;
+                return None;
+            }
+            Err(SaveFailure::Data(e)) => e.to_string(),
+            Err(SaveFailure::State(e)) => {
+                format!("{e}; the next start will have to check the data")
+            }
+        };
+        // Nobody knows any more which of the files were looked at.
+        self.written.extend(0..self.geometry.file_count());
+        let is_new = self.told.as_ref() != Some(&failure);
+        is_new.then(|| self.told.insert(failure).clone())
+    }
+}
+
+impl Engine {
+    /// Saves what is to be saved by now.
+    pub(super) fn save(&mut self, now: Instant) {
+        if let Stage::Running(torrent) = &self.stage {
+            self.saving.save(torrent, self.ending.is_some(), now);
+        }
+    }
+
+    pub(super) fn on_saved(&mut self, saved: Saved) {
+        if let Some(trouble) = self.saving.on_saved(saved) {
+            self.outlet.push(Report::Notice(trouble));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! How the files look from outside: what tells whether somebody else has changed them.
+
+use std::io::ErrorKind;
+
+use super::{DiskError, Storage};
+use crate::proto::resume::client::Stamp;
+
+impl Storage {
+    /// How file number `file` looks on disk; `None` if there is nothing of its name, or something
+    /// that is no file of ours.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn stamp(&self, file: usize) -> Result<Option<Stamp>, DiskError> {
+        match self.root.stamp(&self.files[file].path) {
+            Ok(stamp) => Ok(Some(stamp)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Other) => Ok(None),
+            Err(e) => Err(self.error("read", file, e)),
+        }
+    }
+
+    /// The path of file number `file`, for messages.
+    pub fn path(&self, file: usize) -> std::path::PathBuf {
+        self.root.full(&self.files[file].path)
+    }
+}

@@ -1,0 +1,244 @@
+//! What a download remembers: nothing is lost by a kill, nothing is believed that may not be so.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod util;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use util::{Background, Cmd, Dir, content, until};
+
+/// Everything here is done much sooner.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An end may take so long: a tracker is told first.
+const STOP: Duration = Duration::from_secs(3);
+
+const COMPLETE: &str = "download complete";
+
+const PIECE: usize = 32 * 1024;
+
+/// A tracker, a file, its torrent, and perhaps a seed.
+struct Stage {
+    dir: Dir,
+    bytes: Vec<u8>,
+    tracker: Background,
+}
+
+impl Stage {
+    fn new(pieces: usize) -> Stage {
+        Stage::of(pieces * PIECE, PIECE)
+    }
+
+    fn of(size: usize, piece: usize) -> Stage {
+        let dir = Dir::new();
+        let mut tracker = dir
+            .cmd("bttrack")
+            .args(["--port", "0", "--bind", "127.0.0.1", "--dfile", "state"])
+            .args(["--min_time_between_log_flushes", "0"])
+            .start();
+        let port = tracker.wait_for_listening(SOON);
+        let bytes = content("resume", size);
+        dir.write("file", &bytes);
+        let url = format!("http://127.0.0.1:{port}/announce");
+        let power = piece.ilog2().to_string();
+        let make = dir.cmd("btmakemetafile").args([&url, "file", "--piece_size_pow2", &power]);
+        make.run().expect(0);
+        Stage { dir, bytes, tracker }
+    }
+
+    fn client(&self, saveas: &str) -> Cmd {
+        self.dir
+            .cmd("btdownload")
+            .args(["--bind", "127.0.0.1", "--minport", "10000", "--maxport", "60000"])
+            .args(["--random_port", "1", "--display_interval", "0.1"])
+            .args(["file.torrent", "--saveas", saveas])
+    }
+
+    fn complete(&self, saveas: &str) -> Background {
+        let mut client = self.client(saveas).start();
+        client.wait_for(COMPLETE, SOON);
+        client
+    }
+
+    /// The files in which states are kept.
+    fn states(&self) -> Vec<PathBuf> {
+        let dir = self.dir.join("../.local/state/bittornado");
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// What the seed has sent, by its last word to the tracker.
+    fn uploaded(&self) -> usize {
+        until(SOON, "the last announce", || {
+            let log = self.tracker.out();
+            let line = log.lines().rfind(|line| line.contains("event=stopped"))?;
+            let (_, rest) = line.split_once("&uploaded=").or(line.split_once("?uploaded="))?;
+            rest.split_once('&')?.0.parse().ok()
+        })
+    }
+
+    /// How many of a copy's pieces are good.
+    fn good_pieces(&self, copy: &str) -> usize {
+        let check = self.dir.cmd("btcheck").args(["--json", "file.torrent", copy]).run();
+        let (_, rest) = check.out.split_once("\"good_pieces\":").unwrap();
+        rest.split_once(',').unwrap().0.parse().unwrap()
+    }
+
+    fn modified(&self, name: &str) -> SystemTime {
+        fs::metadata(self.dir.join(name)).unwrap().modified().unwrap()
+    }
+
+    fn set_modified(&self, name: &str, time: SystemTime) {
+        File::options().write(true).open(self.dir.join(name)).unwrap().set_modified(time).unwrap();
+    }
+}
+
+/// How far a download said it was when it opened its door.
+fn first_percent(client: &mut Background) -> usize {
+    client.wait_for("listening", SOON);
+    until(SOON, "the first figures", || {
+        let out = client.out();
+        if out.contains(COMPLETE) {
+            return Some(100);
+        }
+        let line = out.lines().find(|line| line.starts_with("downloading: "))?;
+        line.trim_start_matches("downloading: ").split('%').next()?.parse().ok()
+    })
+}
+
+/// Kills a download again and again at moments that the seed chooses, and lets it end.
+fn kill(rounds: usize, mut seed: u64) {
+    // A lost piece is a lot of so few.
+    const PIECES: usize = 32;
+    let stage = Stage::of(PIECES * 8 * PIECE, 8 * PIECE);
+    // The limit is the sender's: what he has sent is then not much more than what has arrived.
+    let mut source = stage.client("file").args(["--max_upload_rate", "3000"]).start();
+    source.wait_for(COMPLETE, SOON);
+    let mut kills = 0;
+    for _ in 0..rounds {
+        let mut leech = stage.client("copy").start();
+        let said = first_percent(&mut leech);
+        assert!(!leech.err().contains("cannot"), "{}", leech.err());
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let wait = Duration::from_millis(seed >> 32 & 0xff);
+        let good = stage.dir.join("copy").exists().then(|| stage.good_pieces("copy"));
+        // Pieces may have come since it spoke, but none can have gone.
+        assert!(said <= good.unwrap_or_default() * 100 / PIECES, "{said} %, {good:?} pieces");
+        std::thread::sleep(wait);
+        if !leech.runs() || leech.out().contains(COMPLETE) {
+            break;
+        }
+        leech.signal(Signal::KILL);
+        leech.wait(STOP);
+        kills += 1;
+    }
+    stage.complete("copy").stop(STOP).expect(0);
+    assert!(stage.dir.read("copy") == stage.bytes, "the copy differs");
+    source.stop(STOP).expect(0);
+    let most = stage.bytes.len() + kills * stage.bytes.len() / 20;
+    let sent = stage.uploaded();
+    assert!(sent <= most, "{sent} of {} bytes sent after {kills} kills", stage.bytes.len());
+    assert!(kills > rounds / 4, "only {kills} kills");
+}
+
+#[test]
+fn a_download_that_is_killed_ten_times_goes_on_each_time() {
+    kill(10, 4711);
+}
+
+#[test]
+#[ignore = "long"]
+fn long_a_download_that_is_killed_a_hundred_times_goes_on_each_time() {
+    (0..10).for_each(|n| kill(10, 1000 + n));
+}
+
+#[test]
+fn what_the_state_vouches_for_is_not_read_again_and_what_changed_is() {
+    let stage = Stage::new(20);
+    stage.complete("file").stop(STOP).expect(0);
+    assert_eq!(stage.states().len(), 1);
+    // A change that nobody could see from outside shows that nothing was read.
+    let time = stage.modified("file");
+    let mut changed = stage.bytes.clone();
+    changed[5 * PIECE + 7] ^= 1;
+    fs::write(stage.dir.join("file"), &changed).unwrap();
+    stage.set_modified("file", time);
+    stage.complete("file").stop(STOP).expect(0);
+    // One that can be seen is found.
+    stage.set_modified("file", time + Duration::from_nanos(100));
+    let mut client = stage.client("file").start();
+    assert_eq!(first_percent(&mut client), 95);
+    client.stop(STOP).expect(1);
+    // Now the state says so, without reading.
+    let mut client = stage.client("file").start();
+    assert_eq!(first_percent(&mut client), 95);
+    client.stop(STOP).expect(1);
+    // Without a state all is read.
+    let mut client = stage.client("file").args(["--selector_enabled", "0"]).start();
+    assert_eq!(first_percent(&mut client), 95);
+    client.stop(STOP).expect(1);
+    fs::remove_file(stage.dir.join("file")).unwrap();
+    let mut client = stage.client("file").start();
+    assert_eq!(first_percent(&mut client), 0);
+}
+
+#[test]
+fn a_damaged_state_is_told_of_and_then_all_is_checked() {
+    let stage = Stage::new(4);
+    stage.complete("file").stop(STOP).expect(0);
+    let path = stage.states().remove(0);
+    let good = fs::read(&path).unwrap();
+    let time = stage.modified("file");
+    let mut changed = stage.bytes.clone();
+    changed[0] ^= 1;
+    fs::write(stage.dir.join("file"), &changed).unwrap();
+    stage.set_modified("file", time);
+    for cut in [&good[..good.len() / 2], b"", b"d8:checksum20:01234567890123456789e", b"\xff\xff"] {
+        fs::write(&path, cut).unwrap();
+        let mut client = stage.client("file").start();
+        assert_eq!(first_percent(&mut client), 75);
+        let done = client.stop(STOP).expect(1);
+        let says = format!(
+            "btdownload: cannot use the saved state '{}': it is damaged; checking all the data",
+            fs::canonicalize(&path).unwrap().display()
+        );
+        assert_eq!(done.err.matches("it is damaged; checking all the data").count(), 1, "{says}");
+    }
+}
+
+#[test]
+fn blocks_of_unfinished_pieces_are_not_fetched_twice() {
+    let stage = Stage::new(64);
+    let source = stage.complete("file");
+    let mut leech = stage.client("copy").args(["--max_download_rate", "700"]).start();
+    until(SOON, "a part", || stage.dir.join("copy").exists().then_some(()));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(leech.runs() && !leech.out().contains(COMPLETE));
+    leech.stop(STOP).expect(1);
+    stage.complete("copy").stop(STOP).expect(0);
+    source.stop(STOP).expect(0);
+    assert_eq!(stage.uploaded(), stage.bytes.len(), "what came before the stop was kept");
+}
+
+#[test]
+fn no_state_is_kept_without_a_place_for_it_or_a_wish() {
+    let stage = Stage::new(4);
+    let args = ["--selector_enabled", "0"];
+    let mut client = stage.client("file").args(args).start();
+    client.wait_for(COMPLETE, SOON);
+    client.stop(STOP).expect(0);
+    let mut client = stage.client("file").env("HOME", "").start();
+    client.wait_for(COMPLETE, SOON);
+    let done = client.stop(STOP).expect(0);
+    assert_eq!(done.err.matches("neither XDG_STATE_HOME nor HOME is set").count(), 1);
+    assert!(stage.states().is_empty());
+    let place = stage.dir.join("elsewhere");
+    let mut client = stage.client("file").env("XDG_STATE_HOME", &place).start();
+    client.wait_for(COMPLETE, SOON);
+    client.stop(STOP).expect(0);
+    assert_eq!(fs::read_dir(place.join("bittornado")).unwrap().count(), 1);
+    assert!(stage.states().is_empty());
+}

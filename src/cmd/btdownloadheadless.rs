@@ -6,9 +6,11 @@ use super::downloading::{OPTIONS, seconds, settings, source};
 use super::env::Env;
 use super::options::Parsed;
 use super::{Command, Exit};
-use crate::app::client::{Client, Report, StopSignals};
+use crate::app::client::{Client, Haste, Report, StopSignals};
+use crate::io::courier::Courier;
 use crate::io::screen::{Screen, Size};
 use face::Face;
+use std::io::Write;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -38,13 +40,9 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Err(wrong) => return env.wrong_usage(wrong),
     };
     let (name, total) = (settings.metainfo.info.name.clone(), settings.metainfo.info.total());
-    // Whoever asks twice does not want to wait for the trackers.
+    env.never_wait();
     let called = env.name.clone();
-    let at_once = move || {
-        eprintln!("{called}: stopped at once, without telling the trackers");
-        std::process::exit(1);
-    };
-    let started = StopSignals::listen(at_once)
+    let started = StopSignals::listen(move |haste| end_at_once(&called, haste))
         .and_then(|signals| Client::start(settings).inspect(|client| signals.stop(client)));
     let client = match started {
         Ok(client) => client,
@@ -55,6 +53,19 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     let target = std::path::absolute(client.target()).unwrap_or(client.target().to_path_buf());
     let face = Face::new(screen, size.is_some(), &name, total, &target, client.port());
     show(env, &client, face)
+}
+
+/// Ends the process, whatever hangs in it.
+fn end_at_once(called: &str, haste: Haste) {
+    let why = match haste {
+        Haste::Asked => "without telling the trackers",
+        Haste::Late => "since something hangs, perhaps a disk",
+    };
+    // Somebody else may be waiting to write to standard error.
+    let mut err = Courier::new(Box::new(std::io::stderr()));
+    let _ = err.write_all(format!("{called}: stopped at once, {why}\n").as_bytes());
+    drop(err);
+    std::process::exit(Exit::Failed.code().into());
 }
 
 /// Shows what the client reports until it has ended.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cmd::Exit;
+use crate::io::courier::Courier;
 pub use crate::io::reason;
 use crate::io::screen::printable;
 
@@ -102,8 +103,8 @@ impl Env {
     /// Writes `NAME: message` to standard error, in one line whatever the message holds.
     pub fn error(&mut self, message: impl Display) {
         let line = format!("{}: {message}", self.name);
-        // Nobody is left to be told if standard error fails.
-        let _ = writeln!(self.err, "{}", printable(&line));
+        // Nobody is left to be told if standard error fails. In one piece, which a courier needs.
+        let _ = self.err.write_all(format!("{}\n", printable(&line)).as_bytes());
         let _ = self.err.flush();
     }
 
@@ -122,6 +123,15 @@ impl Env {
     /// An environment variable; `None` if it is unset or empty.
     pub fn var(&self, name: &str) -> Option<OsString> {
         (self.vars)(name).filter(|value| !value.is_empty())
+    }
+
+    /// From now on nothing that is written waits for a reader: for commands that go on for days
+    /// and must end in time. What has no room is lost, and trouble with writing is not reported.
+    pub fn never_wait(&mut self) {
+        for stream in [&mut self.out, &mut self.err] {
+            let plain = std::mem::replace(stream, Box::new(io::sink()));
+            *stream = Box::new(Courier::new(plain));
+        }
     }
 
     /// Gives the standard output away, for a screen that is drawn on from another thread. What

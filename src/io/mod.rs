@@ -1,6 +1,7 @@
 //! Floor 1, the hands: touch sockets, files, threads and signals, and decide nothing.
 
 pub mod conn;
+pub mod courier;
 pub mod disk;
 pub mod fetch;
 pub mod gate;

@@ -79,6 +79,11 @@ impl Dir {
         self.program(&link)
     }
 
+    /// Starts a command that a test has built by itself, with its output kept as of the others.
+    pub fn background(&self, command: Command) -> Background {
+        Cmd { command, log: self.root.join("log"), limit: LIMIT }.start()
+    }
+
     /// Another program, in this folder and with the same environment.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Cmd {
         let mut command = Command::new(program);
@@ -145,6 +150,11 @@ impl Cmd {
     pub fn run(self) -> Done {
         let limit = self.limit;
         self.start().wait(limit)
+    }
+
+    /// The program.
+    pub fn name(&self) -> &OsStr {
+        self.command.get_program()
     }
 
     /// Starts it in the background.

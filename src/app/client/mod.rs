@@ -51,7 +51,7 @@ pub use crate::logic::torrent::{Breakup, Config, Status};
 pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
 pub use state::Keep;
-pub use stop::{StopSignals, Stopper};
+pub use stop::{Haste, StopSignals, Stopper};
 pub use wanted::{files_on_disk, priorities};
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under

@@ -5,6 +5,24 @@ use crate::io::mailbox::Post;
 use crate::io::signals::{Signal, watch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+/// The end takes no longer than this after the first signal. The loop ends in good order before;
+/// this is for a machine that lets it not, such as a disk that hangs.
+const PATIENCE: Duration = Duration::from_millis(2700);
+
+/// The watch sleeps and makes a call.
+const STACK: usize = 64 * 1024;
+
+/// Why the process should end at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// A second signal came.
+    Asked,
+    /// The end takes too long.
+    Late,
+}
 
 /// A handle to stop a download from another thread.
 #[derive(Clone)]
@@ -37,19 +55,31 @@ struct Heard {
 }
 
 impl StopSignals {
-    /// Listens from now on. The second signal calls `impatient`.
+    /// Listens from now on. `at_once` is called by the second signal, and some time after the
+    /// first one: it should end the process.
     ///
     /// # Errors
     /// The system has no thread or descriptor for us.
-    pub fn listen(impatient: impl Fn() + Send + 'static) -> Result<StopSignals, StartError> {
+    pub fn listen(
+        at_once: impl Fn(Haste) + Send + Sync + 'static,
+    ) -> Result<StopSignals, StartError> {
         let heard = Arc::new(Heard::default());
         let ours = Arc::clone(&heard);
+        let at_once = Arc::new(at_once);
         let on_signal = move |_| {
             if heard.came.swap(true, Ordering::SeqCst) {
-                impatient();
-            } else if let Some(stopper) = heard.stopper.get() {
+                return at_once(Haste::Asked);
+            }
+            if let Some(stopper) = heard.stopper.get() {
                 stopper.stop();
             }
+            let at_once = Arc::clone(&at_once);
+            let watch = move || {
+                thread::sleep(PATIENCE);
+                at_once(Haste::Late);
+            };
+            // Without a thread for it there is still the second signal.
+            let _ = thread::Builder::new().name("watch".into()).stack_size(STACK).spawn(watch);
         };
         watch(&[Signal::Interrupt, Signal::Terminate], on_signal).map_err(StartError::System)?;
         Ok(StopSignals(ours))

@@ -14,10 +14,12 @@ mod cursors;
 mod ready;
 mod worker;
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::storage::{DiskError, Part, Storage};
@@ -113,6 +115,8 @@ pub struct Disk {
     /// `None` only while dropping: that is what ends the workers.
     queues: Option<Queues>,
     workers: Vec<JoinHandle<()>>,
+    /// Its other ends are dropped by the workers when they end.
+    ended: mpsc::Receiver<Infallible>,
     stop: Arc<AtomicBool>,
 }
 
@@ -139,17 +143,24 @@ impl Disk {
         let most = 2 * blocks(torrent.storage.options().write_buffer) + WRITE_QUEUE;
         let (writes, write_jobs) = jobs(most);
         let (ready, ready_jobs) = jobs(READY_QUEUE);
+        let (alive, ended) = mpsc::channel();
         let mut disk = Disk {
             torrent: torrent.clone(),
             queues: Some(Queues { writes, ready }),
             workers: Vec::with_capacity(2),
+            ended,
             stop: Arc::new(AtomicBool::new(false)),
         };
         for (name, jobs) in [("disk-write", write_jobs), ("disk-ready", ready_jobs)] {
             let answers = Answers { post: post.clone(), stop: Arc::clone(&disk.stop) };
             let mut worker = Worker::new(torrent.clone(), jobs, answers);
+            let alive = alive.clone();
+            let work = move || {
+                worker.run();
+                drop(alive);
+            };
             let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
-            disk.workers.push(thread.spawn(move || worker.run())?);
+            disk.workers.push(thread.spawn(work)?);
         }
         Ok(disk)
     }
@@ -171,6 +182,21 @@ impl Disk {
     /// where all is there.
     pub fn parts_if_open(&self, range: BlockRef) -> Option<Vec<Part>> {
         self.torrent.storage.parts_if_open(range)
+    }
+}
+
+impl Disk {
+    /// Like dropping it, but a disk that hangs is left behind after `patience`, with the threads
+    /// that wait for it. Whether all that was queued is done.
+    pub fn end(mut self, patience: Duration) -> bool {
+        self.stop.store(true, Ordering::Release);
+        self.queues = None;
+        let ended = self.ended.recv_timeout(patience);
+        let all = ended == Err(mpsc::RecvTimeoutError::Disconnected);
+        if !all {
+            self.workers.clear();
+        }
+        all
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the logic wants done.
 
-use super::{Engine, GOODBYE, MAX_REPLY, Stage};
+use super::ending::END;
+use super::{Engine, MAX_REPLY, Stage};
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -45,18 +46,20 @@ impl Engine {
                 self.saving.on_write(block);
                 let job = disk::Job::Write { block, data };
                 // The pool lends fewer buffers than the queue has places.
-                if self.disk.try_send(job).is_err() {
-                    self.end(Some("the disk's worker has ended".into()), now);
-                }
+                self.order(job, now);
             }
-            Action::Verify(piece) => {
-                if self.disk.try_send(disk::Job::Verify { piece }).is_err() {
-                    self.end(Some("the disk's worker has ended".into()), now);
-                }
-            }
+            Action::Verify(piece) => self.order(disk::Job::Verify { piece }, now),
             Action::Recycle(data) => self.give_back(data),
             Action::Announce { number, url, last } => self.announce(number, url, last, now),
             Action::Report(notice) => self.on_notice(notice),
+        }
+    }
+
+    /// A write or a check, which must not get lost.
+    fn order(&mut self, job: disk::Job, now: Instant) {
+        match self.disk.try_send(job) {
+            Ok(()) => self.unwritten += 1,
+            Err(_) => self.end(Some("the disk's worker has ended".into()), now),
         }
     }
 
@@ -131,7 +134,7 @@ impl Engine {
     }
 
     fn announce(&mut self, number: u64, url: String, last: bool, now: Instant) {
-        let timeout = if last { GOODBYE } else { self.settings.http_timeout };
+        let timeout = if last { END } else { self.settings.http_timeout };
         let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
         match self.fetch.try_send(job) {
             Ok(()) if last => {

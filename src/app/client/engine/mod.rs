@@ -1,10 +1,11 @@
 //! The loop of a download: events to logic, actions to io.
 //!
-//! The rooms: here the loop itself, its beginning and end, and the workers' answers; `sockets`
-//! (what peers say), `actions` (what the logic wants done), `report` (what users get to know),
-//! `saving` (what is remembered for the next time).
+//! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
+//! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
+//! is remembered for the next time), `ending` (how it ends in time).
 
 mod actions;
+mod ending;
 mod report;
 mod room;
 mod saving;
@@ -30,6 +31,7 @@ use crate::proto::announce::ask;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
+use ending::Ending;
 use report::Outlet;
 use saving::Saving;
 use std::collections::{BTreeSet, VecDeque};
@@ -47,9 +49,6 @@ const FETCH_THREADS: usize = 3;
 
 /// An answer to an announce is no longer than this, in bytes.
 const MAX_REPLY: usize = 1024 * 1024;
-
-/// Trackers have so long to hear our last word.
-const GOODBYE: Duration = Duration::from_millis(2500);
 
 /// When the system has no descriptor for another connection, the door stays shut so long.
 const DOOR_SHUT: Duration = Duration::from_secs(1);
@@ -83,8 +82,8 @@ pub(super) fn run(parts: Parts) {
     };
     let outcome = engine.run();
     let Engine { disk, outlet, .. } = engine;
-    // Blocks that were taken from peers are written before the end is told.
-    drop(disk);
+    // What is still queued is reading for nobody.
+    disk.end(ending::WORKERS);
     outlet.close(outcome);
 }
 
@@ -139,17 +138,11 @@ struct Engine {
     buffers_came: bool,
     /// No connections are taken before this time.
     door_opens: Option<Instant>,
+    /// Writes and checks that the disk has not answered.
+    unwritten: usize,
     /// Last announces that are under way.
     goodbyes: BTreeSet<u64>,
     ending: Option<Ending>,
-}
-
-/// The end has begun.
-struct Ending {
-    /// It comes at this time at the latest.
-    at: Instant,
-    /// Why, if it is not because somebody wished it.
-    failure: Option<String>,
 }
 
 impl Engine {
@@ -195,6 +188,7 @@ impl Engine {
             flushed: Outcome::default(),
             buffers_came: false,
             door_opens: None,
+            unwritten: 0,
             goodbyes: BTreeSet::new(),
             ending: None,
             outlet: Outlet::new(reporter, settings.report_interval),
@@ -236,14 +230,14 @@ impl Engine {
             self.report(now);
             if self.has_ended(now) {
                 self.report_figures(now);
-                return self.ending.take().and_then(|e| e.failure).map_or(Ok(()), Err);
+                return self.outcome();
             }
         }
     }
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let torrent = self.torrent().and_then(Torrent::next_deadline);
-        let ending = self.ending.as_ref().map(|e| e.at);
+        let ending = self.ending.as_ref().map(Ending::deadline);
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
         let save = self.saving.next_deadline(now);
         let all = [torrent, ending, strangers, report, save, self.door_opens, self.flush];
@@ -345,26 +339,10 @@ impl Engine {
         self.links.accept(open, &mut self.reactor);
     }
 
-    /// Begins the end.
-    fn end(&mut self, failure: Option<String>, now: Instant) {
-        match &mut self.ending {
-            Some(ending) => ending.failure = ending.failure.take().or(failure),
-            None => self.ending = Some(Ending { at: now + GOODBYE, failure }),
-        }
-        self.stop.store(true, Ordering::Relaxed);
-        // The totals.
-        self.saving.on_change();
-        self.with_torrent(|t| t.stop(now));
-    }
-
-    fn has_ended(&self, now: Instant) -> bool {
-        let Some(ending) = &self.ending else { return false };
-        let at_rest = self.goodbyes.is_empty() && self.saving.is_at_rest();
-        let waits = self.torrent().is_some() && !at_rest;
-        !waits || ending.at <= now
-    }
-
     fn on_disk(&mut self, done: disk::Done, now: Instant) {
+        if matches!(done, disk::Done::Written { .. } | disk::Done::Verified { .. }) {
+            self.unwritten -= 1;
+        }
         match done {
             disk::Done::Written { block, data, result } => {
                 self.give_back(data);

@@ -1,0 +1,61 @@
+//! The end: peers go first; what was taken from them is written, and meanwhile the trackers hear
+//! our last word. All of it has a limit, so that neither a tracker nor a disk that hangs delays
+//! the end.
+
+use super::Engine;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The whole end takes no longer than this.
+pub(super) const END: Duration = Duration::from_millis(2000);
+
+/// When all that can be waited for is done, the disk's workers have so long to come to an end.
+pub(super) const WORKERS: Duration = Duration::from_millis(300);
+
+/// The end has begun.
+pub(super) struct Ending {
+    /// It comes at this time at the latest.
+    at: Instant,
+    /// Why, if it is not because somebody wished it.
+    failure: Option<String>,
+}
+
+impl Ending {
+    pub(super) fn deadline(&self) -> Instant {
+        self.at
+    }
+}
+
+impl Engine {
+    /// Begins the end.
+    pub(super) fn end(&mut self, failure: Option<String>, now: Instant) {
+        match &mut self.ending {
+            Some(ending) => ending.failure = ending.failure.take().or(failure),
+            None => self.ending = Some(Ending { at: now + END, failure }),
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        // The totals.
+        self.saving.on_change();
+        self.with_torrent(|t| t.stop(now));
+    }
+
+    /// Whether nothing is left to be waited for, or there is no more time.
+    pub(super) fn has_ended(&self, now: Instant) -> bool {
+        let Some(ending) = &self.ending else { return false };
+        let at_rest = self.goodbyes.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
+        at_rest || self.torrent().is_none() || ending.at <= now
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn outcome(&mut self) -> Result<(), String> {
+        let failure = self.ending.take().and_then(|e| e.failure);
+        let late = || {
+            let count = self.unwritten;
+            format!("the disk hangs: {count} blocks and checks were not done in time")
+        };
+        match failure.or_else(|| (self.unwritten > 0).then(late)) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+}

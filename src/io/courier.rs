@@ -1,0 +1,140 @@
+//! Writes for somebody who must not wait: a pipe that nobody reads, a terminal that was stopped
+//! and a file on a disk that hangs hold up a thread here, and nothing else.
+//!
+//! For commands that go on for days. What has no room any more is lost; who looks on so slowly
+//! misses lines, and the next ones are newer.
+
+use crate::io::mailbox::{JobReceiver, JobSender, jobs};
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// So many pieces of text wait at most.
+const MAX_WAITING: usize = 256;
+
+/// At the end so long is waited for what is not written yet.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The thread writes, and calls nothing deep.
+const STACK: usize = 64 * 1024;
+
+/// Hands on what is written to it, and never waits; see the head of this file. The thread starts
+/// with the first write. When dropped, it waits a moment until all is written.
+pub struct Courier {
+    state: State,
+}
+
+enum State {
+    Fresh(Box<dyn Write + Send>),
+    /// The other end of the second is dropped when the thread has ended.
+    Running(JobSender<Vec<u8>>, mpsc::Receiver<Infallible>),
+    /// Nobody reads, or there is no thread.
+    Ended,
+}
+
+impl Courier {
+    /// Writes to `out`. Trouble with it ends all writing, and nothing else.
+    pub fn new(out: Box<dyn Write + Send>) -> Courier {
+        Courier { state: State::Fresh(out) }
+    }
+
+    fn start(out: Box<dyn Write + Send>) -> State {
+        let (sender, waiting) = jobs(MAX_WAITING);
+        let (alive, ended) = mpsc::channel();
+        let write = move || {
+            carry(&waiting, out);
+            drop(alive);
+        };
+        match thread::Builder::new().name("writer".into()).stack_size(STACK).spawn(write) {
+            Ok(_) => State::Running(sender, ended),
+            Err(_) => State::Ended,
+        }
+    }
+}
+
+fn carry(waiting: &JobReceiver<Vec<u8>>, mut out: Box<dyn Write + Send>) {
+    while let Some(text) = waiting.recv() {
+        if out.write_all(&text).and_then(|()| out.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+impl Write for Courier {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.state = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Fresh(out) => Courier::start(out),
+            other => other,
+        };
+        if let State::Running(sender, _) = &self.state {
+            let _ = sender.try_send(text.to_vec());
+        }
+        Ok(text.len())
+    }
+
+    /// Does not wait either.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        if let State::Running(sender, ended) = std::mem::replace(&mut self.state, State::Ended) {
+            drop(sender);
+            let _ = ended.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    #[test]
+    fn all_is_written_in_order_by_the_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut courier = Courier::new(Box::new(ours));
+        for n in 0..100 {
+            writeln!(courier, "line {n}").unwrap();
+        }
+        drop(courier);
+        let mut text = String::new();
+        theirs.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 100);
+        assert!(text.ends_with("line 98\nline 99\n"), "{text}");
+    }
+
+    #[test]
+    fn a_reader_that_never_reads_holds_up_nobody() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let began = Instant::now();
+        let mut courier = Courier::new(Box::new(ours));
+        for _ in 0..2000 {
+            courier.write_all(&[b'x'; 4096]).unwrap();
+        }
+        drop(courier);
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_reader_that_has_left_is_no_trouble() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut courier = Courier::new(Box::new(ours));
+        for _ in 0..10 {
+            courier.write_all(b"anybody there?").unwrap();
+        }
+    }
+
+    #[test]
+    fn nothing_written_needs_no_thread() {
+        let courier = Courier::new(Box::new(io::sink()));
+        assert!(matches!(courier.state, State::Fresh(_)));
+    }
+}

@@ -1,0 +1,231 @@
+//! The end of a client, asked for by a signal: it comes in time whatever hangs.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod util;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bittornado::proto::metainfo::Metainfo;
+use rustix::process::Signal;
+use util::{Background, Cmd, Dir, content, until};
+
+/// Everything here is done much sooner.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An end may take so long.
+const STOP: Duration = Duration::from_secs(3);
+
+const PIECE: usize = 32 * 1024;
+
+/// The bytes of the one file.
+const SIZE: usize = 64 * PIECE;
+
+/// A folder with `file` and its torrent, whose tracker is at `url`.
+fn share(url: &str) -> Dir {
+    let dir = Dir::new();
+    dir.write("file", content("stopping", SIZE));
+    let make = dir.cmd("btmakemetafile").args([url, "file", "--piece_size_pow2", "15"]);
+    make.run().expect(0);
+    dir
+}
+
+fn client(dir: &Dir, saveas: &str) -> Cmd {
+    dir.cmd("btdownload").args(OPTIONS).args(["file.torrent", "--saveas", saveas])
+}
+
+const OPTIONS: [&str; 8] =
+    ["--bind", "127.0.0.1", "--minport", "10000", "--maxport", "60000", "--random_port", "1"];
+
+/// Sends a signal, and expects the end in time.
+#[track_caller]
+fn ends(client: Background, signal: Signal) -> util::Done {
+    let asked = Instant::now();
+    client.signal(signal);
+    let done = client.wait(SOON);
+    assert!(asked.elapsed() < STOP, "it took {:?}: {done:#?}", asked.elapsed());
+    done
+}
+
+/// A tracker's address at which connections come in and nobody ever answers.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[test]
+fn a_tracker_that_never_answers_does_not_delay_the_end() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    seed.wait_for("download complete", SOON);
+    let _asked = tracker.accept().unwrap();
+    ends(seed, Signal::TERM).expect(0);
+}
+
+#[test]
+fn a_tracker_that_answers_once_and_then_no_more_does_not_delay_the_end() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    let (mut first, _) = tracker.accept().unwrap();
+    let _ = first.read(&mut [0; 4096]).unwrap();
+    first.write_all(b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers0:e").unwrap();
+    drop(first);
+    seed.wait_for("download complete", SOON);
+    let done = std::thread::spawn(move || ends(seed, Signal::INT));
+    // The last word arrives, and has no answer.
+    let (mut last, _) = tracker.accept().unwrap();
+    let mut head = [0; 4096];
+    let length = last.read(&mut head).unwrap();
+    assert!(String::from_utf8_lossy(&head[..length]).contains("event=stopped"));
+    done.join().unwrap().expect(0);
+}
+
+#[test]
+fn a_tracker_that_does_not_even_accept_does_not_delay_the_end() {
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listen(&socket, 0).unwrap();
+    let address: SocketAddr = getsockname(&socket).unwrap().try_into().unwrap();
+    // Its queue is full after the first; from then on it does not answer to knocking.
+    let _first = TcpStream::connect(address).unwrap();
+    let full = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+    assert!(full.is_err(), "there was room for another");
+    let dir = share(&format!("http://{address}/announce"));
+    let mut seed = client(&dir, "file").start();
+    seed.wait_for("download complete", SOON);
+    ends(seed, Signal::TERM).expect(0);
+}
+
+/// A peer that has shaken hands with the client, by the port it has named.
+fn peer(dir: &Dir, client: &Background) -> TcpStream {
+    let port: u16 = until(SOON, "the port", || {
+        let out = client.out();
+        out.split_once("listening on port ")?.1.split_once('\n')?.0.parse().ok()
+    });
+    let hash = Metainfo::decode(&dir.read("file.torrent")).unwrap().info_hash;
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
+    hello.extend(hash.0);
+    hello.extend(b"-XX0000-stopping-one");
+    stream.write_all(&hello).unwrap();
+    stream.read_exact(&mut [0; 68]).unwrap();
+    stream
+}
+
+#[test]
+fn a_peer_that_asks_and_never_reads_does_not_delay_the_end() {
+    let (_tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    seed.wait_for("download complete", SOON);
+    let mut peer = peer(&dir, &seed);
+    peer.write_all(&[0, 0, 0, 1, 2]).unwrap();
+    for piece in 0..64u32 {
+        let mut request = vec![0, 0, 0, 13, 6];
+        request.extend(piece.to_be_bytes());
+        request.extend([0; 6]);
+        request.extend([0x40, 0]);
+        peer.write_all(&request).unwrap();
+    }
+    // Something has come, so that it stands in the middle of sending.
+    peer.read_exact(&mut [0; 5]).unwrap();
+    ends(seed, Signal::TERM).expect(0);
+}
+
+/// The client with a pipe full to its brim, which nobody reads, in place of an output.
+fn muted(dir: &Dir, command: &str) -> (Background, UnixStream) {
+    let (reader, writer) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    while (&writer).write(&[b'.'; 4096]).is_ok() {}
+    while (&writer).write(b".").is_ok() {}
+    writer.set_nonblocking(false).unwrap();
+    let input = Stdio::from(std::os::fd::OwnedFd::from(writer));
+    let btdownload = dir.cmd("btdownload");
+    let mut shell = Command::new("/bin/sh");
+    shell.current_dir(dir.path()).stdin(input);
+    // The pipe comes as standard input, and becomes what it should be.
+    shell.args(["-c", command, "sh"]).arg(btdownload.name()).args(OPTIONS);
+    shell.args(["--display_interval", "0.1", "file.torrent", "--saveas"]);
+    (dir.background(shell), reader)
+}
+
+#[test]
+fn outputs_that_nobody_reads_delay_neither_the_work_nor_the_end() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    for redirect in ["1>&0", "2>&0", "1>&0 2>&0"] {
+        let command = format!("exec \"$@\" file {redirect}");
+        let (client, _reader) = muted(&dir, &command);
+        // Its asking shows that it has got through the check and into its work.
+        let (mut asked, _) = tracker.accept().unwrap();
+        let _ = asked.read(&mut [0; 4096]).unwrap();
+        asked.write_all(b"HTTP/1.0 200 OK\r\n\r\nd14:failure reason4:nope").unwrap();
+        drop(asked);
+        ends(client, Signal::TERM).expect(0);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_though_nobody_reads_what_it_says() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let (client, _reader) = muted(&dir, "exec \"$@\" file 1>&0 2>&0");
+    let (mut asked, _) = tracker.accept().unwrap();
+    let _ = asked.read(&mut [0; 4096]).unwrap();
+    asked.write_all(b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers0:e").unwrap();
+    drop(asked);
+    client.signal(Signal::INT);
+    // The last word is never answered: without the second signal it would wait for that.
+    let _last = tracker.accept().unwrap();
+    let asked = Instant::now();
+    let done = ends(client, Signal::INT);
+    assert_eq!(done.code(), Some(1), "{done:#?}");
+    assert!(asked.elapsed() < Duration::from_millis(1500), "{:?}", asked.elapsed());
+}
+
+/// strace holds every write to the files up for some seconds: a disk that hangs.
+#[test]
+#[ignore = "needs strace"]
+fn a_disk_that_hangs_does_not_delay_the_end() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    seed.wait_for("download complete", SOON);
+    let (_seed_asked, _) = tracker.accept().unwrap();
+    let port: u16 = until(SOON, "the port", || {
+        let out = seed.out();
+        out.split_once("listening on port ")?.1.split_once('\n')?.0.parse().ok()
+    });
+    let btdownload = dir.cmd("btdownload");
+    let calls = "pwritev,pwrite64,pwritev2";
+    let mut leech = dir
+        .program("strace")
+        .args(["-D", "-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={calls}"))
+        .arg("-e")
+        .arg(format!("inject={calls}:delay_enter=6000000"))
+        .arg(btdownload.name())
+        .args(OPTIONS)
+        .args(["file.torrent", "--saveas", "copy"])
+        .start();
+    let (mut asked, _) = tracker.accept().unwrap();
+    let _ = asked.read(&mut [0; 4096]).unwrap();
+    let mut answer = b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers6:\x7f\0\0\x01".to_vec();
+    answer.extend(port.to_be_bytes());
+    answer.push(b'e');
+    asked.write_all(&answer).unwrap();
+    drop(asked);
+    until(SOON, "the first write", || dir.join("copy").exists().then_some(()));
+    leech.signal(Signal::TERM);
+    leech.wait_for("the disk hangs", STOP);
+    // strace lets nobody go before the delay is over.
+    assert_eq!(leech.wait(SOON).code(), Some(1));
+}

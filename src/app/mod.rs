@@ -3,6 +3,7 @@
 
 pub mod checker;
 pub mod client;
+mod clock;
 pub mod maker;
 mod target;
 pub mod tracker;

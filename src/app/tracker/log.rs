@@ -13,7 +13,8 @@ use crate::io::gate::{Request, Sent};
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 use crate::io::reason;
 
-use super::{Message, clock::Civil};
+use super::Message;
+use crate::app::clock::Civil;
 
 /// Chunks that may wait for the writing thread.
 const WAITING: usize = 8;

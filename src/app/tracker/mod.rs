@@ -2,7 +2,6 @@
 //! alone owns all of it. Other threads write the log and the state file and make pages; they are
 //! reached by messages, and none of them can hold up an announce.
 
-mod clock;
 mod desk;
 mod lists;
 mod log;

@@ -10,7 +10,7 @@ use crate::proto::announce::answer::Counts;
 use crate::proto::announce::ask::percent_encode;
 use crate::proto::ids::InfoHash;
 
-use super::clock::Civil;
+use crate::app::clock::Civil;
 
 /// Rows on the page; the sum counts all torrents.
 const ROWS: usize = 1000;

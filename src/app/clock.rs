@@ -1,10 +1,12 @@
-//! The date as the log and the info page show it, in UTC.
+//! The date as logs and pages show it, in UTC.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 const DAY: u64 = 86_400;
 
@@ -15,6 +17,8 @@ pub struct Civil {
     /// 1 to 12.
     month: u64,
     day: u64,
+    /// Days since Sunday.
+    weekday: u64,
     /// Seconds of the day.
     second: u64,
 }
@@ -24,6 +28,8 @@ impl From<SystemTime> for Civil {
     fn from(moment: SystemTime) -> Civil {
         let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let (mut day, mut year) = (seconds / DAY, 1970);
+        // The first was a Thursday.
+        let weekday = (day + 4) % 7;
         // 400 years always have the same number of days; so the loop below is short.
         year += day / 146_097 * 400;
         day %= 146_097;
@@ -40,7 +46,8 @@ impl From<SystemTime> for Civil {
                 _ => 31,
             };
             if day < length {
-                return Civil { year, month, day: day + 1, second: seconds % DAY };
+                let second = seconds % DAY;
+                return Civil { year, month, day: day + 1, weekday, second };
             }
             day -= length;
             month += 1;
@@ -51,15 +58,23 @@ impl From<SystemTime> for Civil {
 impl Civil {
     /// `02/Jan/2026:03:04:05`.
     pub fn log_date(self) -> impl fmt::Display {
-        let Civil { year, month, day, second } = self;
+        let Civil { year, month, day, second, .. } = self;
         let name = MONTHS[(month - 1) as usize];
         let (hour, minute) = (second / 3600, second / 60 % 60);
         format!("{day:02}/{name}/{year:04}:{hour:02}:{minute:02}:{:02}", second % 60)
     }
 
+    /// `Fri Jan 02 03:04:05 2026`.
+    pub fn ctime(self) -> impl fmt::Display {
+        let Civil { year, month, day, weekday, second } = self;
+        let (name, weekday) = (MONTHS[(month - 1) as usize], WEEKDAYS[weekday as usize]);
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        format!("{weekday} {name} {day:02} {hour:02}:{minute:02}:{:02} {year:04}", second % 60)
+    }
+
     /// `2026-01-02 03:04`.
     pub fn minute(self) -> impl fmt::Display {
-        let Civil { year, month, day, second } = self;
+        let Civil { year, month, day, second, .. } = self;
         let (hour, minute) = (second / 3600, second / 60 % 60);
         format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
     }
@@ -79,6 +94,8 @@ mod tests {
         assert_eq!(at(1_709_251_199).log_date().to_string(), "29/Feb/2024:23:59:59");
         assert_eq!(at(4_107_542_400).minute().to_string(), "2100-03-01 00:00");
         assert_eq!(at(1_798_761_599).log_date().to_string(), "31/Dec/2026:23:59:59");
+        assert_eq!(at(0).ctime().to_string(), "Thu Jan 01 00:00:00 1970");
+        assert_eq!(at(1_798_761_599).ctime().to_string(), "Thu Dec 31 23:59:59 2026");
         assert_eq!(at(13_000_000_000).minute().to_string(), "2381-12-14 23:06");
     }
 }

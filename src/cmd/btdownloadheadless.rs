@@ -20,8 +20,13 @@ pub const COMMAND: Command = Command {
               is stopped. What is there already is checked first and not fetched again.",
     usage: &["FILE.torrent", "URL"],
     options: OPTIONS,
-    notes: "Stop it with Ctrl-C or SIGTERM. It exits with 0 if the download was complete by\n\
-            then, else with 1; with 2 if it was called wrongly.",
+    notes: "Stop it with Ctrl-C or SIGTERM; it ends within three seconds, at the second signal at\n\
+            once. It exits with 0 if the download was complete by then, else with 1; with 2 if\n\
+            it was called wrongly.\n\n\
+            The command of --on_done gets these variables, as transmission has them:\n\
+            TR_APP_VERSION, TR_TIME_LOCALTIME (in UTC), TR_TORRENT_BYTES_DOWNLOADED,\n\
+            TR_TORRENT_DIR, TR_TORRENT_HASH, TR_TORRENT_ID, TR_TORRENT_LABELS, TR_TORRENT_NAME,\n\
+            TR_TORRENT_PRIORITY, TR_TORRENT_TRACKERS. The data is at DIR/NAME.",
     run,
 };
 
@@ -86,6 +91,7 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
                 complete = true;
                 face.complete("every piece of the wanted files checked");
             }
+            Report::Enough(goal) => face.enough(goal),
             Report::Ended(Ok(())) if complete => return Exit::Done,
             Report::Ended(Ok(())) => return env.failed("stopped before the download was complete"),
             Report::Ended(Err(e)) => return env.failed(e),

@@ -3,8 +3,8 @@
 use super::env::Env;
 use super::options::{Kind, Opt, Parsed};
 use crate::app::client::{
-    Allocation, Breakup, Config, DiskOptions, Keep, Limits, Locks, Priority, Settings, Source,
-    priorities,
+    Allocation, Breakup, Config, DiskOptions, Goal, Keep, Limits, Locks, Priority, Settings,
+    Source, priorities,
 };
 use crate::proto::metainfo::{Info, Metainfo};
 use std::ffi::OsString;
@@ -178,6 +178,36 @@ pub const OPTIONS: &[Opt] = &[
         "when a part of a piece is to be sent, have the system read the rest of it too",
     ),
     Opt::new("http_timeout", SECONDS, "60", "seconds to wait for a tracker").arg("seconds"),
+    Opt::new(
+        "exit_on_done",
+        Kind::Flag,
+        "0",
+        "exit with 0 once everything is there, written, and made known to a tracker",
+    ),
+    Opt::new(
+        "seed_ratio",
+        Kind::Float { min: -1.0, max: 1e9 },
+        "-1",
+        "exit once so many bytes were sent in this run for each byte of the torrent (or for each \
+         that came in, if that is more); 0 at once when done; -1 for no limit",
+    )
+    .arg("ratio"),
+    Opt::new(
+        "seed_time",
+        Kind::Float { min: -1.0, max: 1e9 },
+        "-1",
+        "exit when it was shared for so many minutes after it was done; -1 for no limit",
+    )
+    .arg("minutes"),
+    Opt::new(
+        "on_done",
+        Kind::Path,
+        "",
+        "program to run when the download has become complete: without a shell and without \
+         arguments, values in its environment (see below). It shares the outputs; exits by the \
+         options above wait for it, a minute at most",
+    )
+    .arg("program"),
     Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
     Opt::new(
         "selector_enabled",
@@ -261,6 +291,8 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         bind: bind(parsed)?,
         config,
         disk: disk(parsed),
+        goal: goal(parsed),
+        on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
         keep: keep(env, parsed),
@@ -282,6 +314,23 @@ fn wishes(env: &mut Env, parsed: &Parsed, info: &Info) -> Vec<Priority> {
             Vec::new()
         }
     }
+}
+
+fn goal(parsed: &Parsed) -> Goal {
+    let limit = |name| Some(parsed.float(name)).filter(|limit| *limit >= 0.0);
+    Goal {
+        exit_on_done: parsed.flag("exit_on_done"),
+        seed_ratio: limit("seed_ratio"),
+        seed_time: limit("seed_time").map(|minutes| Duration::from_secs_f64(minutes * 60.0)),
+    }
+}
+
+/// A program as named by the user: below the current folder if there is something of that name,
+/// else a name without a slash is one to be found in PATH.
+fn here(program: PathBuf, cwd: &Path) -> PathBuf {
+    let path = cwd.join(&program);
+    let is_bare = program.components().count() == 1 && !program.has_root();
+    if is_bare && !path.exists() { program } else { path }
 }
 
 fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod fetch;
 pub mod gate;
 pub mod hasher;
+pub mod hook;
 pub mod mailbox;
 pub mod pages;
 pub mod reactor;

@@ -257,6 +257,11 @@ impl Announcer {
         self.plan.regular = now;
     }
 
+    /// Whether a tracker is still to hear that the last piece has arrived, and is likely to listen.
+    pub fn owes_completed(&self) -> bool {
+        self.completed && !self.stopping && self.trackers().any(|t| !t.gone && t.failures == 0)
+    }
+
     /// The run ends: an announce for each tracker that knows of us. Nothing more is due afterwards;
     /// but when one is under way, its reply may show that one more tracker must hear it: then
     /// `stop` gives that announce when called again after [`on_reply`](Self::on_reply).

@@ -6,6 +6,8 @@
 pub mod announcer;
 pub mod candidates;
 pub mod choker;
+pub mod clock;
+pub mod goal;
 pub mod ledger;
 pub mod peer;
 pub mod picker;

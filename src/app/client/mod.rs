@@ -23,6 +23,7 @@ mod wanted;
 use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch;
+use crate::io::hook;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage};
@@ -46,6 +47,7 @@ use std::time::Duration;
 
 pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
+pub use crate::logic::goal::{Goal, Reached};
 pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{Breakup, Config, Status};
 pub use crate::proto::wire::Limits;
@@ -84,6 +86,10 @@ pub struct Settings {
     pub config: Config,
     /// How the files are treated.
     pub disk: DiskOptions,
+    /// When it ends by itself.
+    pub goal: Goal,
+    /// What is run when the download has become complete.
+    pub on_done: Option<PathBuf>,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often figures are reported.
@@ -103,6 +109,8 @@ pub enum Report {
     Complete,
     /// Every piece that is wanted is there and was checked, though not every piece.
     Done,
+    /// It ends, since this goal is reached.
+    Enough(Reached),
     /// It has ended: stopped, or failed, and then why.
     Ended(Result<(), String>),
 }
@@ -175,6 +183,7 @@ impl std::error::Error for StartError {}
 enum Event {
     Disk(disk::Done),
     Fetch(fetch::Done),
+    Hook(hook::Done),
     /// So many pieces have been looked at.
     Checked(u32),
     /// So much of the space is claimed, 0 to 1.
@@ -193,6 +202,12 @@ enum Event {
 impl From<disk::Done> for Event {
     fn from(done: disk::Done) -> Event {
         Event::Disk(done)
+    }
+}
+
+impl From<hook::Done> for Event {
+    fn from(done: hook::Done) -> Event {
+        Event::Hook(done)
     }
 }
 
@@ -219,8 +234,11 @@ impl Client {
     /// # Errors
     /// What keeps it from starting. Nothing is left running then, and nothing was made, unless
     /// the system has no thread for us.
-    pub fn start(settings: Settings) -> Result<Client, StartError> {
-        sys::raise_descriptor_limit();
+    pub fn start(mut settings: Settings) -> Result<Client, StartError> {
+        // Half of the descriptors for peers, a quarter for the files, the rest for ourselves.
+        let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
+        let peers = (descriptors / 2).saturating_sub(8).max(1);
+        settings.config.max_connections = settings.config.max_connections.min(peers);
         let geometry = settings.metainfo.info.geometry();
         let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
         let target = target::choose(&settings.metainfo.info, &settings.saveas);

@@ -20,8 +20,8 @@ const LIFE: Duration = Duration::from_secs(10);
 /// So many windows are ready at a time.
 const MAX_WINDOWS: usize = 64;
 
-/// So many parts, and with them open files, all ready windows hold together; one window of many
-/// small files may have more, and is then the only one.
+/// So many parts, and with them open files, all ready windows hold together, if the system allows
+/// so many; one window of many small files may have more, and is then the only one.
 const MAX_PARTS: usize = 256;
 
 /// A block that waits, and for whom.
@@ -59,11 +59,14 @@ pub(super) struct Windows {
     /// The ready ones, oldest first.
     order: VecDeque<BlockRef>,
     parts: usize,
+    max_parts: usize,
 }
 
 impl Windows {
-    pub(super) fn new(geometry: Arc<Geometry>) -> Windows {
-        Windows { geometry, states: BTreeMap::new(), order: VecDeque::new(), parts: 0 }
+    /// With at most so many open files.
+    pub(super) fn new(geometry: Arc<Geometry>, files: usize) -> Windows {
+        let (states, order) = Default::default();
+        Windows { geometry, states, order, parts: 0, max_parts: MAX_PARTS.min(files) }
     }
 
     /// A block is to be sent to a peer.
@@ -101,7 +104,9 @@ impl Windows {
             Some(State::Asked { waiting }) => waiting,
             _ => Vec::new(),
         };
-        while self.order.len() > 1 && (self.order.len() > MAX_WINDOWS || self.parts > MAX_PARTS) {
+        while self.order.len() > 1
+            && (self.order.len() > MAX_WINDOWS || self.parts > self.max_parts)
+        {
             self.drop_oldest();
         }
         waiting
@@ -115,6 +120,13 @@ impl Windows {
             self.parts -= parts.len();
             self.states.remove(&range);
             self.order.retain(|other| *other != range);
+        }
+    }
+
+    /// Lets go of all files that are ready, since descriptors are short.
+    pub(super) fn forget(&mut self) {
+        while !self.order.is_empty() {
+            self.drop_oldest();
         }
     }
 
@@ -171,7 +183,7 @@ mod tests {
     use std::fs::File;
 
     fn windows() -> Windows {
-        Windows::new(Arc::new(Geometry::new(1 << 20, [3 << 20]).unwrap()))
+        Windows::new(Arc::new(Geometry::new(1 << 20, [3 << 20]).unwrap()), MAX_PARTS)
     }
 
     fn part(offset: u64, length: u64) -> Part {

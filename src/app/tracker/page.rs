@@ -4,13 +4,12 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::app::clock::Civil;
 use crate::io::pages::Page;
 use crate::logic::registry::Registry;
 use crate::proto::announce::answer::Counts;
 use crate::proto::announce::ask::percent_encode;
 use crate::proto::ids::InfoHash;
-
-use crate::app::clock::Civil;
 
 /// Rows on the page; the sum counts all torrents.
 const ROWS: usize = 1000;

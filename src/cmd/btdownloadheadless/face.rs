@@ -1,7 +1,7 @@
 //! What a user sees of a download: BitTornado's labels, redrawn in place on a terminal; a line
 //! when something changed into a pipe.
 
-use crate::app::client::{Figures, Phase, Status};
+use crate::app::client::{Figures, Phase, Reached, Status};
 use crate::io::screen::Screen;
 use std::path::Path;
 
@@ -57,6 +57,11 @@ impl Face {
         if !self.terminal {
             self.screen.line(&format!("download complete, {what}; now sharing it"));
         }
+    }
+
+    /// It ends by itself.
+    pub(super) fn enough(&mut self, goal: Reached) {
+        self.screen.line(&format!("{goal}: stopping"));
     }
 
     /// Makes room for a line of somebody else's.

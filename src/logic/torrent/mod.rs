@@ -268,6 +268,21 @@ impl Torrent {
         self.ledger.is_done()
     }
 
+    /// Bytes of wanted pieces.
+    pub fn wanted(&self) -> u64 {
+        self.ledger.total_wanted()
+    }
+
+    /// Payload that came in and went out since the start, in bytes.
+    pub fn transferred(&self) -> (u64, u64) {
+        (self.down.total(), self.up.total())
+    }
+
+    /// Whether a tracker is still to hear that the download is complete, and is likely to listen.
+    pub fn owes_completed(&self) -> bool {
+        self.announcer.owes_completed()
+    }
+
     /// The swarm's name.
     pub fn info_hash(&self) -> InfoHash {
         self.info_hash

@@ -114,6 +114,9 @@ impl Engine {
     }
 
     pub(super) fn send_unready(&mut self) {
+        if self.retry_unready.is_some() {
+            return;
+        }
         while let Some(range) = self.unready.pop_front() {
             if self.disk.try_send(disk::Job::Ready { range }).is_err() {
                 return self.unready.push_front(range);

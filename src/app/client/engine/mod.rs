@@ -2,10 +2,11 @@
 //!
 //! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
-//! is remembered for the next time), `ending` (how it ends in time).
+//! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time).
 
 mod actions;
 mod ending;
+mod finish;
 mod report;
 mod room;
 mod saving;
@@ -24,14 +25,17 @@ use crate::io::mailbox::{JobSender, Mailbox, Post};
 use crate::io::reactor::Reactor;
 use crate::io::reason;
 use crate::io::storage::Storage;
+use crate::io::sys;
 use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
+use crate::logic::clock::Clock;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
 use ending::Ending;
+use finish::Finish;
 use report::Outlet;
 use saving::Saving;
 use std::collections::{BTreeSet, VecDeque};
@@ -52,6 +56,9 @@ const MAX_REPLY: usize = 1024 * 1024;
 
 /// When the system has no descriptor for another connection, the door stays shut so long.
 const DOOR_SHUT: Duration = Duration::from_secs(1);
+
+/// When it has none for a file that is to be sent, so long is waited for one.
+const DESCRIPTORS_SHORT: Duration = Duration::from_millis(100);
 
 /// What the loop is made from.
 pub(super) struct Parts {
@@ -119,6 +126,8 @@ struct Engine {
     windows: Windows,
     /// Ranges to be made ready that the disk's queue had no room for.
     unready: VecDeque<BlockRef>,
+    /// When to try them again, after there was no descriptor for a file of theirs.
+    retry_unready: Option<Instant>,
     pool: Pool,
     disk: Disk,
     fetch: Fetch,
@@ -142,7 +151,9 @@ struct Engine {
     unwritten: usize,
     /// Last announces that are under way.
     goodbyes: BTreeSet<u64>,
+    finish: Finish,
     ending: Option<Ending>,
+    clock: Clock,
 }
 
 impl Engine {
@@ -171,12 +182,15 @@ impl Engine {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
+        let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
+        let now = Instant::now();
         Ok(Engine {
             links: Links::new(listeners, settings.config.limits, &mut reactor),
-            windows: Windows::new(Arc::clone(&geometry)),
+            windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
+            retry_unready: None,
             pool: pool(storage.options().write_buffer, geometry.block_length()),
-            flush: settings.disk.flush_every.map(|every| now() + every),
+            flush: settings.disk.flush_every.map(|every| now + every),
             stage: Stage::Checking { done: 0 },
             room: if claim::comes_first(&storage) { Room::Wanted } else { Room::Claimed },
             held: None,
@@ -190,7 +204,9 @@ impl Engine {
             door_opens: None,
             unwritten: 0,
             goodbyes: BTreeSet::new(),
+            finish: Finish::default(),
             ending: None,
+            clock: Clock::new(now),
             outlet: Outlet::new(reporter, settings.report_interval),
             reactor,
             mail,
@@ -209,12 +225,14 @@ impl Engine {
     fn run(&mut self) -> Result<(), String> {
         let mut events = Vec::new();
         loop {
-            let began = now();
-            let timeout = self.next_deadline(began).map(|at| at.saturating_duration_since(began));
+            let began = self.clock.at(Instant::now());
+            let due = self.next_deadline(began);
+            self.clock.sleep(due);
+            let timeout = due.map(|at| at.saturating_duration_since(began));
             if let Err(e) = self.reactor.turn(timeout, &mut events) {
                 return Err(format!("cannot wait for sockets: {}", reason(&e)));
             }
-            let now = now();
+            let now = self.clock.at(Instant::now());
             for event in &events {
                 self.outlet.wake();
                 self.on_socket(*event, now);
@@ -225,6 +243,7 @@ impl Engine {
             }
             self.resume_stalled(now);
             self.on_time(now);
+            self.look_at_goal(now);
             self.perform(now);
             self.save(now);
             self.report(now);
@@ -241,7 +260,7 @@ impl Engine {
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
         let save = self.saving.next_deadline(now);
         let all = [torrent, ending, strangers, report, save, self.door_opens, self.flush];
-        all.into_iter().flatten().min()
+        all.into_iter().chain([self.goal_deadline(now), self.retry_unready]).flatten().min()
     }
 
     fn torrent(&self) -> Option<&Torrent> {
@@ -263,6 +282,9 @@ impl Engine {
         }
         self.links.expire_strangers(now, &mut self.reactor);
         self.open_door(now);
+        if self.retry_unready.take_if(|at| *at <= now).is_some() {
+            self.send_unready();
+        }
         if self.flush.is_some_and(|at| at <= now) {
             self.flush = self.settings.disk.flush_every.map(|every| now + every);
             // A queue that is full will be no fuller at the next time.
@@ -278,6 +300,7 @@ impl Engine {
         match event {
             Event::Disk(done) => self.on_disk(done, now),
             Event::Fetch(done) => self.on_fetched(done, now),
+            Event::Hook(done) => self.on_hook(&done),
             Event::Checked(pieces) => {
                 if let Stage::Checking { done } = &mut self.stage {
                     *done = pieces;
@@ -324,6 +347,7 @@ impl Engine {
         if torrent.is_done() {
             let complete = torrent.is_complete();
             self.outlet.push(if complete { Report::Complete } else { Report::Done });
+            self.finish = Finish::before(now);
         }
         self.stage = Stage::Running(Box::new(torrent));
         self.outlet.hurry();
@@ -359,6 +383,14 @@ impl Engine {
                 self.on_ready(range, parts, Warmth::Warm, now);
                 self.send_unready();
             }
+            disk::Done::Ready { range, result: Err(e) }
+                if sys::is_out_of_descriptors(&e.source) =>
+            {
+                // What is being sent holds files open. When it is sent, there is room again.
+                self.windows.forget();
+                self.unready.push_front(range);
+                self.retry_unready = Some(now + DESCRIPTORS_SHORT);
+            }
             disk::Done::Synced(Ok(())) | disk::Done::Flushed(Ok(())) => {}
             disk::Done::Warning(text) => self.outlet.push(Report::Notice(text)),
             disk::Done::Verified { result: Err(e), .. }
@@ -383,8 +415,4 @@ fn pool(write_buffer: usize, block_length: u32) -> Pool {
     let blocks = disk::blocks(write_buffer);
     let fit = blocks * BLOCK_LENGTH as usize / block_length as usize;
     Pool::with_block_length(fit.clamp(MIN_BLOCKS, blocks), block_length)
-}
-
-fn now() -> Instant {
-    Instant::now()
 }

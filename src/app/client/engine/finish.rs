@@ -1,0 +1,109 @@
+//! When everything wanted is there: the user's program is run, and the torrent ends once it has
+//! been shared as much as the user wishes.
+
+use super::Engine;
+use crate::app::client::Report;
+use crate::app::clock::Civil;
+use crate::io::hook::{self, Hook};
+use crate::io::reason;
+use crate::logic::goal::Progress;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The end waits so long for the user's program, and then it is said that it still runs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How far that is.
+#[derive(Debug, Default)]
+pub(super) struct Finish {
+    /// Since when everything wanted is there.
+    since: Option<Instant>,
+    /// Until when the end waits for the user's program, while it runs.
+    hook: Option<Instant>,
+}
+
+impl Finish {
+    /// Of a torrent of which everything wanted was there already: nothing is run for it.
+    pub(super) fn before(now: Instant) -> Finish {
+        Finish { since: Some(now), hook: None }
+    }
+}
+
+impl Engine {
+    /// To be called once a turn.
+    pub(super) fn look_at_goal(&mut self, now: Instant) {
+        if self.ending.is_some() || !self.torrent().is_some_and(|t| t.is_done()) {
+            return;
+        }
+        if self.finish.since.is_none() {
+            self.finish.since = Some(now);
+            if let Some(program) = self.settings.on_done.take() {
+                self.run_hook(program, now);
+            }
+        }
+        if self.finish.hook.is_some_and(|until| until <= now) {
+            self.finish.hook = None;
+            let seconds = PATIENCE.as_secs();
+            let text = format!("the command of --on_done still runs after {seconds} seconds");
+            self.outlet.push(Report::Notice(text));
+        }
+        let progress = self.progress().filter(|_| self.finish.hook.is_none());
+        if let Some(reached) = progress.and_then(|p| self.settings.goal.reached(&p, now)) {
+            self.outlet.push(Report::Enough(reached));
+            self.end(None, now);
+        }
+    }
+
+    /// When to look again, if nothing happens before.
+    pub(super) fn goal_deadline(&self, now: Instant) -> Option<Instant> {
+        let goal = self.progress().and_then(|p| self.settings.goal.next_deadline(&p, now));
+        goal.into_iter().chain(self.finish.hook).filter(|_| self.ending.is_none()).min()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let (torrent, since) = (self.torrent()?, self.finish.since?);
+        let (downloaded, uploaded) = torrent.transferred();
+        let (untold, wanted) = (torrent.owes_completed(), torrent.wanted());
+        Some(Progress { since, untold, uploaded, downloaded, wanted })
+    }
+
+    fn run_hook(&mut self, program: PathBuf, now: Instant) {
+        let variables = self.hook_variables();
+        match hook::run(Hook { program, variables }, self.post.clone()) {
+            Ok(()) => self.finish.hook = Some(now + PATIENCE),
+            Err(e) => {
+                let text = format!("cannot run the command of --on_done: {}", reason(&e));
+                self.outlet.push(Report::Notice(text));
+            }
+        }
+    }
+
+    pub(super) fn on_hook(&mut self, done: &hook::Done) {
+        self.finish.hook = None;
+        if let Some(trouble) = done.trouble() {
+            self.outlet.push(Report::Notice(trouble.to_string()));
+        }
+    }
+
+    /// The names and meanings are transmission's. The data is at DIR/NAME, whatever its name in
+    /// the torrent.
+    fn hook_variables(&self) -> Vec<(&'static str, OsString)> {
+        let target = std::path::absolute(&self.target).unwrap_or_else(|_| self.target.clone());
+        let metainfo = &self.settings.metainfo;
+        let downloaded = self.torrent().map_or(0, |t| t.transferred().0);
+        let trackers: Vec<String> = metainfo.tiers().into_iter().flatten().collect();
+        vec![
+            ("TR_APP_VERSION", env!("CARGO_PKG_VERSION").into()),
+            ("TR_TIME_LOCALTIME", Civil::from(SystemTime::now()).ctime().to_string().into()),
+            ("TR_TORRENT_BYTES_DOWNLOADED", downloaded.to_string().into()),
+            ("TR_TORRENT_DIR", target.parent().unwrap_or(&target).into()),
+            ("TR_TORRENT_HASH", metainfo.info_hash.to_string().into()),
+            ("TR_TORRENT_ID", "1".into()),
+            ("TR_TORRENT_LABELS", "".into()),
+            ("TR_TORRENT_NAME", target.file_name().unwrap_or_default().into()),
+            ("TR_TORRENT_PRIORITY", "0".into()),
+            ("TR_TORRENT_TRACKERS", trackers.join(",").into()),
+        ]
+    }
+}

@@ -83,7 +83,20 @@ pub const OPTIONS: &[Opt] = &[
         "request_backlog",
         Kind::Int { min: 1, max: 250 },
         "10",
-        "never fewer requests than this at a peer that delivers",
+        "never fewer requests than this at a peer that delivers; more where the link takes them",
+    ),
+    Opt::new(
+        "rarest_first_cutoff",
+        Kind::Int { min: 0, max: 1_000_000 },
+        "2",
+        "complete pieces before the rarest are fetched first; common ones come sooner at first",
+    ),
+    Opt::new(
+        "rarest_first_priority_cutoff",
+        Kind::Int { min: 0, max: 10_000 },
+        "5",
+        "peers that must have a piece for it to be common: a started piece is finished before \
+         another common one is begun",
     ),
     Opt::new(
         "download_slice_size",
@@ -375,6 +388,8 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         timeout: seconds(parsed, "timeout"),
         snub_time: seconds(parsed, "snub_time"),
         request_backlog: count("request_backlog"),
+        rarest_first_cutoff: parsed.int("rarest_first_cutoff") as u32,
+        rarest_first_priority_cutoff: parsed.int("rarest_first_priority_cutoff") as u32,
         max_initiate: count("max_initiate"),
         max_connections: Some(count("max_connections")).filter(|n| *n > 0).unwrap_or(usize::MAX),
         min_peers: count("min_peers"),

@@ -84,6 +84,8 @@ pub struct Ledger {
     partials: BTreeMap<PieceIndex, Partial>,
     /// What came of pieces that are not wanted; nothing is asked there.
     parked: BTreeMap<PieceIndex, Partial>,
+    /// Those of `partials` that have free blocks.
+    open: BTreeSet<PieceIndex>,
     /// How many of `partials` are being checked.
     checking: usize,
     exclusive: BTreeMap<PieceIndex, Exclusive>,
@@ -113,6 +115,7 @@ impl Ledger {
             free,
             partials: BTreeMap::new(),
             parked: BTreeMap::new(),
+            open: BTreeSet::new(),
             checking: 0,
             exclusive: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -194,9 +197,9 @@ impl Ledger {
         self.free == 0 && !self.is_done()
     }
 
-    /// The wanted pieces in state [`PieceState::Partial`], ascending.
-    pub fn partials(&self) -> impl Iterator<Item = PieceIndex> + '_ {
-        self.partials.iter().filter(|(_, partial)| !partial.checking).map(|(piece, _)| *piece)
+    /// The started pieces that have blocks neither asked for nor here, ascending.
+    pub fn open_pieces(&self) -> &BTreeSet<PieceIndex> {
+        &self.open
     }
 
     /// How many wanted pieces are [`PieceState::Partial`].
@@ -348,6 +351,26 @@ impl Ledger {
             self.free += self.free_blocks_of(piece).count() as u64;
             self.left_wanted += size;
         }
+        self.touched(piece);
+    }
+
+    /// The exclusive retries, and who has them.
+    pub fn exclusives(&self) -> impl Iterator<Item = (PieceIndex, Option<PeerKey>)> + '_ {
+        self.exclusive.iter().map(|(piece, exclusive)| (*piece, exclusive.owner))
+    }
+
+    /// Takes an exclusive retry away from its owner, and throws away what it gave; unless it is
+    /// the last of [`MAX_OWNERS`]: then the piece is shared, and keeps what is there. Nothing is
+    /// expected of the owner there any more. A piece that is being checked stays as it is.
+    pub fn disown(&mut self, piece: PieceIndex) {
+        let owner = self.exclusive_owner(piece).filter(|_| self.is_open(piece));
+        let Some(owner) = owner else { return };
+        let asked: Vec<BlockRef> =
+            self.asked_from(owner).filter(|block| block.piece() == piece).collect();
+        asked.into_iter().for_each(|block| self.unask(block, owner));
+        let Some(exclusive) = self.exclusive.get_mut(&piece) else { return };
+        exclusive.owner = None;
+        self.next_owner(piece);
         self.touched(piece);
     }
 
@@ -513,6 +536,8 @@ impl Ledger {
         }
         let checking = self.partials.values().filter(|partial| partial.checking).count();
         assert_eq!(self.checking, checking, "pieces being checked");
+        let open = self.partials.iter().filter(|(_, partial)| partial.free > 0);
+        assert!(open.map(|(piece, _)| piece).eq(&self.open), "open pieces");
         self.partials.keys().for_each(|piece| self.check_piece(*piece));
         let marked: usize = self.asked().map(|(_, askers)| askers).sum();
         assert_eq!(marked, self.asks.values().map(BTreeSet::len).sum::<usize>(), "asks");
@@ -549,7 +574,11 @@ impl Ledger {
     }
 
     /// To be called at the end of whatever changes a piece.
-    fn touched(&self, piece: PieceIndex) {
+    fn touched(&mut self, piece: PieceIndex) {
+        match self.partials.get(&piece).is_some_and(|partial| partial.free > 0) {
+            true => self.open.insert(piece),
+            false => self.open.remove(&piece),
+        };
         let small = |partial: &Partial| partial.blocks.len() <= CHECKED_BLOCKS;
         if cfg!(debug_assertions) && self.partials.get(&piece).is_some_and(small) {
             self.check_piece(piece);
@@ -593,9 +622,15 @@ impl Ledger {
         if exclusive.owner.replace(peer).is_none_or(|owner| owner == peer) {
             return;
         }
+        self.next_owner(piece);
+    }
+
+    /// An owner of an exclusive piece is gone. What it gave is thrown away, or the piece shared.
+    fn next_owner(&mut self, piece: PieceIndex) {
         let Some(partial) = self.partials.get_mut(&piece).filter(|p| p.received > 0) else {
             return;
         };
+        let Some(exclusive) = self.exclusive.get_mut(&piece) else { return };
         exclusive.gone += 1;
         if exclusive.gone >= MAX_OWNERS {
             self.exclusive.remove(&piece);
@@ -857,6 +892,26 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_that_is_taken_away_starts_anew_and_in_the_end_is_shared() {
+        let mut l = ledger("..");
+        receive(&mut l, 0, "ABAB");
+        verified(&mut l, 0, false);
+        let piece = l.geometry().piece(0).unwrap();
+        assert_eq!(l.exclusives().collect::<Vec<_>>(), [(piece, None)]);
+        for round in 1..=MAX_OWNERS {
+            ask(&mut l, 0, "aa..");
+            receive(&mut l, 0, "A...");
+            assert_eq!(l.exclusives().collect::<Vec<_>>(), [(piece, Some(A))]);
+            assert!(!may_ask(&l, 0, B));
+            l.disown(piece);
+            let kept = if round < MAX_OWNERS { "...." } else { "A..." };
+            assert_eq!(blocks(&l, 0), kept);
+            assert!(may_ask(&l, 0, B) && l.asked_count(A) == 0);
+        }
+        assert_eq!(l.exclusives().count(), 0);
+    }
+
+    #[test]
     fn the_lead_stays_with_a_piece_while_something_is_outstanding() {
         let mut l = ledger("..");
         let piece = l.geometry().piece(0).unwrap();
@@ -958,6 +1013,7 @@ mod tests {
                     5..8 => drop(l.receive(b, peer)),
                     8 => l.unask(b, peer),
                     9 => drop(l.unask_all(peer)),
+                    10 if rng.below(4) == 0 => l.disown(b.piece()),
                     10 => l.write_failed(b),
                     _ => drop(l.verified(b.piece(), rng.below(4) == 0)),
                 }

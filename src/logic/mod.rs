@@ -11,6 +11,7 @@ pub mod goal;
 pub mod ledger;
 pub mod peer;
 pub mod picker;
+pub mod pipeline;
 pub mod priority;
 pub mod rate;
 pub mod registry;

@@ -2,9 +2,10 @@
 //!
 //! Plain state with small questions; [`Torrent`](super::torrent::Torrent) makes the decisions.
 
+use super::pipeline::Pipeline;
 use super::rate::Meter;
 use crate::proto::bitfield::Bitfield;
-use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, PieceIndex};
+use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Speaks;
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The most requests we have out at one peer. Peers that tell no limit of theirs take at least
+/// The most requests we have out at one peer that does not say how many it takes. Peers that tell no limit of theirs take at least
 /// 250 (what libtorrent assumes of a peer that is silent about it).
 pub const MAX_ASKED: usize = 250;
 
@@ -28,10 +29,6 @@ const MAX_CHATTER: u32 = MAX_WAITING as u32 + 1000;
 
 /// See [`MAX_CHATTER`].
 const CHATTER_PERIOD: Duration = Duration::from_secs(10);
-
-/// So much of a peer's measured rate is kept asked, in seconds: covers the round trip and the
-/// other side's queue.
-const PIPELINE_SECONDS: f64 = 3.0;
 
 /// Who opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +132,8 @@ pub struct Session {
     pub useful: u32,
     /// Our requests, in the order they were sent.
     pub asked: VecDeque<BlockRef>,
+    /// How many there should be.
+    pub pipeline: Pipeline,
     /// The last block came then, or the first request went out if that was later.
     pub waiting_since: Instant,
     /// Asked, and silent for too long.
@@ -171,6 +170,7 @@ impl Session {
             wanting: false,
             useful: 0,
             asked: VecDeque::new(),
+            pipeline: Pipeline::default(),
             waiting_since: now,
             snubbed: false,
             uploads: VecDeque::new(),
@@ -187,28 +187,40 @@ impl Session {
     }
 
     /// How many requests to keep out at this peer, never below `floor` while it delivers.
-    pub fn depth(&self, floor: usize, now: Instant) -> usize {
+    pub fn depth(&self, floor: usize) -> usize {
         if self.snubbed {
             return 1;
         }
-        let blocks = self.down.rate(now) * PIPELINE_SECONDS / f64::from(BLOCK_LENGTH);
-        (blocks as usize).clamp(floor.min(self.request_limit), self.request_limit)
+        self.pipeline.window(floor, self.request_limit.max(1))
     }
 
-    /// Notes that `block` came, and tells whether it had been asked for. Blocks nearly always
-    /// come in the order they were asked.
-    pub fn answered(&mut self, block: BlockRef, now: Instant) -> bool {
+    /// Notes that `blocks` are asked for now.
+    pub fn ask(&mut self, blocks: &[BlockRef], now: Instant) {
+        let Some(last) = blocks.last() else { return };
+        if self.asked.is_empty() {
+            self.waiting_since = now;
+        }
+        self.asked.extend(blocks);
+        self.pipeline.sent(*last, self.asked.len(), now);
+    }
+
+    /// Notes that `block` came, and tells whether it had been asked for; `floor` as for
+    /// [`depth`](Self::depth). Blocks nearly always come in the order they were asked.
+    pub fn answered(&mut self, block: BlockRef, floor: usize, now: Instant) -> bool {
         self.waiting_since = now;
-        self.take_back(block)
+        let out = self.asked.len();
+        let asked = self.take_back(block);
+        if asked {
+            self.pipeline.answered(block, out, (floor, self.request_limit.max(1)), now);
+        }
+        asked
     }
 
     /// Takes `block` from what it was asked for; false if it was not.
     pub fn take_back(&mut self, block: BlockRef) -> bool {
-        match self.asked.iter().position(|b| *b == block) {
-            Some(0) => self.asked.pop_front().is_some(),
-            Some(n) => self.asked.remove(n).is_some(),
-            None => false,
-        }
+        let at = self.asked.iter().position(|b| *b == block);
+        // From the front of a queue this moves nothing.
+        at.and_then(|n| self.asked.remove(n)).is_some()
     }
 
     /// Forgets the requests that `gone` says so of, and returns them.
@@ -283,19 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn the_pipeline_follows_the_rate_between_its_bounds() {
-        let now = Instant::now();
-        let mut s = session(now);
-        assert_eq!(s.depth(10, now), 10);
-        for second in 1..=20 {
-            s.down.add(now + Duration::from_secs(second), 20 * 16_384);
-        }
-        let later = now + Duration::from_secs(20);
-        assert!((50..=70).contains(&s.depth(10, later)), "{}", s.depth(10, later));
-        s.down.add(later, 1 << 40);
-        assert_eq!(s.depth(10, later), MAX_ASKED);
+    fn a_snubbed_peer_is_asked_for_one_block_and_others_for_no_more_than_they_take() {
+        let mut s = session(Instant::now());
+        assert_eq!((s.depth(10), s.depth(300)), (10, MAX_ASKED));
+        s.request_limit = 4;
+        assert_eq!(s.depth(10), 4);
         s.snubbed = true;
-        assert_eq!(s.depth(10, later), 1);
+        assert_eq!(s.depth(10), 1);
     }
 
     #[test]
@@ -304,10 +310,11 @@ mod tests {
         let g = Geometry::new(65_536, [65_536]).unwrap();
         let piece = g.piece(0).unwrap();
         let mut s = session(now);
-        s.asked.extend((0..3).map(|n| g.block(piece, n).unwrap()));
-        assert!(s.answered(g.block(piece, 1).unwrap(), now));
-        assert!(!s.answered(g.block(piece, 1).unwrap(), now));
-        assert!(!s.answered(g.block(piece, 3).unwrap(), now));
+        let blocks: Vec<BlockRef> = (0..3).map(|n| g.block(piece, n).unwrap()).collect();
+        s.ask(&blocks, now);
+        assert!(s.answered(g.block(piece, 1).unwrap(), 10, now));
+        assert!(!s.answered(g.block(piece, 1).unwrap(), 10, now));
+        assert!(!s.answered(g.block(piece, 3).unwrap(), 10, now));
         assert_eq!(s.asked.len(), 2);
     }
 }

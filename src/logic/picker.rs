@@ -10,8 +10,9 @@
 //! others; this too is stricter than BitTornado, where rarity counted against it. Apart from BitTornado, a piece has a *lead*, the
 //! peer that fills it, and others keep off it as long as there are pieces to begin: so blocks come
 //! in order, and can be hashed while they are hot. Peers too slow for a piece of their own share
-//! pieces with each other. When everything is asked for, blocks are asked of a second and a third
-//! peer (the endgame).
+//! pieces with each other. A piece that one peer alone spoilt comes last among those that are as
+//! good, so that another may be asked for it. What is asked for already is asked again by others
+//! (`torrent::endgame`), not here.
 
 mod order;
 
@@ -22,6 +23,7 @@ use super::priority::Priority;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Complete pieces before rarest-first starts (`rarest_first_cutoff`): to have something to give
@@ -32,23 +34,18 @@ pub const RAREST_FIRST_CUTOFF: u32 = 2;
 /// at the beginning, and never begun later while another waits to be finished.
 pub const PRIORITY_CUTOFF: u32 = 5;
 
-/// How many peers a block is asked of at most, in the endgame.
-pub const MAX_ASKED: usize = 3;
-
-/// A peer with as many blocks outstanding as this is not asked for what others are asked for too.
-/// One at a time ends soon what a slow peer holds up; more would fetch much twice where all are
-/// fast and the torrent is small.
-const ENDGAME_WINDOW: usize = 1;
-
 /// A peer that would take longer than this for a piece is not given one of its own.
 const LONGEST_FILL_SECONDS: usize = 60;
 
 /// How many seconds' worth of blocks a peer's queue holds: what is outstanding tells its rate.
 const QUEUE_SECONDS: usize = 4;
 
-/// How far a new piece is looked for among the rarest, before all that the peer has is gone
-/// through.
+/// How far a new piece is looked for among the rarest, before it is looked for among what the peer
+/// has.
 const SCAN_LIMIT: u32 = 256;
+
+/// So many of what the peer has are compared then.
+const SAMPLE: usize = 64;
 
 /// How a started piece stands towards the peer that blocks are wanted for; best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +89,8 @@ pub struct Picker {
     seeds: u32,
     rarest_first_cutoff: u32,
     priority_cutoff: u32,
+    /// Pieces that one peer alone spoilt.
+    spoilt: BTreeSet<u32>,
     /// Pieces looked at, for the tests.
     #[cfg(test)]
     steps: u64,
@@ -105,6 +104,7 @@ impl Picker {
             seeds: 0,
             rarest_first_cutoff: RAREST_FIRST_CUTOFF,
             priority_cutoff: PRIORITY_CUTOFF,
+            spoilt: BTreeSet::new(),
             #[cfg(test)]
             steps: 0,
         }
@@ -123,6 +123,11 @@ impl Picker {
                 self.order.place(piece, *priority);
             }
         }
+    }
+
+    /// A piece that one peer alone spoilt is begun after all others of its kind.
+    pub fn put_last(&mut self, piece: PieceIndex) {
+        self.spoilt.insert(piece.get());
     }
 
     /// A peer has got a piece.
@@ -184,10 +189,6 @@ impl Picker {
             Claim::Own
         };
         let asker = Asker { ledger, from, peer, early, finish };
-        if ledger.all_asked() {
-            let room = ENDGAME_WINDOW.saturating_sub(ledger.asked_count(peer));
-            return asker.endgame(count.min(room), rng, out);
-        }
         let mut used = Vec::new();
         for piece in ledger.asked_pieces(peer).filter(|piece| asker.may_ask(*piece)) {
             out.extend(ledger.free_blocks_of(piece).take(full - out.len()));
@@ -209,12 +210,12 @@ impl Picker {
     /// The started pieces that the peer could help with, best first.
     fn started(&mut self, asker: &Asker) -> Vec<Started> {
         let ledger = asker.ledger;
-        self.note_steps(ledger.partial_count());
-        let open =
-            |piece: &PieceIndex| asker.may_ask(*piece) && ledger.free_block(*piece).is_some();
-        let mut started: Vec<Started> = ledger
-            .partials()
-            .filter(open)
+        let open = ledger.open_pieces();
+        self.note_steps(open.len());
+        let mut started: Vec<Started> = open
+            .iter()
+            .copied()
+            .filter(|piece| asker.may_ask(*piece))
             .map(|piece| Started {
                 claim: asker.claim(piece),
                 priority: self.order.priority(piece.get()),
@@ -258,26 +259,33 @@ impl Picker {
         rng: &mut Rng,
     ) -> Option<PieceIndex> {
         let (mut looked, mut had, mut found) = (0, Vec::new(), None);
-        'search: for (class, range) in self.ranges(asker.early) {
+        for (class, range) in self.ranges(asker.early) {
             let length = range.end - range.start;
             // A random place to begin at, so that not all clients choose the same piece.
             let first = rng.below(length);
-            for i in 0..length {
+            for i in 0..length.min(SCAN_LIMIT - looked) {
                 let index = self.order.at(class, range.start + (first + i) % length);
                 looked += 1;
                 if asker.ledger.have().get(index) {
                     had.push(index);
-                } else if let Some(piece) = asker.new_piece(index, used) {
-                    found = Some(piece);
-                    break 'search;
+                    continue;
                 }
-                if looked == SCAN_LIMIT {
-                    break 'search;
+                let Some(piece) = asker.new_piece(index, used) else { continue };
+                let is_last = self.spoilt.contains(&index);
+                found = if is_last { found.or(Some(piece)) } else { Some(piece) };
+                if !is_last {
+                    break;
                 }
+            }
+            if found.is_some() || looked == SCAN_LIMIT {
+                break;
             }
         }
         self.note_steps(looked as usize);
-        had.into_iter().for_each(|piece| self.order.remove(piece));
+        for piece in had {
+            self.order.remove(piece);
+            self.spoilt.remove(&piece);
+        }
         if found.is_none() && looked == SCAN_LIMIT {
             found = self.search(asker, used, rng);
         }
@@ -301,17 +309,21 @@ impl Picker {
     }
 
     /// The same as [`new_piece`](Self::new_piece), by going through what the peer has and we have
-    /// not: cheap for a peer that has little, and sure to end.
+    /// not, from a random place on: the best of the first few, and of all for a peer that has
+    /// little.
     fn search(&mut self, asker: &Asker, used: &[PieceIndex], rng: &mut Rng) -> Option<PieceIndex> {
         let (mut best, mut ties, mut looked) = (None, 0, 0);
-        for index in lacking(asker.from, asker.ledger) {
-            looked += 1;
-            let Some(piece) = asker.new_piece(index, used) else { continue };
+        let found = lacking(asker.from, asker.ledger, rng)
+            .inspect(|_| looked += 1)
+            .filter_map(|index| asker.new_piece(index, used));
+        for piece in found.take(SAMPLE) {
+            let index = piece.get();
             let availability = self.availability(piece);
             let early = asker.early;
             let rarity =
                 if early { u32::from(availability < self.priority_cutoff) } else { availability };
-            let rank = (self.order.priority(index), rarity);
+            let is_last = self.spoilt.contains(&index);
+            let rank = (self.order.priority(index), rarity, is_last);
             match best {
                 Some((lowest, _)) if rank > lowest => continue,
                 Some((lowest, _)) if rank == lowest => ties += 1,
@@ -358,29 +370,12 @@ impl Asker<'_> {
             && !used.contains(&piece);
         good.then_some(piece)
     }
-
-    /// Blocks asked of others: those asked of the fewest first, in random order.
-    fn endgame(&self, count: usize, rng: &mut Rng, out: &mut Vec<BlockRef>) {
-        let Asker { ledger, peer, .. } = *self;
-        let mut blocks: Vec<(usize, BlockRef)> = ledger
-            .asked()
-            .filter(|(block, askers)| {
-                *askers < MAX_ASKED
-                    && self.may_ask(block.piece())
-                    && ledger.asked_of(*block).all(|other| other != peer)
-            })
-            .map(|(block, askers)| (askers, block))
-            .collect();
-        rng.shuffle(&mut blocks);
-        blocks.sort_by_key(|(askers, _)| *askers);
-        out.extend(blocks.into_iter().take(count).map(|(_, block)| block));
-    }
 }
 
 /// Whether more pieces are started than the peers at work account for.
 fn is_crowded(ledger: &Ledger) -> bool {
     let peers = ledger.asked_peers();
-    ledger.partial_count() > peers + peers / 2 + 1
+    ledger.open_pieces().len() > peers + peers / 2 + 1
 }
 
 /// Whether a peer with this many blocks in its queue is too slow for a piece of its own.
@@ -390,12 +385,18 @@ fn is_slow(ledger: &Ledger, queued: usize) -> bool {
     queued * LONGEST_FILL_SECONDS < blocks * QUEUE_SECONDS
 }
 
-/// The pieces in `from` that are wanted and not had, ascending by 64.
-fn lacking<'a>(from: &'a Bitfield, ledger: &'a Ledger) -> impl Iterator<Item = u32> + 'a {
-    let ours = ledger.wanted().as_bytes().chunks(8).zip(ledger.have().as_bytes().chunks(8));
-    let words = from.as_bytes().chunks(8).zip(ours);
-    words.zip(0u32..).flat_map(|((from, (wanted, have)), n)| {
-        let mut word = load(from) & load(wanted) & !load(have);
+/// The pieces in `from` that are wanted and not had, 64 at a step, from a random place on.
+fn lacking<'a>(
+    from: &'a Bitfield,
+    ledger: &'a Ledger,
+    rng: &mut Rng,
+) -> impl Iterator<Item = u32> + use<'a> {
+    let steps = from.len().div_ceil(64);
+    let first = rng.below(steps);
+    (first..steps).chain(0..first).flat_map(move |n| {
+        let [theirs, wanted, have] =
+            [from, ledger.wanted(), ledger.have()].map(|bits| load(bits, n));
+        let mut word = theirs & wanted & !have;
         std::iter::from_fn(move || {
             let bit = word.checked_ilog2()?;
             word ^= 1 << bit;
@@ -404,10 +405,12 @@ fn lacking<'a>(from: &'a Bitfield, ledger: &'a Ledger) -> impl Iterator<Item = u
     })
 }
 
-/// Up to eight bytes as a number, the first one highest.
-fn load(bytes: &[u8]) -> u64 {
+/// The bits of 64 pieces, the first one highest.
+fn load(bits: &Bitfield, n: u32) -> u64 {
+    let bytes = bits.as_bytes().get(n as usize * 8..).unwrap_or_default();
     let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
+    let length = bytes.len().min(8);
+    word[..length].copy_from_slice(&bytes[..length]);
     u64::from_be_bytes(word)
 }
 
@@ -520,7 +523,7 @@ mod tests {
         assert_eq!(s.pieces(A, 4), [3]);
         assert_eq!(s.pieces(A, 4), [6]);
         assert_eq!(s.pieces(A, 9), [2]);
-        assert_eq!(s.pick(B, 9).len(), 1, "the endgame");
+        assert_eq!(s.pick(B, 9), []);
         prioritize(&mut s, "1122121");
         assert_eq!(s.pieces(B, 4), [4]);
     }
@@ -627,33 +630,6 @@ mod tests {
         }
         s.receive_all(A);
         assert_eq!(s.pieces(B, 2), [3]);
-    }
-
-    #[test]
-    fn the_endgame_asks_a_few_others_for_the_same_block() {
-        let mut s = swarm("avail: 444", "have:  ##.");
-        assert_eq!(s.pick(A, 4).len(), 4);
-        assert_eq!(s.pick_from(&bits("##."), PeerKey(9), 9), []);
-        let asked: Vec<BlockRef> = s.ledger.asked().map(|(block, _)| block).collect();
-        for block in &asked[..3] {
-            s.ledger.receive(*block, A);
-        }
-        assert_eq!(s.pick(A, 9), [], "it was asked for it");
-        assert_eq!(s.pick(B, 9), [(2, 3)]);
-        assert_eq!(s.pick(C, 9), [(2, 3)]);
-        assert_eq!(s.pick(D, 9), [], "{MAX_ASKED} at most");
-    }
-
-    #[test]
-    fn the_endgame_asks_one_block_at_a_time_those_asked_of_fewest_first() {
-        let mut s = swarm("avail: 444", "have:  ##.");
-        assert_eq!(s.pick(A, 2), [(2, 0), (2, 1)]);
-        assert_eq!(s.pick(B, 2), [(2, 2), (2, 3)]);
-        assert_eq!(s.pick(A, 9), [], "it has something outstanding");
-        let first = s.pick(C, 9);
-        assert_eq!(first.len(), 1);
-        assert_eq!(s.pick(C, 9), []);
-        assert_ne!(s.pick(D, 9), first);
     }
 
     #[test]

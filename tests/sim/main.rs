@@ -78,5 +78,5 @@ fn little_is_fetched_twice_even_of_a_small_torrent() {
     let now = std::time::Instant::now() + took;
     let discarded: u64 = world.nodes.iter().map(|n| n.torrent.status(now).discarded).sum();
     let share = discarded as f64 / (20.0 * 1_048_000.0);
-    assert!(share < 0.15, "{:.1} % was fetched in vain", share * 100.0);
+    assert!(share < 0.05, "{:.1} % was fetched in vain", share * 100.0);
 }

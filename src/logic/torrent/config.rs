@@ -1,5 +1,6 @@
 //! What a user can set of a torrent's behaviour, with BitTornado's defaults.
 
+use crate::logic::picker::{PRIORITY_CUTOFF, RAREST_FIRST_CUTOFF};
 use crate::logic::rate::DEFAULT_WINDOW;
 use crate::proto::wire::Limits;
 use std::time::Duration;
@@ -32,6 +33,10 @@ pub struct Config {
     pub snub_time: Duration,
     /// Never fewer requests out than this, at a peer that delivers.
     pub request_backlog: usize,
+    /// Complete pieces before rarest-first starts.
+    pub rarest_first_cutoff: u32,
+    /// From how many owners on a piece is common: see [`PRIORITY_CUTOFF`].
+    pub rarest_first_priority_cutoff: u32,
     /// No more connections are opened from this number on.
     pub max_initiate: usize,
     /// No more connections at all from this number on.
@@ -66,6 +71,8 @@ impl Default for Config {
             timeout: Duration::from_secs(300),
             snub_time: Duration::from_secs(30),
             request_backlog: 10,
+            rarest_first_cutoff: RAREST_FIRST_CUTOFF,
+            rarest_first_priority_cutoff: PRIORITY_CUTOFF,
             max_initiate: 40,
             max_connections: 200,
             min_peers: 20,

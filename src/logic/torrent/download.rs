@@ -22,11 +22,14 @@ impl Torrent {
         if !session.interested || session.choked && session.allowed.is_empty() {
             return;
         }
-        let depth = session.depth(floor, now);
+        let depth = session.depth(floor);
         let room = depth.saturating_sub(session.asked.len());
         // In portions, so that the price of a look at the picker is shared by several blocks.
         if room == 0 || room * 8 < depth && !session.asked.is_empty() {
             return;
+        }
+        if self.ledger.all_asked() {
+            return self.endgame_soon(now);
         }
         self.ask_for(key, room, now);
     }
@@ -48,6 +51,9 @@ impl Torrent {
             let (picker, ledger) = (&mut self.picker, &self.ledger);
             picker.pick(ledger, &offers, key, portion, &mut self.rng, &mut picked);
             if picked.is_empty() {
+                if self.ledger.all_asked() {
+                    self.endgame_soon(now);
+                }
                 return;
             }
             room = room.saturating_sub(picked.len());
@@ -55,13 +61,10 @@ impl Torrent {
         }
     }
 
-    fn send_requests(&mut self, key: PeerKey, blocks: &[BlockRef], now: Instant) {
+    pub(super) fn send_requests(&mut self, key: PeerKey, blocks: &[BlockRef], now: Instant) {
         let snub_at = now + self.config.snub_time;
         let Some(session) = self.session(key) else { return };
-        if session.asked.is_empty() {
-            session.waiting_since = now;
-        }
-        session.asked.extend(blocks);
+        session.ask(blocks, now);
         for block in blocks {
             self.ledger.ask(*block, key);
             self.download_bucket.take(now, u64::from(block.length()));
@@ -106,8 +109,9 @@ impl Torrent {
         now: Instant,
     ) -> Result<(), PeerFault> {
         let length = u64::from(block.length());
+        let floor = self.config.request_backlog;
         let Some(session) = self.session(key) else { return Ok(()) };
-        let asked = session.answered(block, now);
+        let asked = session.answered(block, floor, now);
         session.snubbed &= !asked;
         if asked {
             session.down.add(now, length);
@@ -159,6 +163,10 @@ impl Torrent {
         } else {
             self.actions.push_back(Action::Report(Notice::HashFailed(piece)));
             self.discarded += u64::from(self.geometry.piece_size(piece));
+            match givers.len() {
+                1 => self.picker.put_last(piece),
+                _ => self.watch_retries(now),
+            }
             self.blame(&givers, now);
             self.ask_all(now);
         }

@@ -7,15 +7,18 @@
 //!
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
-//! blame), `wishes` (which files are wanted), `disk` (what is found there), `upload` (choking,
-//! serving), `track` (announces), `config` (what users set), `status` (what they see).
+//! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
+//! `disk` (what is found there), `upload` (choking, serving), `track` (announces), `config` (what
+//! users set), `status` (what they see).
 
 mod config;
 mod connect;
 mod disk;
 mod download;
+mod endgame;
 mod fast;
 mod introduce;
+mod retry;
 mod status;
 mod talk;
 mod track;
@@ -133,6 +136,10 @@ enum Timer {
     Upload,
     /// The download limit has tokens again.
     Download,
+    /// Find something for idle peers to do.
+    Endgame,
+    /// Look whether retries of bad pieces take too long.
+    Retries,
 }
 
 /// One torrent: see the head of this file.
@@ -154,6 +161,7 @@ pub struct Torrent {
     peers: BTreeMap<PeerKey, Peer>,
     next_key: u64,
     conduct: download::Conduct,
+    retries: retry::Retries,
     /// Peers with uploads waiting, in the order they get their next block.
     round: VecDeque<PeerKey>,
     upload_bucket: Bucket,
@@ -187,7 +195,8 @@ impl Torrent {
             ledger: Ledger::new(setup.geometry.clone(), setup.have),
             geometry: setup.geometry,
             priorities: setup.priorities,
-            picker: Picker::new(pieces),
+            picker: Picker::new(pieces)
+                .with_cutoffs(config.rarest_first_cutoff, config.rarest_first_priority_cutoff),
             choker: Choker::new(),
             candidates,
             announcer,
@@ -195,6 +204,7 @@ impl Torrent {
             peers: BTreeMap::new(),
             next_key: 0,
             conduct: download::Conduct::default(),
+            retries: retry::Retries::new(),
             round: VecDeque::new(),
             upload_bucket: Bucket::new(config.upload_limit, now),
             download_bucket: Bucket::new(config.download_limit, now),
@@ -233,6 +243,8 @@ impl Torrent {
                 Timer::Tick => self.tick(now),
                 Timer::Upload => self.pump_uploads(now),
                 Timer::Download => self.ask_all(now),
+                Timer::Endgame => self.endgame(now),
+                Timer::Retries => self.look_at_retries(now),
             }
         }
         self.dial(now);

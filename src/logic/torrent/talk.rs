@@ -93,7 +93,9 @@ impl Torrent {
         }
         session.useful += u32::from(lacking);
         self.picker.add(piece);
-        self.after_learning(key, now);
+        if lacking || self.ledger.is_done() {
+            self.after_learning(key, now);
+        }
         Ok(())
     }
 

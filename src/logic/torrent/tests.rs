@@ -219,12 +219,133 @@ fn the_first_answer_in_the_endgame_cancels_the_others() {
     stage.has(a, "#", 0);
     stage.has(b, "#", 0);
     assert_eq!(requests(&stage.hears(a, Message::Unchoke, 1)).len(), 2);
-    let doubled = requests(&stage.hears(b, Message::Unchoke, 1));
-    assert_eq!(doubled.len(), 1, "all is asked for, so b is asked for one of the same");
-    let block = doubled[0].1;
-    assert!(sends(&stage.gives(a, block, 2), b, &Message::Cancel(block)));
-    let late = stage.gives(b, block, 2);
+    assert_eq!(requests(&stage.hears(b, Message::Unchoke, 1)), [], "a may be quick");
+    let doubled = requests(&stage.until(5));
+    assert_eq!(doubled.len(), 2, "a is slow: {doubled:?}");
+    assert!(doubled.iter().all(|(key, _)| *key == b));
+    let block = doubled[1].1;
+    assert!(sends(&stage.gives(a, block, 6), b, &Message::Cancel(block)));
+    let late = stage.gives(b, block, 6);
     assert!(late.iter().any(|a| matches!(a, Action::Recycle(_))));
+}
+
+#[test]
+fn in_the_endgame_only_what_comes_too_late_is_asked_for_twice() {
+    // Both have shown how quick they are: a block a second, and ten.
+    let mut stage = Stage::new(40, &".".repeat(40), Config::default());
+    let slow = stage.joins("20.0.0.1:5", 1, 0);
+    let fast = stage.joins("20.0.0.2:5", 2, 0);
+    let mut asked: BTreeMap<PeerKey, VecDeque<BlockRef>> = BTreeMap::new();
+    let mut twice = 0;
+    let mut seen = std::collections::BTreeSet::new();
+    let mut actions = stage.has(slow, &"#".repeat(40), 0);
+    actions.extend(stage.has(fast, &"#".repeat(40), 0));
+    actions.extend(stage.hears(slow, Message::Unchoke, 0));
+    actions.extend(stage.hears(fast, Message::Unchoke, 0));
+    let mut tenths = 0;
+    while !stage.torrent.is_complete() {
+        for action in std::mem::take(&mut actions) {
+            match action {
+                Action::Send(key, Message::Request(block)) => {
+                    twice += usize::from(!seen.insert(block));
+                    asked.entry(key).or_default().push_back(block);
+                }
+                Action::Send(key, Message::Cancel(block)) => {
+                    asked.entry(key).or_default().retain(|b| *b != block);
+                }
+                Action::Verify(piece) => {
+                    let now = stage.start + Duration::from_millis(tenths * 100);
+                    stage.torrent.on_verified(piece, true, now);
+                    actions.extend(stage.says());
+                }
+                _ => {}
+            }
+        }
+        tenths += 1;
+        let now = stage.start + Duration::from_millis(tenths * 100);
+        while stage.torrent.next_deadline().is_some_and(|at| at <= now) {
+            stage.torrent.on_time(now);
+        }
+        let givers = if tenths % 10 == 0 { vec![slow, fast] } else { vec![fast] };
+        for key in givers {
+            let Some(block) = asked.entry(key).or_default().pop_front() else { continue };
+            let data = vec![0; block.length() as usize];
+            stage.torrent.on_message(key, Message::Piece { block, data }, now);
+        }
+        actions.extend(stage.says());
+        assert!(tenths < 150, "the slow one holds up the end");
+    }
+    // The slow one had ten requests out, of which it would have answered one in the last second.
+    assert!((5..=20).contains(&twice), "{twice} blocks were asked for twice");
+}
+
+#[test]
+fn a_fast_peer_far_away_is_kept_busy() {
+    const RATE: f64 = 10e6;
+    const WAY: f64 = 0.1;
+    let mut stage = Stage::new(1500, &".".repeat(1500), Config::default());
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, &"#".repeat(1500), 0);
+    let start = stage.start;
+    let mut actions = stage.hears(key, Message::Unchoke, 0);
+    let (mut arrivals, mut busy, mut now) = (VecDeque::new(), 0.0f64, 0.0f64);
+    while !stage.torrent.is_complete() {
+        for (_, block) in requests(&actions) {
+            busy = busy.max(now + WAY) + f64::from(block.length()) / RATE;
+            arrivals.push_back((busy + WAY, block));
+        }
+        let verify: Vec<PieceIndex> = actions
+            .iter()
+            .filter_map(|a| if let Action::Verify(piece) = a { Some(*piece) } else { None })
+            .collect();
+        for piece in verify {
+            stage.torrent.on_verified(piece, true, start + Duration::from_secs_f64(now));
+        }
+        let Some((at, block)) = arrivals.pop_front() else { break };
+        now = at;
+        let data = vec![0; block.length() as usize];
+        let message = Message::Piece { block, data };
+        stage.torrent.on_message(key, message, start + Duration::from_secs_f64(now));
+        // Without the checks of `says`, which would go through all pieces at every block.
+        actions = std::iter::from_fn(|| stage.torrent.next_action()).collect();
+    }
+    let ideal = 1500.0 * 32_768.0 / RATE;
+    assert!(stage.torrent.is_complete());
+    assert!(now < ideal + 1.2, "{now} s for what takes {ideal} s at best");
+}
+
+#[test]
+fn a_retry_does_not_stay_for_ever_with_a_slow_peer() {
+    let mut stage = Stage::new(1, ".", Config::default());
+    let a = stage.joins("20.0.0.1:5", 1, 0);
+    let b = stage.joins("20.0.0.2:5", 2, 0);
+    stage.has(a, "#", 0);
+    stage.has(b, "#", 0);
+    stage.hears(a, Message::Unchoke, 0);
+    stage.hears(b, Message::Unchoke, 0);
+    stage.until(5);
+    // Each gives one block, and one of them is bad.
+    stage.gives(a, stage.block(0, 0), 5);
+    let full = stage.gives(b, stage.block(0, 1), 5);
+    assert!(full.iter().any(|action| matches!(action, Action::Verify(_))));
+    let now = stage.at(5);
+    stage.torrent.on_verified(stage.geometry.piece(0).unwrap(), false, now);
+    let owner = requests(&stage.says())[0].0;
+    let other = if owner == a { b } else { a };
+    // It gives a block now and then, which is not enough to be snubbed.
+    let mut at = 5;
+    let taken = loop {
+        at += 20;
+        assert!(at < 120, "it still has it");
+        let asked = requests(&stage.until(at));
+        if asked.iter().any(|(key, _)| *key == other) {
+            break asked;
+        }
+        if at == 25 {
+            stage.gives(owner, stage.block(0, 0), at);
+        }
+    };
+    assert!(taken.iter().any(|(key, block)| *key == other && *block == stage.block(0, 0)));
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Bad pieces that are fetched again from one peer alone: it must not hold them up.
+
+use super::{Timer, Torrent};
+use crate::logic::PeerKey;
+use crate::proto::geometry::PieceIndex;
+use crate::proto::wire::Message;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How often the retries are looked at while there are any.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// A peer has so long to bring a piece of which it has the retry, and
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// so long, in nanoseconds, for each byte: 100 kB a second.
+const NANOS_PER_BYTE: u64 = 10_000;
+
+/// Since when who has the retry of a piece.
+pub(super) type Retries = BTreeMap<PieceIndex, (PeerKey, Instant)>;
+
+impl Torrent {
+    /// There may be a retry now.
+    pub(super) fn watch_retries(&mut self, now: Instant) {
+        if self.timers.get(Timer::Retries).is_none() {
+            self.timers.set(Timer::Retries, now + LOOK);
+        }
+    }
+
+    /// Takes retries away from peers that took too long, if somebody else could do better.
+    pub(super) fn look_at_retries(&mut self, now: Instant) {
+        let owners: Vec<(PieceIndex, Option<PeerKey>)> = self.ledger.exclusives().collect();
+        let mut retries = Retries::new();
+        for (piece, owner) in &owners {
+            let Some(owner) = *owner else { continue };
+            let known = self.retries.get(piece).filter(|(who, _)| *who == owner);
+            let since = known.map_or(now, |(_, since)| *since);
+            let size = u64::from(self.geometry.piece_size(*piece));
+            let limit = LONGEST + Duration::from_nanos(size * NANOS_PER_BYTE);
+            if now.saturating_duration_since(since) >= limit && self.has_other(*piece, owner) {
+                self.take_away(*piece, owner, now);
+            } else {
+                retries.insert(*piece, (owner, since));
+            }
+        }
+        self.retries = retries;
+        if !owners.is_empty() {
+            self.watch_retries(now);
+        }
+    }
+
+    fn has_other(&self, piece: PieceIndex, owner: PeerKey) -> bool {
+        self.sessions().any(|(key, s)| key != owner && !s.choked && s.have.get(piece.get()))
+    }
+
+    fn take_away(&mut self, piece: PieceIndex, owner: PeerKey, now: Instant) {
+        self.ledger.disown(piece);
+        if let Some(session) = self.session(owner) {
+            for block in session.drop_asked(|block| block.piece() == piece) {
+                self.say(owner, Message::Cancel(block), now);
+            }
+        }
+        // The others first: one of them is to have it.
+        for key in self.open_keys().into_iter().filter(|key| *key != owner) {
+            self.ask(key, now);
+        }
+        self.ask(owner, now);
+    }
+}

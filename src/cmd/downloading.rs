@@ -61,7 +61,13 @@ pub const OPTIONS: &[Opt] = &[
     ),
     Opt::new("max_uploads", COUNT, "7", "most peers to send to at a time"),
     Opt::new("min_uploads", COUNT, "4", "send to at least so many peers, if they want it"),
-    Opt::new("max_initiate", COUNT, "40", "open no more connections from this number on"),
+    Opt::new(
+        "max_initiate",
+        COUNT,
+        "40",
+        "open no more connections from this number on; half as many more as long as nobody has \
+         connected to us",
+    ),
     Opt::new(
         "max_connections",
         Kind::Int { min: 0, max: 10_000 },
@@ -72,6 +78,25 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("rerequest_interval", SECONDS, "300", "seconds between asking for more peers"),
     Opt::new("keepalive_interval", SECONDS, "120", "seconds between keep-alives to a peer"),
     Opt::new("timeout", SECONDS, "300", "seconds after which a silent peer is dropped"),
+    Opt::new(
+        "timeout_check_interval",
+        SECONDS,
+        "60",
+        "seconds between looks for peers that are silent for too long",
+    ),
+    Opt::new(
+        "auto_kick",
+        Kind::Flag,
+        "1",
+        "drop peers that give bad pieces, and ban those that do it again and again",
+    ),
+    Opt::new(
+        "super_seeder",
+        Kind::Flag,
+        "0",
+        "when complete, offer every piece to one peer before any to a second: for the only seed \
+         of something new, not for others",
+    ),
     Opt::new(
         "snub_time",
         SECONDS,
@@ -398,6 +423,9 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         download_limit: limit("max_download_rate"),
         rate_window: seconds(parsed, "max_rate_period"),
         security: parsed.flag("security"),
+        super_seeder: parsed.flag("super_seeder"),
+        auto_kick: parsed.flag("auto_kick"),
+        timeout_check_interval: seconds(parsed, "timeout_check_interval"),
         breakup_seed_bitfield: match parsed.flag("breakup_seed_bitfield") {
             false => Breakup::Never,
             true if parsed.given("breakup_seed_bitfield") => Breakup::Always,

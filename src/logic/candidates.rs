@@ -3,7 +3,7 @@
 //! [`logic::torrent`](crate::logic::torrent) tells what happened to an address and asks whom to
 //! dial now; nothing here dials. Each address is in one of two states: waiting for its time (then
 //! it stands in the queue), or taken (being dialed, or connected). Everything costs O(log n),
-//! except that adding to a full list looks at all of it once.
+//! except that adding to a full list and choosing whom to dial look at all of it once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
 use crate::proto::announce::dialable;
+use crate::proto::peer_priority::peer_priority;
 
 /// How many addresses one torrent remembers; above it the worst one makes room.
 pub const MAX_CANDIDATES: usize = 1000;
@@ -44,6 +45,8 @@ type Turn = (Instant, u64);
 #[derive(Debug)]
 struct Candidate {
     source: Source,
+    /// See [`Candidates::worth`].
+    worth: u32,
     /// Attempts and useless connections in a row.
     failures: u32,
     /// `None` while it is being dialed or connected; then it is not in the queue either.
@@ -60,6 +63,8 @@ pub struct Candidates {
     /// The members of `banned`, oldest first.
     ban_order: VecDeque<IpAddr>,
     own: VecDeque<SocketAddr>,
+    /// Our address as others see it, once it is known.
+    seen_as: Option<SocketAddr>,
     rng: Rng,
 }
 
@@ -73,6 +78,7 @@ impl Candidates {
             banned: BTreeSet::new(),
             ban_order: VecDeque::new(),
             own: VecDeque::new(),
+            seen_as: None,
             rng,
         }
     }
@@ -102,19 +108,40 @@ impl Candidates {
         if self.known.len() >= MAX_CANDIDATES && !self.make_room(source) {
             return false;
         }
-        self.known.insert(address, Candidate { source, failures: 0, turn: None });
+        let worth = self.worth(address);
+        self.known.insert(address, Candidate { source, worth, failures: 0, turn: None });
         self.wait_until(address, now);
         self.check();
         true
     }
 
-    /// Whom to dial now. The address is taken from then on, until [`failed`](Self::failed) or
+    /// Our address as others see it: from now on it decides, with theirs, who comes first.
+    pub fn set_own(&mut self, own: SocketAddr) {
+        if self.seen_as.replace(own) != Some(own) {
+            self.known.iter_mut().for_each(|(address, c)| c.worth = peer_priority(own, *address));
+        }
+    }
+
+    /// Whether our address is known.
+    pub fn knows_own(&self) -> bool {
+        self.seen_as.is_some()
+    }
+
+    /// How much a connection to an address is worth (BEP 40), more is better; the same for all
+    /// while we do not know our own.
+    pub fn worth(&self, address: SocketAddr) -> u32 {
+        self.seen_as.map_or(0, |own| peer_priority(own, address))
+    }
+
+    /// Whom to dial now: of those whose time has come the one that is worth most, or, while that
+    /// is not known, the one whose time came first. The address is taken from then on, until [`failed`](Self::failed) or
     /// [`lost`](Self::lost) tells what became of it.
     pub fn next(&mut self, now: Instant) -> Option<SocketAddr> {
-        let ((due, _), address) = *self.queue.first()?;
-        if due > now {
-            return None;
-        }
+        let mut due = self.queue.iter().take_while(|((at, _), _)| *at <= now).map(|(_, a)| *a);
+        let address = match self.seen_as {
+            None => due.next()?,
+            Some(_) => due.max_by_key(|a| self.known.get(a).map_or(0, |c| c.worth))?,
+        };
         self.take(address);
         self.check();
         Some(address)
@@ -417,6 +444,30 @@ mod tests {
         assert_eq!(order(1).len(), 20);
         assert_eq!(order(1), order(1));
         assert_ne!(order(1), order(2));
+    }
+
+    #[test]
+    fn once_we_know_our_address_the_most_worthy_of_those_due_comes_first() {
+        let own: SocketAddr = "123.213.32.10:6881".parse().unwrap();
+        for learns_first in [true, false] {
+            let mut p = play();
+            if learns_first {
+                p.list.set_own(own);
+            }
+            let addresses: Vec<SocketAddr> =
+                (0..50u8).map(|n| SocketAddr::from(([98, n, 54, 32], 6881))).collect();
+            for (n, address) in addresses.iter().enumerate() {
+                p.list.add(*address, Source::Tracker, p.at(n as u64));
+            }
+            let late = addr("98.255.54.32:6881");
+            p.list.add(late, Source::Tracker, p.at(1000));
+            p.list.set_own(own);
+            let got: Vec<SocketAddr> = std::iter::from_fn(|| p.list.next(p.at(100))).collect();
+            let mut expected = addresses;
+            expected.sort_by_key(|a| std::cmp::Reverse(peer_priority(own, *a)));
+            assert_eq!(got, expected);
+            assert!(p.list.worth(late) > 0);
+        }
     }
 
     #[test]

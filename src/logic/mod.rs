@@ -16,6 +16,7 @@ pub mod priority;
 pub mod rate;
 pub mod registry;
 pub mod rng;
+pub mod superseed;
 pub mod timers;
 pub mod torrent;
 

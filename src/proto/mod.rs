@@ -11,5 +11,6 @@ pub mod glob;
 pub mod hash;
 pub mod ids;
 pub mod metainfo;
+pub mod peer_priority;
 pub mod resume;
 pub mod wire;

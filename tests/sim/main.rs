@@ -17,6 +17,7 @@ fn plan(seed: u64) -> Plan {
         corrupt_one_in: 0,
         cut_every: None,
         villain: None,
+        super_seed: false,
         config: Config { max_initiate: 4, ..Config::default() },
     }
 }
@@ -79,4 +80,27 @@ fn little_is_fetched_twice_even_of_a_small_torrent() {
     let discarded: u64 = world.nodes.iter().map(|n| n.torrent.status(now).discarded).sum();
     let share = discarded as f64 / (20.0 * 1_048_000.0);
     assert!(share < 0.05, "{:.1} % was fetched in vain", share * 100.0);
+}
+
+/// Copies of the content that the seed of a torrent of many pieces has sent when everybody is
+/// complete, and how long that took.
+fn copies_sent(super_seed: bool) -> (f64, Duration) {
+    const LENGTH: u64 = 60 * 65_536;
+    let geometry = Geometry::new(65_536, [LENGTH]).expect("sound measures");
+    // What the seed can send is what there is too little of.
+    let config = Config { upload_limit: Some(100_000), max_initiate: 10, ..Config::default() };
+    let mut world = World::new(Plan { geometry, super_seed, config, leechers: 8, ..plan(17) });
+    let (took, _) = world.play(LIMIT);
+    let now = std::time::Instant::now() + took;
+    (world.nodes[0].torrent.status(now).uploaded as f64 / LENGTH as f64, took)
+}
+
+#[test]
+fn a_super_seed_sends_little_more_than_one_copy() {
+    let (normal, long) = copies_sent(false);
+    let (copies, took) = copies_sent(true);
+    println!("super-seeding {copies:.2} copies in {took:?}, else {normal:.2} in {long:?}");
+    assert!(copies < 1.1, "{copies:.2} copies");
+    assert!(copies < normal, "{copies:.2} copies, {normal:.2} without");
+    assert!(took < long * 3 / 2, "{took:?}, {long:?} without");
 }

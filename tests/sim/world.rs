@@ -29,6 +29,8 @@ pub struct Plan {
     pub cut_every: Option<Duration>,
     /// This leecher damages every block it sends.
     pub villain: Option<usize>,
+    /// The seed super-seeds.
+    pub super_seed: bool,
     pub config: Config,
 }
 
@@ -103,8 +105,10 @@ impl World {
                 port: 6881,
                 seed,
             };
+            let super_seeder = plan.super_seed && i == 0;
+            let config = Config { super_seeder, ..plan.config.clone() };
             Node {
-                torrent: Torrent::new(setup, plan.config.clone(), start),
+                torrent: Torrent::new(setup, config, start),
                 store: if i == 0 { content.clone() } else { vec![0; content.len()] },
                 failed_pieces: 0,
                 bans: 0,
@@ -311,6 +315,7 @@ impl World {
         let here = &mut self.nodes[node];
         match notice {
             Notice::HashFailed(_) => here.failed_pieces += 1,
+            Notice::SuperSeeding => {}
             Notice::Banned(_) => here.bans += 1,
             Notice::Complete | Notice::Done => {
                 here.complete_at = Some(self.now.duration_since(self.start))

@@ -37,7 +37,8 @@ pub struct Config {
     pub rarest_first_cutoff: u32,
     /// From how many owners on a piece is common: see [`PRIORITY_CUTOFF`].
     pub rarest_first_priority_cutoff: u32,
-    /// No more connections are opened from this number on.
+    /// No more connections are opened from this number on; half as many more as long as nobody
+    /// has connected to us.
     pub max_initiate: usize,
     /// No more connections at all from this number on.
     pub max_connections: usize,
@@ -53,6 +54,12 @@ pub struct Config {
     pub rate_window: Duration,
     /// One connection per peer id and per public address.
     pub security: bool,
+    /// Offer every piece once before any twice, once all is here (BEP 16).
+    pub super_seeder: bool,
+    /// Part from peers that gave bad pieces, and ban those that do it again and again.
+    pub auto_kick: bool,
+    /// How often those are looked for that are silent too long.
+    pub timeout_check_interval: Duration,
     /// How a seed tells what it has.
     pub breakup_seed_bitfield: Breakup,
     /// What is taken of a peer. Here for those who make the framers.
@@ -81,6 +88,9 @@ impl Default for Config {
             download_limit: None,
             rate_window: DEFAULT_WINDOW,
             security: true,
+            super_seeder: false,
+            auto_kick: true,
+            timeout_check_interval: Duration::from_secs(60),
             breakup_seed_bitfield: Breakup::Plain,
             limits: Limits::default(),
             ip: None,

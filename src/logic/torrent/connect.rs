@@ -16,6 +16,9 @@ const MAX_HALF_OPEN: usize = 8;
 /// A handshake takes no longer than this, as in BitTornado.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A connection may be of no use for so long before another takes its place.
+const LEAST_STAY: Duration = Duration::from_secs(60);
+
 /// The peers are looked through no more often than this.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -77,14 +80,14 @@ impl Torrent {
         if self.stopping {
             return Err(Refused::Stopping);
         }
-        if self.peers.len() >= self.config.max_connections {
-            return Err(Refused::Full);
-        }
         if self.candidates.is_banned(address.ip()) {
             return Err(Refused::Banned);
         }
         if self.config.security && !is_exempt(address.ip()) && self.is_connected_to(address.ip()) {
             return Err(Refused::Duplicate);
+        }
+        if self.peers.len() >= self.config.max_connections && !self.make_room(address, now) {
+            return Err(Refused::Full);
         }
         let key = self.new_peer(address, Direction::Incoming, now);
         self.actions.push_back(Action::Greet(key));
@@ -161,8 +164,9 @@ impl Torrent {
         let mut session = Session::new(id, pieces, self.config.rate_window, now);
         session.fast = speaks.fast;
         peer.stage = Stage::Open(Box::new(session));
-        if peer.direction == Direction::Outgoing {
-            self.candidates.connected(peer.address);
+        match peer.direction {
+            Direction::Outgoing => self.candidates.connected(peer.address),
+            Direction::Incoming => self.reached = true,
         }
         self.conduct.meet(key, peer.address, id);
         self.introduce(key, speaks, now);
@@ -205,6 +209,9 @@ impl Torrent {
         let peer = self.peers.remove(&key)?;
         let Stage::Open(session) = &peer.stage else { return Some(peer) };
         self.picker.remove_all(&session.have);
+        if let Some(super_seed) = &mut self.super_seed {
+            super_seed.left(key);
+        }
         self.ledger.unask_all(key);
         if peer.direction == Direction::Outgoing {
             self.candidates.lost(peer.address, now, session.down.total() > 0);
@@ -216,6 +223,41 @@ impl Torrent {
             self.rechoke_soon(now);
         }
         Some(peer)
+    }
+
+    /// There are as many connections as there may be, and somebody knocks: closes one that has
+    /// been of no use to either side for a while, if there is one, and it is worth less (BEP 40).
+    fn make_room(&mut self, newcomer: SocketAddr, now: Instant) -> bool {
+        let useless = |peer: &&Peer| {
+            peer.since + LEAST_STAY <= now
+                && peer.session().is_some_and(|s| !s.interested && !s.wanting)
+        };
+        let worth = |address| self.candidates.worth(address);
+        let peers = self.peers.iter().filter(|(_, peer)| useless(peer));
+        let worst = peers.map(|(key, peer)| (worth(peer.address), *key)).min();
+        match worst {
+            Some((least, key)) if least <= worth(newcomer) => {
+                self.close(key, now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Our own address, as somebody sees it; the tracker's word counts more.
+    pub(super) fn learn_own_ip(&mut self, ip: IpAddr) {
+        if !self.candidates.knows_own() && !is_exempt(ip) && !ip.is_unspecified() {
+            self.candidates.set_own(SocketAddr::new(ip, self.port));
+        }
+    }
+
+    /// The first look for silent peers at `due` or later.
+    fn next_check(&self, due: Instant) -> Instant {
+        let interval = self.config.timeout_check_interval.max(TICK);
+        let elapsed = due.saturating_duration_since(self.started).as_nanos();
+        let looks = elapsed.div_ceil(interval.as_nanos());
+        let looks = u32::try_from(looks).unwrap_or(u32::MAX);
+        self.started + interval.checked_mul(looks).unwrap_or(interval)
     }
 
     fn new_peer(&mut self, address: SocketAddr, direction: Direction, now: Instant) -> PeerKey {
@@ -232,7 +274,9 @@ impl Torrent {
 
     pub(super) fn may_dial(&self) -> bool {
         let half_open = self.peers.values().filter(|p| p.session().is_none()).count();
-        let limit = self.config.max_initiate.min(self.config.max_connections);
+        let wished = self.config.max_initiate;
+        let wished = if self.reached { wished } else { wished.saturating_add(wished / 2) };
+        let limit = wished.min(self.config.max_connections);
         !self.stopping && half_open < MAX_HALF_OPEN && self.peers.len() < limit
     }
 
@@ -279,7 +323,7 @@ impl Torrent {
         let (keepalive, snub) = (self.config.keepalive_interval, self.config.snub_time);
         let peer = self.peers.get(&key)?;
         let silent = match peer.session() {
-            Some(_) => peer.heard + self.config.timeout,
+            Some(_) => self.next_check(peer.heard + self.config.timeout),
             None => peer.since + HANDSHAKE_TIMEOUT,
         };
         if silent <= now {

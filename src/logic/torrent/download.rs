@@ -203,10 +203,12 @@ impl Torrent {
         let [culprit] = givers else { return };
         match self.conduct.blame(*culprit) {
             Verdict::Bear => {}
+            _ if !self.config.auto_kick => {}
             Verdict::Kick => self.close(*culprit, now),
             Verdict::Ban(who, address) => {
-                if let Who::Address(ip) = who {
-                    self.candidates.ban(ip);
+                match who {
+                    Who::Address(ip) => self.candidates.ban(ip),
+                    Who::Id(id) => self.conduct.ban(id),
                 }
                 self.actions.push_back(Action::Report(Notice::Banned(address)));
                 self.close(*culprit, now);
@@ -268,6 +270,13 @@ impl Conduct {
         self.banned.contains(&id)
     }
 
+    fn ban(&mut self, id: PeerId) {
+        if self.banned.len() >= MAX_DEEDS {
+            self.banned.pop_first();
+        }
+        self.banned.insert(id);
+    }
+
     fn praise(&mut self, givers: &[PeerKey]) {
         for key in givers {
             // Only those on record for something bad need their good deeds counted.
@@ -286,9 +295,6 @@ impl Conduct {
         let deeds = self.deeds.entry(who).or_default();
         deeds.bad += 1;
         if deeds.bad >= 3 && deeds.bad > deeds.good / 30 {
-            if let Who::Id(id) = who {
-                self.banned.insert(id);
-            }
             return Verdict::Ban(who, address);
         }
         if deeds.bad > 1 { Verdict::Kick } else { Verdict::Bear }

@@ -137,8 +137,9 @@ impl Torrent {
         now: Instant,
     ) -> Result<bool, PeerFault> {
         let had = self.ledger.have().get(block.piece().get());
+        let offered = self.super_seed.as_ref().is_none_or(|s| s.is_offered(key, block.piece()));
         let Some(session) = self.session(key) else { return Ok(false) };
-        let fault = if !session.wanting || !had {
+        let fault = if !session.wanting || !had || !offered {
             Some(PeerFault::BadRequest)
         } else if session.uploads.len() >= MAX_WAITING {
             Some(PeerFault::TooManyRequests)

@@ -20,9 +20,10 @@ impl Torrent {
         if speaks.extended {
             self.tell_of_us(key, now);
         }
-        if speaks.fast {
+        if speaks.fast && self.super_seed.is_none() {
             self.grant(key, now);
         }
+        self.on_guest(now);
     }
 
     fn tell_pieces(&mut self, key: PeerKey, fast: bool, now: Instant) {
@@ -32,9 +33,10 @@ impl Torrent {
             Breakup::Plain => !fast,
             Breakup::Always => true,
         };
+        let nothing = have.count() == 0 || self.super_seed.is_some();
         match () {
-            () if have.count() == 0 && fast => self.say(key, Message::HaveNone, now),
-            () if have.count() == 0 => {}
+            () if nothing && fast => self.say(key, Message::HaveNone, now),
+            () if nothing => {}
             () if have.is_full() && breakup => self.tell_broken_up(key, now),
             () if have.is_full() && fast => self.say(key, Message::HaveAll, now),
             () => {
@@ -67,7 +69,8 @@ impl Torrent {
             client: Some(CLIENT.into()),
             port: Some(self.port).filter(|port| *port > 0),
             request_limit: Some(MAX_WAITING as u32),
-            upload_only: self.ledger.is_done(),
+            // Who seems to have nothing can be of no use by uploading alone.
+            upload_only: self.ledger.is_done() && self.super_seed.is_none(),
             your_ip: Some(peer.address.ip()),
         };
         self.say(key, Message::Extended(Box::new(extended)), now);
@@ -95,6 +98,9 @@ impl Torrent {
             session.request_limit = (limit as usize).clamp(1, MAX_ASKED);
         }
         session.upload_only = extended.upload_only;
+        if let Some(ip) = extended.your_ip {
+            self.learn_own_ip(ip);
+        }
         if !self.drop_if_useless(key, now) {
             self.rechoke_soon(now);
         }

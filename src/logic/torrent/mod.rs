@@ -8,8 +8,8 @@
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
-//! `disk` (what is found there), `upload` (choking, serving), `track` (announces), `config` (what
-//! users set), `status` (what they see).
+//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `track`
+//! (announces), `config` (what users set), `status` (what they see).
 
 mod config;
 mod connect;
@@ -18,6 +18,7 @@ mod download;
 mod endgame;
 mod fast;
 mod introduce;
+mod offers;
 mod retry;
 mod status;
 mod talk;
@@ -42,6 +43,7 @@ use super::picker::Picker;
 use super::priority::Priority;
 use super::rate::{Bucket, Meter};
 use super::rng::Rng;
+use super::superseed::SuperSeed;
 use super::timers::Timers;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
@@ -120,6 +122,8 @@ pub enum Notice {
     /// Every piece that is wanted is there, though not every piece. May come again when other
     /// files are wanted.
     Done,
+    /// Super-seeding has begun: the peers are offered piece by piece.
+    SuperSeeding,
     /// What a tracker said, or what became of asking it.
     Tracker(String),
     /// A peer gave bad data once too often.
@@ -132,6 +136,8 @@ enum Timer {
     Rechoke,
     /// Look through the peers for those that were silent too long.
     Tick,
+    /// As a super-seed: offer what is due.
+    Offer,
     /// The upload limit has tokens again.
     Upload,
     /// The download limit has tokens again.
@@ -148,6 +154,11 @@ pub struct Torrent {
     info_hash: InfoHash,
     peer_id: PeerId,
     port: u16,
+    started: Instant,
+    /// Somebody has connected to us from outside: others can.
+    reached: bool,
+    /// While we super-seed.
+    super_seed: Option<SuperSeed>,
     geometry: Arc<Geometry>,
     config: Config,
     rng: Rng,
@@ -192,6 +203,9 @@ impl Torrent {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
             port: setup.port,
+            started: now,
+            reached: false,
+            super_seed: None,
             ledger: Ledger::new(setup.geometry.clone(), setup.have),
             geometry: setup.geometry,
             priorities: setup.priorities,
@@ -220,6 +234,10 @@ impl Torrent {
         torrent.sort_out_pieces();
         let notices = torrent.announcer.take_notices();
         torrent.report_tracker(notices);
+        if let Some(ip) = torrent.config.ip.as_ref().and_then(|ip| ip.parse().ok()) {
+            torrent.learn_own_ip(ip);
+        }
+        torrent.begin_super_seed(now);
         torrent.on_time(now);
         torrent
     }
@@ -241,6 +259,7 @@ impl Torrent {
             match timer {
                 Timer::Rechoke => self.rechoke(now),
                 Timer::Tick => self.tick(now),
+                Timer::Offer => self.offer_all(now),
                 Timer::Upload => self.pump_uploads(now),
                 Timer::Download => self.ask_all(now),
                 Timer::Endgame => self.endgame(now),

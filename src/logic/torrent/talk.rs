@@ -93,6 +93,7 @@ impl Torrent {
         }
         session.useful += u32::from(lacking);
         self.picker.add(piece);
+        self.on_spread(key, piece, now);
         if lacking || self.ledger.is_done() {
             self.after_learning(key, now);
         }

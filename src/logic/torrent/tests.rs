@@ -1,6 +1,7 @@
 //! One torrent and the peers it talks to, with the time in the line.
 
 mod extensions;
+mod limits;
 
 use super::*;
 use crate::logic::candidates::Source;

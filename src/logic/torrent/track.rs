@@ -55,6 +55,9 @@ impl Torrent {
 
     /// What became of the announce `number`.
     pub fn on_announced(&mut self, number: u64, result: Result<Reply, Failure>, now: Instant) {
+        if let Some(ip) = result.as_ref().ok().and_then(|reply| reply.external_ip) {
+            self.candidates.set_own(SocketAddr::new(ip, self.port));
+        }
         let outcome = self.announcer.on_reply(now, number, result);
         self.report_tracker(outcome.notice);
         if self.stopping {

@@ -60,6 +60,7 @@ impl Torrent {
     pub(super) fn on_done(&mut self, now: Instant) {
         let notice = if self.ledger.is_complete() { Notice::Complete } else { Notice::Done };
         self.actions.push_back(Action::Report(notice));
+        self.begin_super_seed(now);
         for key in self.open_keys() {
             self.drop_if_useless(key, now);
         }

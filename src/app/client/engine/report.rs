@@ -94,6 +94,11 @@ impl Engine {
                 "piece {} failed hash check, re-downloading it",
                 piece.get()
             )),
+            Notice::SuperSeeding => Report::Notice(
+                "** SUPER-SEED OPERATION ACTIVE **: every piece goes out once before any goes \
+                 out twice"
+                    .into(),
+            ),
             Notice::Tracker(text) => Report::Notice(text),
             Notice::Banned(address) => {
                 Report::Notice(format!("{address} sent bad data again and again and is banned"))

@@ -1,0 +1,138 @@
+//! How many connections, for how long, and what becomes of those that misbehave.
+
+use super::*;
+
+fn config(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    change(&mut config);
+    config
+}
+
+fn dials(actions: &[Action]) -> Vec<(PeerKey, SocketAddr)> {
+    let dial = |a: &Action| match a {
+        Action::Dial { peer, address } => Some((*peer, *address)),
+        _ => None,
+    };
+    actions.iter().filter_map(dial).collect()
+}
+
+#[test]
+fn the_silent_are_looked_for_as_often_as_is_set() {
+    for (interval, leaves_at) in [(60, 180), (7, 133), (1, 130)] {
+        let mut stage = Stage::new(
+            4,
+            "....",
+            config(|c| {
+                c.timeout = Duration::from_secs(100);
+                c.timeout_check_interval = Duration::from_secs(interval);
+            }),
+        );
+        let key = stage.joins("20.0.0.1:5", 1, 0);
+        stage.until(30);
+        stage.hears(key, Message::KeepAlive, 30);
+        let early = stage.until(leaves_at - 1);
+        assert!(!closes(&early, key), "every {interval} s");
+        assert!(closes(&stage.until(leaves_at + 1), key), "every {interval} s");
+        assert!(stage.torrent.next_deadline().is_none(), "nobody is left to look for");
+    }
+}
+
+#[test]
+fn opens_half_as_many_connections_more_until_somebody_connects_to_us() {
+    let mut stage = Stage::new(4, "....", config(|c| c.max_initiate = 4));
+    let addresses: Vec<SocketAddr> =
+        (1..40).map(|n| format!("20.0.{n}.1:6881").parse().unwrap()).collect();
+    let now = stage.start;
+    stage.torrent.add_candidates(&addresses, Source::Tracker, now);
+    let open = |stage: &mut Stage, dialed: Vec<(PeerKey, SocketAddr)>| {
+        for (key, _) in &dialed {
+            stage.torrent.on_connected(*key, now);
+            stage.torrent.on_peer_id(*key, PeerId([50 + key.0 as u8; 20]), now);
+        }
+        dialed.len()
+    };
+    let dialed = dials(&stage.says());
+    assert_eq!(open(&mut stage, dialed), 6);
+    stage.joins("20.1.0.1:5", 1, 0);
+    let keys = stage.open_keys();
+    for key in &keys[..4] {
+        stage.torrent.on_lost(*key, now);
+    }
+    assert_eq!(dials(&stage.says()).len(), 1, "two are left, and the one who came");
+}
+
+#[test]
+fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
+    let mut stage = Stage::new(4, "#...", config(|c| c.max_connections = 3));
+    let taker = stage.joins("20.0.0.1:5", 1, 0);
+    let idle = stage.joins("20.0.0.2:5", 2, 0);
+    let giver = stage.joins("20.0.0.3:5", 3, 0);
+    stage.hears(taker, Message::Interested, 0);
+    stage.has(giver, ".#..", 0);
+    let knock = |stage: &mut Stage, at| {
+        let now = stage.at(at);
+        stage.torrent.on_incoming("20.0.0.9:5".parse().unwrap(), now)
+    };
+    assert_eq!(knock(&mut stage, 59), Err(Refused::Full));
+    let new = knock(&mut stage, 60).expect("there is room");
+    assert!(closes(&stage.says(), idle));
+    let now = stage.at(60);
+    stage.torrent.on_peer_id(new, PeerId([9; 20]), now);
+    assert_eq!(stage.open_keys(), [taker, giver, new]);
+    assert_eq!(
+        stage.torrent.on_incoming("20.0.0.10:5".parse().unwrap(), now),
+        Err(Refused::Full),
+        "all are of use or new"
+    );
+}
+
+#[test]
+fn one_worth_less_takes_nobodys_place() {
+    for (newcomer, taken) in [("98.76.54.32:5", true), ("98.77.54.32:5", false)] {
+        let mut stage = Stage::new(
+            4,
+            "....",
+            config(|c| {
+                c.max_connections = 1;
+                c.ip = Some("123.213.32.10".into());
+            }),
+        );
+        let worth = |a: &str| stage.torrent.candidates.worth(a.parse().unwrap());
+        let between = (0..255).map(|n| format!("50.{n}.1.1:5")).find(|a| {
+            let (low, high) = (worth("98.77.54.32:5"), worth("98.76.54.32:5"));
+            assert!(low < high);
+            (low..high).contains(&worth(a)) && worth(a) > low
+        });
+        stage.joins(&between.unwrap(), 1, 0);
+        let now = stage.at(100);
+        let outcome = stage.torrent.on_incoming(newcomer.parse().unwrap(), now);
+        assert_eq!(outcome.is_ok(), taken, "{newcomer}");
+    }
+}
+
+#[test]
+fn without_auto_kick_a_liar_is_borne() {
+    for auto_kick in [true, false] {
+        let mut stage = Stage::new(8, "........", config(|c| c.auto_kick = auto_kick));
+        let key = stage.joins("20.0.0.1:5", 1, 0);
+        stage.has(key, "########", 0);
+        let mut actions = stage.hears(key, Message::Unchoke, 1);
+        let mut gone = false;
+        for _ in 0..200 {
+            let asked = requests(&actions);
+            actions.clear();
+            for (key, block) in asked {
+                for action in stage.gives(key, block, 2) {
+                    if let Action::Verify(piece) = action {
+                        let now = stage.at(2);
+                        stage.torrent.on_verified(piece, false, now);
+                    }
+                    actions.push(action);
+                }
+                actions.extend(stage.says());
+            }
+            gone |= closes(&actions, key);
+        }
+        assert_eq!(gone, auto_kick);
+    }
+}

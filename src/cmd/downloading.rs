@@ -49,15 +49,35 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
     Opt::new(
         "max_upload_rate",
-        RATE,
+        Kind::Int { min: -1, max: 100_000_000 },
         "0",
-        "most to send, in kB (1000 bytes) a second; 0 for no limit",
+        "most to send, in kB (1000 bytes) a second; 0 for no limit, -1 to find it out by how long \
+         peers take to answer",
     ),
     Opt::new(
         "max_download_rate",
         RATE,
         "0",
         "most to fetch, in kB (1000 bytes) a second; 0 for no limit",
+    ),
+    Opt::new(
+        "upload_unit_size",
+        Kind::Int { min: 1, max: 16_384 },
+        "1460",
+        "with a limit on sending, least bytes to hand to a connection at a time",
+    ),
+    Opt::new(
+        "upload_rate_fudge",
+        Kind::Float { min: 0.0, max: 3_600.0 },
+        "5",
+        "seconds' worth of data that the system is taken to buffer, in measuring upload rates",
+    ),
+    Opt::new(
+        "tcp_ack_fudge",
+        Kind::Float { min: 0.0, max: 1.0 },
+        "0.03",
+        "share of what comes in that counts as sent under a limit, for the acknowledgements; they \
+         take half of the limit at most; 0 for none",
     ),
     Opt::new("max_uploads", COUNT, "7", "most peers to send to at a time"),
     Opt::new("min_uploads", COUNT, "4", "send to at least so many peers, if they want it"),
@@ -400,7 +420,7 @@ fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {
 
 fn config(parsed: &Parsed) -> Result<Config, String> {
     let count = |name| parsed.int(name) as usize;
-    let limit = |name| Some(parsed.int(name) as u64 * 1000).filter(|rate| *rate > 0);
+    let limit = |name| Some(parsed.int(name)).filter(|kb| *kb > 0).map(|kb| kb as u64 * 1000);
     let ip = Some(parsed.text("ip")).filter(|ip| !ip.is_empty());
     if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
         return Err(format!("--ip: '{ip}' is not an IP address"));
@@ -420,6 +440,10 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         min_peers: count("min_peers"),
         rerequest_interval: seconds(parsed, "rerequest_interval"),
         upload_limit: limit("max_upload_rate"),
+        auto_upload_limit: parsed.int("max_upload_rate") < 0,
+        upload_unit_size: parsed.int("upload_unit_size") as u32,
+        upload_rate_fudge: seconds(parsed, "upload_rate_fudge"),
+        tcp_ack_fudge: parsed.float("tcp_ack_fudge"),
         download_limit: limit("max_download_rate"),
         rate_window: seconds(parsed, "max_rate_period"),
         security: parsed.flag("security"),

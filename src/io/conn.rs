@@ -123,9 +123,15 @@ impl Conn {
         self.outbox.push_block(block, parts, may_wait);
     }
 
-    /// Whether anything waits to be sent.
+    /// Whether anything waits for the socket to take it.
     pub fn is_sending(&self) -> bool {
-        !self.outbox.is_empty()
+        self.outbox.sendable() > 0
+    }
+
+    /// From now on blocks leave only as far as they are allowed to: so many bytes of them more.
+    /// Messages before and between them go in any case.
+    pub fn allow(&mut self, bytes: u64) {
+        self.outbox.allow(bytes);
     }
 
     /// Sends as much as the socket takes, and adds to `outcome` what became of the blocks.
@@ -249,6 +255,33 @@ mod tests {
         let (mut conn, theirs) = pair();
         conn.push_block(cold, vec![cold_part(10)], true);
         assert_eq!(flush_all(&mut conn, theirs, 23).1.sent, [cold], "when it may wait");
+    }
+
+    #[test]
+    fn a_paced_block_leaves_as_far_as_it_is_allowed_to() {
+        let (mut conn, mut theirs) = pair();
+        let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
+        conn.allow(0);
+        conn.push(&Message::Unchoke);
+        conn.push_block(block(), parts(&file("paced", 65_536)), true);
+        conn.push(&Message::Choke);
+        conn.flush(&mut staging, &mut outcome).unwrap();
+        assert!(!conn.is_sending(), "nobody waits for a socket that is not to be used");
+        // Over the border of both parts.
+        for allowed in [14_990, 5_000, 10] {
+            conn.allow(allowed);
+            conn.flush(&mut staging, &mut outcome).unwrap();
+        }
+        let mut got = vec![0; 5 + 13 + 20_000];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(got[5..18], piece_head(block()));
+        assert!(are_of_file(&got[18..], 100));
+        theirs.set_nonblocking(true).unwrap();
+        assert_eq!(theirs.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(outcome.sent, []);
+        conn.allow(20_000);
+        conn.flush(&mut staging, &mut outcome).unwrap();
+        assert_eq!((outcome.sent, conn.is_sending()), (vec![block()], false));
     }
 
     #[test]

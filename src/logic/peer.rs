@@ -144,6 +144,12 @@ pub struct Session {
     pub sending: usize,
     /// Whether it stands in the round of uploads.
     pub in_round: bool,
+    /// Its blocks leave as far as they are allowed to only, because there is an upload limit.
+    pub paced: bool,
+    /// Bytes of the block handed on last that were not allowed to leave yet.
+    pub withheld: u32,
+    /// It was unchoked then while it was interested, and has asked for nothing since.
+    pub unchoked_at: Option<Instant>,
     /// Payload that came from it.
     pub down: Meter,
     /// Payload that went to it.
@@ -176,6 +182,9 @@ impl Session {
             uploads: VecDeque::new(),
             sending: 0,
             in_round: false,
+            paced: false,
+            withheld: 0,
+            unchoked_at: None,
             down: Meter::new(now, window),
             up: Meter::new(now, window),
         }

@@ -3,6 +3,8 @@
 //! [`Meter`] tells how fast bytes came lately; [`Bucket`] tells whether more may go now. Both are
 //! cheap enough to be asked at every block.
 
+pub mod auto;
+
 use std::time::{Duration, Instant};
 
 /// The window of a meter unless an option says otherwise (`max_rate_period`).
@@ -28,6 +30,8 @@ pub struct Meter {
     newest: u64,
     /// When the span being measured began.
     since: Instant,
+    /// The span is taken to be so much longer, up to the window.
+    head_start: Duration,
     total: u64,
 }
 
@@ -35,7 +39,21 @@ impl Meter {
     /// Nothing seen yet. A `window` below 20 ms counts as 20 ms.
     pub fn new(now: Instant, window: Duration) -> Meter {
         let slot = (window / SLOTS as u32).max(Duration::from_millis(1));
-        Meter { epoch: now, slot, bytes: [0; SLOTS], newest: 0, since: now, total: 0 }
+        Meter {
+            epoch: now,
+            slot,
+            bytes: [0; SLOTS],
+            newest: 0,
+            since: now,
+            head_start: Duration::ZERO,
+            total: 0,
+        }
+    }
+
+    /// As if bytes had come for so much longer than they have: what a socket takes at first fills
+    /// the system's buffers, and is no rate yet (`upload_rate_fudge`).
+    pub fn with_head_start(self, head_start: Duration) -> Meter {
+        Meter { head_start, ..self }
     }
 
     /// Counts `bytes` that came or went at `now`.
@@ -63,8 +81,14 @@ impl Meter {
         let oldest = (slot + 1).saturating_sub(SLOTS as u64);
         let sum: u64 =
             (oldest..=self.newest).map(|n| self.bytes[(n % SLOTS as u64) as usize]).sum();
-        let window = self.age(now).as_secs_f64() - self.slot.as_secs_f64() * oldest as f64;
-        let span = now.saturating_duration_since(self.since).as_secs_f64().min(window);
+        let window = self.slot.as_secs_f64() * SLOTS as f64;
+        // A meter older than its window has seen only a part of the newest slot.
+        let seen = match oldest {
+            0 => window,
+            _ => self.age(now).as_secs_f64() - self.slot.as_secs_f64() * oldest as f64,
+        };
+        let span = (now.saturating_duration_since(self.since) + self.head_start).as_secs_f64();
+        let span = span.min(seen);
         sum as f64 / span.max(SHORTEST_SPAN.as_secs_f64())
     }
 
@@ -85,8 +109,12 @@ impl Meter {
 }
 
 /// How long an unused bucket goes on filling: what may go at once after a pause is this long's
-/// worth of the limit.
-const BURST: Duration = Duration::from_secs(1);
+/// worth of the limit. It makes good what a late turn of the loop has missed.
+const BURST: Duration = Duration::from_millis(250);
+
+/// An empty bucket is looked at again after this long's worth of the limit has come in, so that a
+/// high limit does not mean thousands of wake-ups a second.
+const PACE: Duration = Duration::from_millis(5);
 
 /// How much debt outlives a change of the limit, as time at the new limit, so that a big block
 /// sent under a high limit does not silence a low one for minutes.
@@ -96,23 +124,30 @@ const NANOS: i128 = 1_000_000_000;
 
 /// A limit on bytes a second, as a bucket that fills with time.
 ///
-/// What is sent is taken whole, if need be on credit: a bucket in debt is not
+/// What goes is taken whole, if need be on credit: a bucket in debt is not
 /// [`ready`](Bucket::ready) until time has paid. So the limit holds on average, and a block never
-/// has to be cut to fit.
+/// has to be cut to fit. A new bucket is empty: the first second is no faster than the others.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// Bytes a second; `None` = no limit.
     limit: Option<u64>,
+    /// The least that is worth to be handed out, in bytes.
+    unit: u64,
     /// Tokens at `at`, in billionths of a byte: time and limit then multiply without rounding.
     level: i128,
     at: Instant,
 }
 
 impl Bucket {
-    /// A bucket that lets `limit` bytes a second through, `None` for all; full at first. A limit
-    /// of 0 lets nothing through.
+    /// A bucket that lets `limit` bytes a second through, `None` for all. A limit of 0 lets
+    /// nothing through.
     pub fn new(limit: Option<u64>, now: Instant) -> Bucket {
-        Bucket { limit, level: worth(limit.unwrap_or(0), BURST), at: now }
+        Bucket { limit, unit: 1, level: 0, at: now }
+    }
+
+    /// With portions of no less than `unit` bytes (`upload_unit_size`).
+    pub fn with_unit(self, unit: u64) -> Bucket {
+        Bucket { unit: unit.max(1), ..self }
     }
 
     /// The limit in bytes a second, `None` if there is none.
@@ -120,9 +155,24 @@ impl Bucket {
         self.limit
     }
 
+    /// What is best handed out at a time, in bytes: what comes in between two looks at the
+    /// bucket, and no less than the unit.
+    pub fn portion(&self) -> u64 {
+        let paced = self.limit.map(|limit| worth(limit, PACE) / NANOS);
+        u64::try_from(paced.unwrap_or(i128::MAX)).unwrap_or(u64::MAX).max(self.unit)
+    }
+
     /// Whether something may go at `now`, be it one byte or a whole block.
     pub fn ready(&self, now: Instant) -> bool {
         self.limit.is_none() || self.level_at(now) > 0
+    }
+
+    /// The bytes that may go at `now` without debt.
+    pub fn available(&self, now: Instant) -> u64 {
+        match self.limit {
+            None => u64::MAX,
+            Some(_) => u64::try_from(self.level_at(now) / NANOS).unwrap_or(0),
+        }
     }
 
     /// Takes what went at `now`, into debt if it was more than the bucket held.
@@ -133,13 +183,23 @@ impl Bucket {
         }
     }
 
-    /// When the bucket will be ready: `None` if it is so at `now`, or never will be (limit 0).
+    /// Gives back what was taken for something that will not go after all.
+    pub fn give_back(&mut self, now: Instant, bytes: u64) {
+        self.settle(now);
+        if self.limit.is_some() {
+            self.level = (self.level + i128::from(bytes) * NANOS).min(self.full());
+        }
+    }
+
+    /// When to look again at a bucket that is not ready at `now`: when a portion has come in.
+    /// `None` if it is ready, or never will be (limit 0).
     pub fn next_ready(&self, now: Instant) -> Option<Instant> {
         let limit = self.limit.filter(|limit| *limit > 0)?;
-        let missing = 1 - self.level_at(now);
-        if missing <= 0 {
+        let level = self.level_at(now);
+        if level > 0 {
             return None;
         }
+        let missing = i128::from(self.portion()) * NANOS - level;
         let nanos = (missing as u128).div_ceil(u128::from(limit));
         now.checked_add(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
@@ -151,14 +211,22 @@ impl Bucket {
         }
         self.settle(now);
         self.limit = limit;
-        let limit = limit.unwrap_or(0);
-        self.level = self.level.clamp(-worth(limit, LONGEST_INHERITED_DEBT), worth(limit, BURST));
+        let debt = worth(limit.unwrap_or(0), LONGEST_INHERITED_DEBT);
+        self.level = self.level.clamp(-debt, self.full());
+    }
+
+    /// The most a bucket holds.
+    fn full(&self) -> i128 {
+        match self.limit {
+            None | Some(0) => 0,
+            Some(limit) => worth(limit, BURST).max(i128::from(self.portion()) * NANOS),
+        }
     }
 
     fn level_at(&self, now: Instant) -> i128 {
         let limit = self.limit.unwrap_or(0);
         let filled = self.level + worth(limit, now.saturating_duration_since(self.at));
-        filled.min(worth(limit, BURST))
+        filled.min(self.full())
     }
 
     fn settle(&mut self, now: Instant) {
@@ -236,30 +304,84 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_keeps_the_limit_on_average() {
+    fn a_head_start_makes_the_first_rates_small_and_no_later_ones() {
         let at = clock();
-        let mut bucket = Bucket::new(Some(10_000), at(0));
-        let (mut now, mut sent) = (at(0), 0u64);
-        while now < at(60_000) {
+        let fudge = Duration::from_secs(5);
+        let mut meter = Meter::new(at(0), DEFAULT_WINDOW).with_head_start(fudge);
+        meter.add(at(0), 50_000);
+        assert!(near(meter.rate(at(0)), 10_000.0), "{}", meter.rate(at(0)));
+        for second in 1..=60 {
+            meter.add(at(second * 1000), 10_000);
+        }
+        assert!(near(meter.rate(at(60_000)), 10_000.0), "{}", meter.rate(at(60_000)));
+    }
+
+    /// Sends pieces of `bytes` for so many seconds, as often as the bucket allows; the times it was
+    /// looked at, and what went in any ten seconds at least and at most.
+    fn drain(mut bucket: Bucket, bytes: u64, seconds: u64) -> (u64, u64, u64) {
+        let at = clock();
+        let (mut now, mut sent, mut looks) = (at(0), Vec::new(), 0);
+        bucket.settle(now);
+        while now < at(seconds * 1000) {
+            looks += 1;
             while bucket.ready(now) {
-                bucket.take(now, 16_384);
-                sent += 16_384;
+                bucket.take(now, bytes);
+                sent.push((now, bytes));
             }
             now = bucket.next_ready(now).expect("it is in debt");
             assert!(bucket.ready(now));
         }
-        assert!((600_000..=600_000 + 10_000 + 16_384).contains(&sent), "{sent}");
+        let window = |from: u64| -> u64 {
+            let (from, to) = (at(from), at(from + 10_000));
+            sent.iter().filter(|(t, _)| (from..to).contains(t)).map(|(_, bytes)| bytes).sum()
+        };
+        let windows: Vec<u64> = (0..=(seconds - 10) * 4).map(|n| window(n * 250)).collect();
+        (looks, *windows.iter().min().unwrap(), *windows.iter().max().unwrap())
     }
 
     #[test]
-    fn a_pause_saves_up_one_second_and_no_more() {
+    fn a_limit_holds_over_any_ten_seconds_and_wakes_seldom() {
+        for (limit, bytes) in [(20_480, 1_460), (20_480, 16_384), (200 << 20, 16_384), (3_000, 99)]
+        {
+            let bucket = Bucket::new(Some(limit), Instant::now()).with_unit(bytes.min(1_460));
+            let (looks, least, most) = drain(bucket, bytes, 15);
+            let (low, high) = (limit as f64 * 9.5, limit as f64 * 10.5);
+            assert!(least as f64 >= low, "{limit}: {least} in 10 s");
+            assert!(most as f64 <= high, "{limit}: {most} in 10 s");
+            assert!(looks <= 15 * 200, "{limit}: {looks} wake-ups");
+        }
+    }
+
+    #[test]
+    fn a_bucket_begins_empty_and_a_pause_saves_up_a_quarter_of_a_second() {
         let at = clock();
-        let mut bucket = Bucket::new(Some(1_000), at(0));
-        bucket.take(at(3_600_000), 999);
-        assert!(bucket.ready(at(3_600_000)));
-        bucket.take(at(3_600_000), 1);
+        let mut bucket = Bucket::new(Some(100_000), at(0));
+        assert!(!bucket.ready(at(0)) && bucket.available(at(0)) == 0);
+        assert_eq!(bucket.available(at(100)), 10_000);
+        assert_eq!(bucket.available(at(3_600_000)), 25_000);
+        bucket.take(at(3_600_000), 25_000);
         assert!(!bucket.ready(at(3_600_000)));
-        assert_eq!(bucket.next_ready(at(3_600_000)), Some(at(3_600_000) + Duration::new(0, 1)));
+        assert_eq!(bucket.next_ready(at(3_600_000)), Some(at(3_600_005)));
+    }
+
+    #[test]
+    fn what_is_given_back_may_go_again() {
+        let at = clock();
+        let mut bucket = Bucket::new(Some(100_000), at(0));
+        bucket.take(at(0), 50_000);
+        bucket.give_back(at(0), 49_000);
+        assert_eq!(bucket.available(at(20)), 1_000);
+        bucket.give_back(at(20), 1 << 40);
+        assert_eq!(bucket.available(at(20)), 25_000);
+    }
+
+    #[test]
+    fn a_unit_above_the_burst_is_waited_for() {
+        let at = clock();
+        let bucket = Bucket::new(Some(1_000), at(0)).with_unit(1_460);
+        assert_eq!(bucket.next_ready(at(0)), Some(at(1_460)));
+        assert_eq!(bucket.available(at(1_460)), 1_460);
+        assert_eq!(bucket.portion(), 1_460);
     }
 
     #[test]
@@ -268,6 +390,7 @@ mod tests {
         let mut free = Bucket::new(None, at(0));
         free.take(at(0), u64::MAX);
         assert!(free.ready(at(0)) && free.next_ready(at(0)).is_none());
+        assert_eq!(free.portion(), u64::MAX);
         let shut = Bucket::new(Some(0), at(0));
         assert!(!shut.ready(at(9_000)) && shut.next_ready(at(9_000)).is_none());
     }
@@ -282,6 +405,6 @@ mod tests {
         bucket.set_limit(at(3_100), None);
         bucket.take(at(3_100), 1 << 40);
         bucket.set_limit(at(3_100), Some(1_000));
-        assert!(bucket.ready(at(3_200)));
+        assert!(bucket.ready(at(3_200)) && !bucket.ready(at(3_100)));
     }
 }

@@ -287,6 +287,8 @@ impl World {
                 self.send(node, key, bytes);
             }
             Action::SendBlock(key, block) => self.send_block(node, key, block),
+            // The pipes have their own pace.
+            Action::Allow(..) => {}
             Action::Close(key) => self.close(node, key),
             Action::Write(block, data) => {
                 let start = self.offset(block);

@@ -53,6 +53,10 @@ impl Out {
             Out::Block { block, .. } => PIECE_HEAD_LENGTH + block.length() as usize,
         }
     }
+
+    fn is_message(&self) -> bool {
+        matches!(self, Out::Bytes { ends: None, .. })
+    }
 }
 
 /// The queue of one connection.
@@ -65,15 +69,46 @@ pub(super) struct Outbox {
     spare: Vec<u8>,
     /// What the socket will probably take at once, in bytes.
     room: usize,
+    /// Bytes of blocks, with their heads, that may leave; `None` for as many as the socket takes.
+    allowance: Option<u64>,
 }
 
 impl Outbox {
     pub fn new() -> Outbox {
-        Outbox { queue: VecDeque::new(), queued: 0, spare: Vec::new(), room: LEAST_ROOM }
+        Outbox {
+            queue: VecDeque::new(),
+            queued: 0,
+            spare: Vec::new(),
+            room: LEAST_ROOM,
+            allowance: None,
+        }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    /// So many bytes of blocks more may leave, and no others from now on.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowance = Some(self.allowance.unwrap_or(0).saturating_add(bytes));
+    }
+
+    /// The bytes that may leave now; as good as all, if there is no limit.
+    pub fn sendable(&self) -> usize {
+        let Some(mut allowed) = self.allowance else {
+            return if self.queue.is_empty() { 0 } else { usize::MAX };
+        };
+        let mut bytes = 0;
+        for out in &self.queue {
+            let length = out.length();
+            match out {
+                Out::Bytes { ends: None, .. } => bytes += length,
+                // A head alone is of no use to anybody.
+                Out::Block { .. } if allowed <= PIECE_HEAD_LENGTH as u64 => break,
+                _ if allowed >= length as u64 => {
+                    allowed -= length as u64;
+                    bytes += length;
+                }
+                _ => return bytes + allowed as usize,
+            }
+        }
+        bytes
     }
 
     /// Adds to the bytes that go out with one call.
@@ -90,6 +125,9 @@ impl Outbox {
     }
 
     pub fn push_block(&mut self, block: BlockRef, parts: Vec<Part>, may_wait: bool) {
+        if let Some(allowed) = &mut self.allowance {
+            *allowed += PIECE_HEAD_LENGTH as u64;
+        }
         self.queue.push_back(Out::Block { block, parts, may_wait });
     }
 
@@ -104,6 +142,10 @@ impl Outbox {
             return Err(io::Error::new(ErrorKind::TimedOut, "the peer reads too little"));
         }
         loop {
+            let most = self.sendable();
+            if most == 0 {
+                return Ok(());
+            }
             let alone = self.queue.len() == 1;
             let (sent, wanted) = match self.queue.front() {
                 None => return Ok(()),
@@ -111,6 +153,7 @@ impl Outbox {
                     if alone || bytes.len() - sent > MAX_COPIED =>
                 {
                     let rest = &bytes[*sent..];
+                    let rest = &rest[..rest.len().min(most)];
                     (took(sys::send(socket, rest, false))?, rest.len())
                 }
                 Some(_) => match staging.fill(&self.queue, self.room)? {
@@ -118,7 +161,10 @@ impl Outbox {
                         self.give_back_blocks(&mut outcome.cold);
                         continue;
                     }
-                    bytes => (took(sys::send(socket, bytes, false))?, bytes.len()),
+                    bytes => {
+                        let bytes = &bytes[..bytes.len().min(most)];
+                        (took(sys::send(socket, bytes, false))?, bytes.len())
+                    }
                 },
             };
             self.settle(sent, staging, &mut outcome.sent);
@@ -137,6 +183,9 @@ impl Outbox {
         while let Some(out) = self.queue.front_mut().filter(|_| sent > 0) {
             let length = out.length();
             let now = length.min(sent);
+            if let (Some(allowed), false) = (&mut self.allowance, out.is_message()) {
+                *allowed -= now as u64;
+            }
             match out {
                 Out::Bytes { sent, .. } => {
                     *sent += now;

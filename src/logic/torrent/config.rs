@@ -48,6 +48,17 @@ pub struct Config {
     pub rerequest_interval: Duration,
     /// Payload sent, bytes a second; `None` for no limit.
     pub upload_limit: Option<u64>,
+    /// The upload limit finds itself, and with it how many peers are served; it begins with
+    /// `upload_limit` (`max_upload_rate` -1).
+    pub auto_upload_limit: bool,
+    /// Under an upload limit a socket gets no less than so many bytes at a time.
+    pub upload_unit_size: u32,
+    /// Upload rates are measured as if bytes had gone for so much longer: the system's buffers
+    /// take the first ones.
+    pub upload_rate_fudge: Duration,
+    /// This share of the bytes that come counts as sent under an upload limit, for it is what
+    /// telling the peers of their arrival costs; 0 for none.
+    pub tcp_ack_fudge: f64,
     /// Payload asked for, bytes a second; `None` for no limit.
     pub download_limit: Option<u64>,
     /// The window of all rate estimates.
@@ -85,6 +96,10 @@ impl Default for Config {
             min_peers: 20,
             rerequest_interval: Duration::from_secs(300),
             upload_limit: None,
+            auto_upload_limit: false,
+            upload_unit_size: 1460,
+            upload_rate_fudge: Duration::from_secs(5),
+            tcp_ack_fudge: 0.03,
             download_limit: None,
             rate_window: DEFAULT_WINDOW,
             security: true,

@@ -163,6 +163,7 @@ impl Torrent {
         let speaks = peer.speaks;
         let mut session = Session::new(id, pieces, self.config.rate_window, now);
         session.fast = speaks.fast;
+        session.up = session.up.with_head_start(self.config.upload_rate_fudge);
         peer.stage = Stage::Open(Box::new(session));
         match peer.direction {
             Direction::Outgoing => self.candidates.connected(peer.address),
@@ -213,6 +214,7 @@ impl Torrent {
             super_seed.left(key);
         }
         self.ledger.unask_all(key);
+        self.not_coming(&session.asked, now);
         if peer.direction == Direction::Outgoing {
             self.candidates.lost(peer.address, now, session.down.total() > 0);
         }

@@ -1,7 +1,7 @@
 //! What we ask of peers, what came of it, and who is to blame when a piece is bad.
 
 use super::connect::is_exempt;
-use super::{Action, Notice, Timer, Torrent};
+use super::{Action, Notice, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::ledger::Received;
 use crate::proto::geometry::{BlockRef, PieceIndex};
@@ -37,14 +37,7 @@ impl Torrent {
     fn ask_for(&mut self, key: PeerKey, mut room: usize, now: Instant) {
         let mut picked = Vec::new();
         while room > 0 {
-            if !self.download_bucket.ready(now) {
-                if let Some(at) = self.download_bucket.next_ready(now) {
-                    self.timers.set(Timer::Download, at);
-                }
-                return;
-            }
-            // Under a limit one at a time, for the tokens may run out after each.
-            let portion = if self.download_bucket.limit().is_some() { 1 } else { room };
+            let Some(portion) = self.may_ask_for(room, now) else { return };
             let Some(session) = self.peers.get(&key).and_then(|p| p.session()) else { return };
             let Some(offers) = session.offers() else { return };
             picked.clear();
@@ -83,6 +76,9 @@ impl Torrent {
         let start = self.rng.below(keys.len().max(1) as u32) as usize;
         keys.rotate_left(start);
         for key in keys {
+            if self.may_ask_for(1, now).is_none() {
+                return;
+            }
             self.ask(key, now);
         }
     }
@@ -93,6 +89,7 @@ impl Torrent {
         let Some(session) = self.session(key) else { return };
         session.snubbed = true;
         let asked = std::mem::take(&mut session.asked);
+        self.not_coming(&asked, now);
         for block in asked {
             self.ledger.unask(block, key);
             self.say(key, Message::Cancel(block), now);
@@ -116,7 +113,10 @@ impl Torrent {
         if asked {
             session.down.add(now, length);
             self.down.add(now, length);
+        } else {
+            self.download_bucket.take(now, length);
         }
+        self.charge_acks(length, now);
         let whole = self.geometry.block_number(block).is_some();
         if !asked || !whole || self.stopping {
             self.discard(length, data);
@@ -147,6 +147,7 @@ impl Torrent {
         for other in others {
             if let Some(session) = self.session(other) {
                 session.asked.retain(|b| *b != block);
+                self.not_coming([&block], now);
                 self.say(other, Message::Cancel(block), now);
             }
         }

@@ -97,6 +97,7 @@ impl Torrent {
             session.bar(block.piece());
         }
         let idle = session.asked.is_empty();
+        self.not_coming([&block], now);
         self.ledger.unask(block, key);
         match idle {
             true => self.ask_all(now),

@@ -8,7 +8,8 @@
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
-//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `track`
+//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `limits`
+//! (how fast), `track`
 //! (announces), `config` (what users set), `status` (what they see).
 
 mod config;
@@ -18,6 +19,7 @@ mod download;
 mod endgame;
 mod fast;
 mod introduce;
+mod limits;
 mod offers;
 mod retry;
 mod status;
@@ -91,6 +93,9 @@ pub enum Action {
     Send(PeerKey, Message),
     /// Send a block from disk; answer by `on_block_sent`.
     SendBlock(PeerKey, BlockRef),
+    /// Blocks leave this connection only as far as they are allowed to from now on: so many bytes
+    /// of them more. A connection that was never told so sends at will.
+    Allow(PeerKey, u64),
     /// Close a connection. No answer is expected.
     Close(PeerKey),
     /// Write a block to disk; answer by `on_written`.
@@ -176,6 +181,7 @@ pub struct Torrent {
     /// Peers with uploads waiting, in the order they get their next block.
     round: VecDeque<PeerKey>,
     upload_bucket: Bucket,
+    limits: limits::Limits,
     download_bucket: Bucket,
     up: Meter,
     down: Meter,
@@ -220,9 +226,11 @@ impl Torrent {
             conduct: download::Conduct::default(),
             retries: retry::Retries::new(),
             round: VecDeque::new(),
-            upload_bucket: Bucket::new(config.upload_limit, now),
+            upload_bucket: Bucket::new(config.upload_limit, now)
+                .with_unit(config.upload_unit_size.into()),
+            limits: limits::Limits::new(config.auto_upload_limit, now),
             download_bucket: Bucket::new(config.download_limit, now),
-            up: Meter::new(now, config.rate_window),
+            up: Meter::new(now, config.rate_window).with_head_start(config.upload_rate_fudge),
             down: Meter::new(now, config.rate_window),
             discarded: 0,
             timers: Timers::new(),
@@ -232,6 +240,7 @@ impl Torrent {
             config,
         };
         torrent.sort_out_pieces();
+        torrent.begin_limits(now);
         let notices = torrent.announcer.take_notices();
         torrent.report_tracker(notices);
         if let Some(ip) = torrent.config.ip.as_ref().and_then(|ip| ip.parse().ok()) {

@@ -56,7 +56,9 @@ impl Torrent {
     fn take_away(&mut self, piece: PieceIndex, owner: PeerKey, now: Instant) {
         self.ledger.disown(piece);
         if let Some(session) = self.session(owner) {
-            for block in session.drop_asked(|block| block.piece() == piece) {
+            let gone = session.drop_asked(|block| block.piece() == piece);
+            self.not_coming(&gone, now);
+            for block in gone {
                 self.say(owner, Message::Cancel(block), now);
             }
         }

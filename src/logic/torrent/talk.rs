@@ -54,9 +54,10 @@ impl Torrent {
             // It rejects or answers what it was asked, one by one (BEP 6).
             return Ok(());
         }
-        session.asked.clear();
+        let asked = std::mem::take(&mut session.asked);
         // A choked peer does not answer what it was asked before (BEP 3).
         self.ledger.unask_all(key);
+        self.not_coming(&asked, now);
         self.ask_all(now);
         Ok(())
     }

@@ -429,28 +429,118 @@ fn a_cancelled_request_is_not_served() {
     assert!(stage.says().is_empty());
 }
 
-#[test]
-fn the_upload_limit_holds() {
-    let config = Config { upload_limit: Some(16_384), ..Config::default() };
+/// A seed under an upload limit whose peers, so many, ask for more than it may give. Plays whole
+/// seconds; tells what was let through, how often the torrent was woken, and the largest portion.
+fn serve_limited(config: Config, peers: u8, seconds: u64) -> (u64, usize, u64) {
     let mut stage = Stage::new(4, "####", config);
-    let key = stage.joins("20.0.0.1:5", 1, 0);
-    stage.hears(key, Message::Interested, 0);
-    stage.until(1);
-    for n in 0..100 {
-        let block = stage.block(n % 4, n % 2);
-        stage.hears(key, Message::Request(block), 1);
+    let keys: Vec<PeerKey> =
+        (1..=peers).map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0)).collect();
+    let mut queue: VecDeque<Action> = VecDeque::new();
+    for key in &keys {
+        queue.extend(stage.hears(*key, Message::Interested, 0));
     }
-    let mut sent = 0;
-    for second in 1..=21 {
-        for action in stage.until(second) {
-            if let Action::SendBlock(key, block) = action {
-                sent += 1;
-                let now = stage.at(second);
-                stage.torrent.on_block_sent(key, block, now);
+    let (block, end) = (stage.block(1, 1), stage.at(seconds));
+    let (mut now, mut sent, mut wakes, mut largest) = (stage.start, 0, 0, 0);
+    let mut unsent: BTreeMap<PeerKey, (u64, u64)> = BTreeMap::new();
+    loop {
+        queue.extend(stage.says());
+        let Some(action) = queue.pop_front() else {
+            match stage.torrent.next_deadline() {
+                Some(at) if at <= end => now = at,
+                _ => return (sent, wakes, largest),
             }
+            stage.torrent.on_time(now);
+            wakes += 1;
+            continue;
+        };
+        match action {
+            Action::Send(key, Message::Unchoke) => {
+                (0..40).for_each(|_| stage.torrent.on_message(key, Message::Request(block), now));
+            }
+            Action::SendBlock(key, _) => unsent.entry(key).or_default().0 += 16_384,
+            Action::Allow(key, bytes) => {
+                sent += bytes;
+                largest = largest.max(bytes);
+                let (queued, allowed) = unsent.entry(key).or_default();
+                *allowed += bytes;
+                if *queued > 0 && allowed == queued {
+                    (*queued, *allowed) = (0, 0);
+                    stage.torrent.on_block_sent(key, block, now);
+                    stage.torrent.on_message(key, Message::Request(block), now);
+                }
+            }
+            _ => {}
         }
     }
-    assert!((18..=23).contains(&sent), "{sent} blocks in 20 seconds at a block a second");
+}
+
+#[test]
+fn an_upload_limit_holds_in_small_portions_and_few_wake_ups() {
+    for (limit, peers) in [(20_480, 1), (20_480, 50), (1_000_000, 50), (200 << 20, 1)] {
+        let config = Config { upload_limit: Some(limit), ..Config::default() };
+        let (sent, wakes, largest) = serve_limited(config, peers, 10);
+        let share = sent as f64 / (limit as f64 * 10.0);
+        assert!((0.95..=1.05).contains(&share), "{share} of {limit} with {peers} peers");
+        assert!(wakes < 2_100, "{wakes} wake-ups at {limit}");
+        assert!(largest <= 1_460.max(limit / 200), "{largest} bytes at once at {limit}");
+    }
+}
+
+#[test]
+fn a_unit_is_the_least_a_socket_gets_at_a_time() {
+    let config =
+        |unit| Config { upload_limit: Some(20_000), upload_unit_size: unit, ..Config::default() };
+    let (sent, wakes, largest) = serve_limited(config(8_000), 1, 10);
+    assert_eq!(largest, 8_000);
+    assert!((190_000..=210_000).contains(&sent) && wakes < 50, "{sent} {wakes}");
+    assert_eq!(serve_limited(config(500), 1, 10).2, 500);
+}
+
+#[test]
+fn what_comes_in_is_charged_to_the_upload_limit_but_half_of_it_at_most() {
+    let served = |bytes: u64, fudge: f64| {
+        let config =
+            Config { upload_limit: Some(100_000), tcp_ack_fudge: fudge, ..Config::default() };
+        let mut stage = Stage::new(4, "....", config);
+        let (mut free, start) = (0, stage.start);
+        for tenth in 0..100 {
+            let now = start + Duration::from_millis(tenth * 100);
+            (0..100).for_each(|_| stage.torrent.charge_acks(bytes / 1_000, now));
+            if stage.torrent.upload_bucket.ready(now) {
+                let available = stage.torrent.upload_bucket.available(now);
+                stage.torrent.upload_bucket.take(now, available);
+                free += available;
+            }
+        }
+        free / 10
+    };
+    let near = |value: u64, expected: u64| value.abs_diff(expected) < 6_000;
+    assert!(near(served(1_000_000, 0.03), 70_000), "{}", served(1_000_000, 0.03));
+    assert!(near(served(1_000_000, 0.0), 100_000), "{}", served(1_000_000, 0.0));
+    assert!(near(served(100_000_000, 0.03), 50_000), "{}", served(100_000_000, 0.03));
+}
+
+#[test]
+fn late_first_requests_bring_an_upload_limit_and_fewer_slots() {
+    let config = Config { auto_upload_limit: true, ..Config::default() };
+    let mut stage = Stage::new(4, "####", config);
+    let block = stage.block(1, 1);
+    assert_eq!(stage.torrent.config.max_uploads, 6);
+    for n in 1..=8 {
+        let second = u64::from(n) * 10;
+        let key = stage.joins(&format!("20.0.0.{n}:5"), n, second);
+        stage.hears(key, Message::Interested, second);
+        let unchoked = sends(&stage.until(second + 1), key, &Message::Unchoke);
+        assert!(unchoked, "{n} is unchoked at once");
+        stage.hears(key, Message::Request(block), second + 3);
+        let now = stage.at(second + 3);
+        stage.torrent.on_block_sent(key, block, now);
+        stage.torrent.on_lost(key, now);
+        assert_eq!(stage.torrent.upload_bucket.limit().is_some(), n == 8);
+    }
+    let limit = stage.torrent.upload_bucket.limit().unwrap();
+    assert!(limit < 5_000, "{limit}");
+    assert!(stage.torrent.config.max_uploads < 6);
 }
 
 #[test]
@@ -469,6 +559,20 @@ fn the_download_limit_holds_with_a_single_peer() {
         total += asked.len();
     }
     assert!((18..=23).contains(&total), "{total} blocks in 20 seconds at a block a second");
+}
+
+#[test]
+fn what_is_not_coming_is_not_charged_to_the_download_limit() {
+    let config = Config { download_limit: Some(100_000), ..Config::default() };
+    let mut stage = Stage::new(40, &".".repeat(40), config);
+    let (first, second) = (stage.joins("20.0.0.1:5", 1, 0), stage.joins("20.0.0.2:5", 2, 0));
+    stage.has(first, &"#".repeat(40), 0);
+    stage.has(second, &"#".repeat(40), 0);
+    let asked = requests(&stage.hears(first, Message::Unchoke, 1));
+    assert!(asked.len() > 1 && !stage.torrent.download_bucket.ready(stage.at(1)));
+    stage.hears(first, Message::Choke, 1);
+    let again = requests(&stage.hears(second, Message::Unchoke, 1));
+    assert_eq!(again.len(), asked.len());
 }
 
 #[test]

@@ -30,6 +30,8 @@ impl Torrent {
         }
         let Some(session) = self.session(key) else { return Ok(()) };
         session.uploads.push_back(block);
+        let unchoked_at = session.unchoked_at.take();
+        self.note_first_request(unchoked_at, now);
         self.enter_round(key);
         self.pump_uploads(now);
         Ok(())
@@ -66,9 +68,10 @@ impl Torrent {
         self.pump_uploads(now);
     }
 
-    fn enter_round(&mut self, key: PeerKey) {
+    pub(super) fn enter_round(&mut self, key: PeerKey) {
+        let most = if self.upload_bucket.limit().is_some() { 1 } else { MAX_SENDING };
         let Some(session) = self.session(key) else { return };
-        if !session.in_round && !session.uploads.is_empty() && session.sending < MAX_SENDING {
+        if !session.in_round && !session.uploads.is_empty() && session.sending < most {
             session.in_round = true;
             self.round.push_back(key);
         }
@@ -83,14 +86,29 @@ impl Torrent {
                 }
                 return;
             }
-            self.round.pop_front();
-            let Some(session) = self.session(key) else { continue };
+            let paced = self.session(key).is_some_and(|s| s.paced);
+            if paced || self.upload_bucket.limit().is_some() {
+                self.serve_portion(key, now);
+            } else {
+                self.serve_block(key);
+            }
+        }
+    }
+
+    fn serve_block(&mut self, key: PeerKey) {
+        self.leave_round(key);
+        let Some(session) = self.session(key) else { return };
+        let Some(block) = session.uploads.pop_front() else { return };
+        session.sending += 1;
+        self.actions.push_back(Action::SendBlock(key, block));
+        self.enter_round(key);
+    }
+
+    /// Takes out the first of the round.
+    pub(super) fn leave_round(&mut self, key: PeerKey) {
+        self.round.pop_front();
+        if let Some(session) = self.session(key) {
             session.in_round = false;
-            let Some(block) = session.uploads.pop_front() else { continue };
-            session.sending += 1;
-            self.upload_bucket.take(now, u64::from(block.length()));
-            self.actions.push_back(Action::SendBlock(key, block));
-            self.enter_round(key);
         }
     }
 
@@ -133,6 +151,8 @@ impl Torrent {
             true => Message::Choke,
             false => Message::Unchoke,
         };
+        let waits = !choking && session.wanting && session.sending == 0;
+        session.unchoked_at = waits.then_some(now);
         self.say(key, message, now);
         if choking {
             self.drop_uploads(key, now);

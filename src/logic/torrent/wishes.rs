@@ -51,6 +51,7 @@ impl Torrent {
         let Some(session) = self.peers.get_mut(&key).and_then(|p| p.session_mut()) else { return };
         let wanted = self.ledger.wanted();
         let gone = session.drop_asked(|block| !wanted.get(block.piece().get()));
+        self.not_coming(&gone, now);
         for block in gone {
             self.say(key, Message::Cancel(block), now);
         }

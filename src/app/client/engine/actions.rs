@@ -41,6 +41,7 @@ impl Engine {
             }
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
             Action::SendBlock(key, block) => self.send_block(key, block, now),
+            Action::Allow(key, bytes) => self.queue(key, |conn| conn.allow(bytes)),
             Action::Close(key) => self.links.close(key, &mut self.pool, &mut self.reactor),
             Action::Write(block, data) => {
                 self.saving.on_write(block);

@@ -9,6 +9,9 @@ use crate::proto::geometry::BlockRef;
 /// The smallest page of any machine we run on; larger ones are only asked about more often.
 const PAGE: u64 = 4096;
 
+/// How much is read at a time, in bytes, where everything has to be.
+const READ: usize = 64 * 1024;
+
 /// The parts of a range, once each of their pages is in the page cache. May wait for the disk.
 ///
 /// # Errors
@@ -31,8 +34,10 @@ pub(super) fn parts(storage: &Storage, range: BlockRef) -> Result<Vec<Part>, Dis
 fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
     let mut advised = false;
     for at in pages(part) {
-        if sys::is_cached(&part.file, at)? == Some(true) {
-            continue;
+        match sys::is_cached(&part.file, at)? {
+            Some(true) => continue,
+            Some(false) => {}
+            None => return read_through(part),
         }
         if !advised {
             // One order for all that is missing, before the first wait.
@@ -46,9 +51,41 @@ fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Where the system cannot tell what is cached, reading everything takes fewer calls than a byte
+/// of each page.
+fn read_through(part: &Part) -> io::Result<()> {
+    let (mut at, end) = (part.offset, part.offset + part.length);
+    let mut buffer = vec![0; READ];
+    while at < end {
+        let most = usize::try_from(end - at).unwrap_or(READ).min(READ);
+        match sys::pread(&part.file, &mut buffer[..most], at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => at += n as u64,
+        }
+    }
+    Ok(())
+}
+
 /// The last byte of the part in each page it touches: the very last one also tells whether the
 /// file is long enough.
 fn pages(part: &Part) -> impl Iterator<Item = u64> {
     let (first, last) = (part.offset, part.offset + part.length - 1);
     (first / PAGE..=last / PAGE).map(move |page| (page * PAGE + PAGE - 1).min(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_file_that_cannot_tell_what_is_cached_is_read_to_its_end() {
+        // Nothing tells so of /proc.
+        let file = Arc::new(File::open("/proc/self/maps").unwrap());
+        let part = |length| Part { file: Arc::clone(&file), offset: 10, length };
+        fetch(&part(100), 0).unwrap();
+        let error = fetch(&part(1 << 30), 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
 }

@@ -270,7 +270,7 @@ impl Prepared {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<(), MakeError> {
         let geometry = Arc::new(self.geometry.clone());
-        let entry = |f: &Found| FileEntry { path: f.path.clone(), length: f.length };
+        let entry = |f: &Found| FileEntry::new(f.path.clone(), f.length);
         let files = self.tree.files.iter().map(entry).collect();
         let storage = Storage::new(self.path.clone(), files, Arc::clone(&geometry), Links::Follow);
         let (mut done, mut failed) = (0, None);

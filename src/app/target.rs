@@ -1,6 +1,6 @@
 //! Where a torrent's data goes: for the client, which puts it there, and for the check.
 
-use crate::io::storage::{DiskError, FileEntry};
+use crate::io::storage::{DiskError, FileEntry, Use};
 use crate::proto::metainfo::{File, Info, Layout};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,7 @@ pub fn files(info: &Info) -> Vec<FileEntry> {
             Layout::Multi => file.path.iter().collect(),
         },
         length: file.length,
+        used: if file.pad { Use::Pad } else { Use::Wanted },
     };
     info.files.iter().map(entry).collect()
 }

@@ -351,6 +351,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         disk: disk(parsed),
         goal: goal(parsed),
         on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
+        state_dir: state_dir(env),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
         keep: keep(env, parsed),
@@ -461,6 +462,13 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         },
         ip: ip.map(str::to_string),
     })
+}
+
+/// Where we remember things of downloads, if the environment names a place.
+fn state_dir(env: &Env) -> Option<PathBuf> {
+    let absolute = |name| env.var(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    absolute("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("bittornado"))
 }
 
 fn disk(parsed: &Parsed) -> DiskOptions {

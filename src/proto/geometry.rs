@@ -176,6 +176,11 @@ impl Geometry {
         self.starts[file + 1] - self.starts[file]
     }
 
+    /// Offset of the first byte of file number `file` in the content.
+    pub fn file_start(&self, file: usize) -> u64 {
+        self.starts[file]
+    }
+
     /// The piece of this number, if there is one.
     pub fn piece(&self, index: u32) -> Option<PieceIndex> {
         (index < self.pieces).then_some(PieceIndex(index))

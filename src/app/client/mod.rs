@@ -26,10 +26,11 @@ use crate::io::fetch;
 use crate::io::hook;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
-use crate::io::storage::{DiskError, Storage};
+use crate::io::storage::{DiskError, Storage, Use};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
 use crate::proto::geometry::Geometry;
+use crate::proto::hash::sha1;
 use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
 use check::Found;
@@ -39,6 +40,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -84,12 +86,14 @@ pub struct Settings {
     pub slice_size: u32,
     /// What is asked of the logic.
     pub config: Config,
-    /// How the files are treated.
+    /// How the files are treated. Where the bytes of unwanted files go need not be said.
     pub disk: DiskOptions,
     /// When it ends by itself.
     pub goal: Goal,
     /// What is run when the download has become complete.
     pub on_done: Option<PathBuf>,
+    /// The folder for what is remembered of downloads; made when it is needed.
+    pub state_dir: Option<PathBuf>,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often figures are reported.
@@ -309,8 +313,28 @@ impl Drop for Client {
 }
 
 fn storage(settings: &Settings, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
-    let files = target::files(&settings.metainfo.info);
-    Storage::new(root, files, Arc::clone(geometry), settings.disk.clone())
+    let mut files = target::files(&settings.metainfo.info);
+    let mut disk = settings.disk.clone();
+    for (file, priority) in files.iter_mut().zip(&settings.priorities) {
+        if file.used == Use::Wanted && !priority.is_wanted() {
+            file.used = Use::Unwanted;
+        }
+    }
+    disk.aside = disk.aside.or_else(|| aside(settings, &root));
+    Storage::new(root, files, Arc::clone(geometry), disk)
+}
+
+/// Where the bytes of unwanted files go: with the other things that we remember, or else beside
+/// the torrent's folder; by the info hash and the place, since a torrent may be downloaded twice.
+fn aside(settings: &Settings, root: &Path) -> Option<PathBuf> {
+    let root = std::path::absolute(root).ok()?;
+    let place = &sha1(root.as_os_str().as_bytes())[..8];
+    let place: String = place.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{}-{place}.parts", settings.metainfo.info_hash);
+    match &settings.state_dir {
+        Some(dir) => Some(dir.join(name)),
+        None => Some(root.parent()?.join(format!(".{name}"))),
+    }
 }
 
 fn place(settings: &Settings, target: &Path, geometry: &Arc<Geometry>) -> Option<Arc<Place>> {

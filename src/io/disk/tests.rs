@@ -44,7 +44,7 @@ impl Bench {
         let lengths = [20_000, length as u64 - 20_000];
         let geometry = Arc::new(Geometry::new(PIECE, lengths).unwrap());
         let names = ["one", "two"].into_iter().zip(lengths);
-        let files = names.map(|(n, length)| FileEntry { path: n.into(), length }).collect();
+        let files = names.map(|(n, length)| FileEntry::new(n.into(), length)).collect();
         let storage = Storage::new(dir.clone(), files, Arc::clone(&geometry), options);
         let hashes = content.chunks(PIECE as usize).map(sha1).collect();
         let torrent = DiskTorrent { storage: Arc::new(storage), geometry, hashes };

@@ -64,7 +64,8 @@ impl<E: From<Done>> Worker<E> {
         let mut held = None;
         while let Some(job) = held.take().or_else(|| self.next_job()) {
             match job {
-                Job::Write { block, data } => {
+                Job::Write { block, mut data } => {
+                    self.torrent.storage.blank(block, &mut data);
                     self.batch.push((block, data));
                     held = self.gather();
                     self.write_batch();
@@ -116,7 +117,8 @@ impl<E: From<Done>> Worker<E> {
         let enough = BATCH.min(self.torrent.storage.options().write_buffer);
         while bytes < enough {
             match self.jobs.try_recv() {
-                Some(Job::Write { block, data }) => {
+                Some(Job::Write { block, mut data }) => {
+                    self.torrent.storage.blank(block, &mut data);
                     bytes += data.len();
                     self.batch.push((block, data));
                 }

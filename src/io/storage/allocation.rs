@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 
-use super::{Call, DiskError, FileEntry, Storage};
+use super::{Call, DiskError, FileEntry, Storage, Use};
 use crate::io::sys;
 
 /// How and when space is claimed.
@@ -49,7 +49,7 @@ impl Storage {
             return Ok(());
         }
         let mut need = 0u64;
-        for (number, file) in self.files.iter().enumerate() {
+        for (number, file) in self.own_files() {
             let claimed = self.root.claimed(&file.path);
             let claimed = claimed.map_err(|source| self.error("use", number, source))?;
             need = need.saturating_add(file.length.saturating_sub(claimed));
@@ -115,7 +115,8 @@ impl Allocating<'_> {
             Allocation::Sparse => file.length,
             _ => file.length.min(self.offset.saturating_add(limit)),
         };
-        let settled = if file.length == 0 { Ok(()) } else { self.settle(end) };
+        let own = file.used != Use::Pad && !storage.is_aside(self.file) && file.length > 0;
+        let settled = if own { self.settle(end) } else { Ok(()) };
         let (number, length) = (self.file, end - self.offset);
         self.offset = end;
         if end == file.length {
@@ -127,7 +128,7 @@ impl Allocating<'_> {
     /// Gives the current file its length, or space up to `end`.
     fn settle(&self, end: u64) -> io::Result<()> {
         let (storage, number, offset) = (self.storage, self.file, self.offset);
-        let FileEntry { path, length } = &storage.files[number];
+        let FileEntry { path, length, .. } = &storage.files[number];
         let (there, claimed) = (storage.root.length(path)?, storage.root.claimed(path)?);
         let sparse = storage.options.allocation == Allocation::Sparse;
         if there == Some(*length) && (sparse || claimed >= *length) {

@@ -51,12 +51,13 @@ pub(super) struct Opened {
 }
 
 impl Handles {
-    /// A table of at most `limit` files, 0 for no limit; never more than our share of what the
-    /// system allows.
-    pub fn new(limit: usize) -> Handles {
+    /// A table of at most `limit` files together with `others` that are open beside it, 0 for no
+    /// limit; never more than our share of what the system allows.
+    pub fn new(limit: usize, others: usize) -> Handles {
         let allowed = (sys::descriptor_limit() / SHARE).max(2);
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         let limit = if limit == 0 { allowed } else { limit.min(allowed) };
+        let limit = limit.saturating_sub(others).max(1);
         Handles { open: HashMap::new(), uses: 0, limit, dirty: BTreeSet::new() }
     }
 
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_least_used_file_is_closed_unless_somebody_uses_it() {
-        let mut handles = Handles::new(3);
+        let mut handles = Handles::new(3, 0);
         let used = handles.put(0, file(false));
         for number in [1, 2] {
             handles.put(number, file(false));
@@ -165,8 +166,9 @@ mod tests {
 
     #[test]
     fn no_limit_means_the_systems() {
-        let limit = |wanted| Handles::new(wanted).limit;
+        let limit = |wanted| Handles::new(wanted, 0).limit;
         assert!(limit(0) >= limit(usize::MAX) && limit(0) > 2);
         assert_eq!(limit(1), 1);
+        assert_eq!((Handles::new(50, 2).limit, Handles::new(1, 2).limit), (48, 1));
     }
 }

@@ -5,6 +5,7 @@
 //! deletes, never checks a hash, and follows no symbolic link unless told to.
 
 mod allocation;
+mod aside;
 mod beneath;
 mod error;
 mod faults;
@@ -14,6 +15,7 @@ mod looks;
 mod options;
 
 pub use allocation::{Allocating, Allocation, CLAIM};
+pub use aside::Use;
 pub use beneath::Links;
 pub use error::DiskError;
 pub use faults::{Call, Fault, Faults};
@@ -27,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, FileRange, Geometry};
+use aside::{Aside, Place};
 use beneath::Root;
 use handles::{Handles, Opened};
 use locking::Locking;
@@ -38,6 +41,15 @@ pub struct FileEntry {
     pub path: PathBuf,
     /// Its length in the end, in bytes.
     pub length: u64,
+    /// Whether it is to be on disk.
+    pub used: Use,
+}
+
+impl FileEntry {
+    /// A file that is wanted.
+    pub fn new(path: PathBuf, length: u64) -> FileEntry {
+        FileEntry { path, length, used: Use::Wanted }
+    }
 }
 
 /// A range of one open file, to be sent as it is.
@@ -59,6 +71,8 @@ pub struct Storage {
     geometry: Arc<Geometry>,
     handles: Mutex<Handles>,
     locking: Locking,
+    aside: Aside,
+    has_pads: bool,
     options: Options,
 }
 
@@ -76,9 +90,14 @@ impl Storage {
         debug_assert_eq!(files.len(), geometry.file_count());
         let options = options.into();
         let root = Root { path: root, links: options.links };
-        let handles = Mutex::new(Handles::new(options.max_files_open));
+        // The file aside and the zeros are open beside the others.
+        let other = |used| usize::from(files.iter().any(|file| file.used == used));
+        let others = other(Use::Unwanted) + other(Use::Pad);
+        let has_pads = other(Use::Pad) > 0;
+        let handles = Mutex::new(Handles::new(options.max_files_open, others));
+        let aside = Aside::new(options.aside.clone());
         let locking = Locking::new(options.locks);
-        Storage { root, files, geometry, handles, locking, options }
+        Storage { root, files, geometry, handles, locking, aside, has_pads, options }
     }
 
     /// What was chosen about the files.
@@ -103,14 +122,16 @@ impl Storage {
         if in_folder {
             self.root.check_folder().map_err(about_root("use"))?;
         }
-        for (number, file) in self.files.iter().enumerate() {
+        self.find_aside();
+        for (number, file) in self.own_files() {
             self.check(file).map_err(|source| self.error("use", number, source))?;
         }
         self.check_space()?;
         if in_folder {
             std::fs::create_dir_all(&self.root.path).map_err(about_root("create"))?;
         }
-        for (number, file) in self.files.iter().enumerate().filter(|(_, f)| f.length == 0) {
+        self.move_in()?;
+        for (number, file) in self.own_files().filter(|(_, f)| f.length == 0) {
             let made = match self.root.length(&file.path) {
                 Ok(None) => self.root.open(&file.path, true).map(drop),
                 there => there.map(drop),
@@ -118,6 +139,14 @@ impl Storage {
             made.map_err(|source| self.error("create", number, source))?;
         }
         Ok(())
+    }
+
+    /// The files that are, or are to be, at their place on disk, and their numbers.
+    fn own_files(&self) -> impl Iterator<Item = (usize, &FileEntry)> {
+        let own = |(number, file): &(usize, &FileEntry)| {
+            file.used == Use::Wanted || (file.used == Use::Unwanted && !self.is_aside(*number))
+        };
+        self.files.iter().enumerate().filter(own)
     }
 
     fn check(&self, file: &FileEntry) -> io::Result<()> {
@@ -146,6 +175,9 @@ impl Storage {
     /// [`DiskError::is_absent`] if a file is missing or too short; else what the system says.
     pub fn read(&self, range: BlockRef, buffer: &mut [u8]) -> Result<(), DiskError> {
         debug_assert_eq!(buffer.len(), range.length() as usize);
+        if let Some(file) = self.nowhere(range.piece()) {
+            return Err(self.error("read", file, ErrorKind::NotFound.into()));
+        }
         let mut rest = buffer;
         for part in self.geometry.file_ranges(range) {
             // A part is no longer than its piece, so its length fits usize.
@@ -157,8 +189,10 @@ impl Storage {
     }
 
     fn read_part(&self, part: FileRange, mut buffer: &mut [u8]) -> io::Result<()> {
-        let file = self.open(part.file, false)?;
-        let mut offset = part.offset;
+        let Place::File(file, mut offset) = self.place(part, false)? else {
+            buffer.fill(0);
+            return Ok(());
+        };
         while !buffer.is_empty() {
             let most = self.faults().meet(Call::Read, buffer.len())?;
             let got = sys::pread(&file, &mut buffer[..most], offset)?;
@@ -194,8 +228,11 @@ impl Storage {
     }
 
     fn write_part(&self, part: FileRange, source: &mut Source<'_>) -> io::Result<()> {
-        let file = self.open(part.file, true)?;
-        let (mut offset, mut left) = (part.offset, part.length as usize);
+        let mut left = part.length as usize;
+        let Place::File(file, mut offset) = self.place(part, true)? else {
+            source.advance(left);
+            return Ok(());
+        };
         while left > 0 {
             let mut buffers = [IoSlice::new(&[]); BUFFERS_A_CALL];
             let most = self.faults().meet(Call::Write, left)?;
@@ -216,8 +253,12 @@ impl Storage {
     /// # Errors
     /// A file cannot be opened, or is missing ([`DiskError::is_absent`]).
     pub fn parts(&self, range: BlockRef) -> Result<Vec<Part>, DiskError> {
-        let part = |part: FileRange| match self.open(part.file, false) {
-            Ok(file) => Ok(Part { file, offset: part.offset, length: part.length }),
+        let part = |part: FileRange| match self.place(part, false) {
+            Ok(Place::File(file, offset)) => Ok(Part { file, offset, length: part.length }),
+            Ok(Place::Zeros) => self
+                .zeros()
+                .map(|file| Part { file, offset: 0, length: part.length })
+                .map_err(|source| self.error("read", part.file, source)),
             Err(source) => Err(self.error("read", part.file, source)),
         };
         self.geometry.file_ranges(range).map(part).collect()
@@ -225,10 +266,9 @@ impl Storage {
 
     /// Like [`Storage::parts`], but never waits: `None` unless every file is open already.
     pub fn parts_if_open(&self, range: BlockRef) -> Option<Vec<Part>> {
-        let mut handles = self.handles.try_lock().ok()?;
-        let part = |part: FileRange| {
-            let file = handles.get(part.file, false)?;
-            Some(Part { file, offset: part.offset, length: part.length })
+        let part = |part: FileRange| match self.place_if_open(part)? {
+            Place::File(file, offset) => Some(Part { file, offset, length: part.length }),
+            Place::Zeros => Some(Part { file: self.zeros().ok()?, offset: 0, length: part.length }),
         };
         self.geometry.file_ranges(range).map(part).collect()
     }
@@ -239,7 +279,11 @@ impl Storage {
     /// The first file that failed; what failed is tried again by the next call.
     pub fn sync(&self) -> Result<(), DiskError> {
         let dirty = std::mem::take(&mut self.handles().dirty);
-        let mut first = None;
+        let mut first = self.sync_aside().err().map(|source| DiskError {
+            op: "sync",
+            path: self.options.aside.clone().unwrap_or_default(),
+            source,
+        });
         for number in dirty {
             let synced = self.open(number, false).and_then(|file| {
                 self.faults().meet(Call::Sync, 0)?;
@@ -270,10 +314,11 @@ impl Storage {
     /// What the system says.
     pub fn settle(&self, range: BlockRef) -> Result<(), DiskError> {
         for part in self.geometry.file_ranges(range) {
-            let settled = self.open(part.file, false).and_then(|file| {
+            let settled = self.place(part, false).and_then(|place| {
+                let Place::File(file, offset) = place else { return Ok(()) };
                 self.faults().meet(Call::Sync, 0)?;
                 file.sync_data()?;
-                sys::forget(&file, part.offset, part.length);
+                sys::forget(&file, offset, part.length);
                 Ok(())
             });
             settled.map_err(|source| self.error("sync", part.file, source))?;
@@ -336,7 +381,7 @@ impl Storage {
         file: usize,
         source: io::Error,
     ) -> DiskError {
-        DiskError { op, path: self.root.full(&self.files[file].path), source }
+        DiskError { op, path: self.place_name(file), source }
     }
 }
 

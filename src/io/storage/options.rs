@@ -1,5 +1,6 @@
 //! How the files of a torrent are treated: what a user can choose.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Allocation, Faults, Links, MAX_FILES_OPEN};
@@ -41,6 +42,9 @@ pub struct Options {
     /// How often what was written is brought to the disk itself, and its files closed; `None` to
     /// leave that to the system.
     pub flush_every: Option<Duration>,
+    /// The file for the bytes of unwanted files that come with wanted ones; without it these are
+    /// made like others. No two torrents, nor two downloads of one, may share it.
+    pub aside: Option<PathBuf>,
     /// Trouble for tests.
     pub faults: Faults,
 }
@@ -56,6 +60,7 @@ impl Default for Options {
             write_buffer: WRITE_BUFFER,
             read_ahead: false,
             flush_every: None,
+            aside: None,
             faults: Faults::default(),
         }
     }

@@ -30,7 +30,7 @@ impl Drop for Dir {
 
 fn storage(root: &Path, piece: u32, files: &[(&str, u64)], options: impl Into<Options>) -> Storage {
     let geometry = Geometry::new(piece, files.iter().map(|f| f.1)).unwrap();
-    let files = files.iter().map(|(p, l)| FileEntry { path: p.into(), length: *l }).collect();
+    let files = files.iter().map(|(p, l)| FileEntry::new(p.into(), *l)).collect();
     Storage::new(root.into(), files, Arc::new(geometry), options)
 }
 
@@ -421,4 +421,108 @@ fn what_does_not_fit_is_not_started() {
     assert!(!dir.join("x").exists());
     let s = storage(&dir.join("x/t"), 1 << 27, &files, Options::default());
     s.prepare().unwrap();
+}
+
+/// Files with their use, in pieces of 100 bytes, and the place for what is kept aside.
+fn mixed(dir: &Dir, files: &[(&str, u64, Use)]) -> Storage {
+    let geometry = Geometry::new(100, files.iter().map(|f| f.1)).unwrap();
+    let entry = |f: &(&str, u64, Use)| FileEntry { path: f.0.into(), length: f.1, used: f.2 };
+    let options = Options { aside: Some(dir.join("state/x/parts")), ..Options::default() };
+    let files = files.iter().map(entry).collect();
+    Storage::new(dir.join("t"), files, Arc::new(geometry), options)
+}
+
+#[test]
+fn bytes_of_unwanted_files_are_kept_aside_and_move_in_when_they_are_wanted() {
+    use Use::{Unwanted, Wanted};
+    let dir = Dir::new();
+    let content: Vec<u8> = (1..=250).cycle().take(12_000).collect();
+    // `b` shares piece 0 with `a`, and piece 90 with `c`.
+    let files = |b| [("a", 50, Wanted), ("d/b", 9000, b), ("c", 2950, Wanted), ("e", 0, b)];
+    let s = mixed(&dir, &files(Unwanted));
+    s.prepare().unwrap();
+    for piece in [0, 90] {
+        let whole = s.geometry().whole_piece(s.geometry().piece(piece).unwrap());
+        let data = &content[piece as usize * 100..][..100];
+        assert!(s.read(whole, &mut [0; 100]).unwrap_err().is_absent());
+        s.write(whole, data).unwrap();
+        let mut back = [0; 100];
+        s.read(whole, &mut back).unwrap();
+        assert_eq!(back, data);
+        let parts = s.parts(whole).unwrap();
+        let sent = parts.iter().flat_map(|part| {
+            let mut bytes = vec![0; part.length as usize];
+            sys::pread(&part.file, &mut bytes, part.offset).unwrap();
+            bytes
+        });
+        assert!(sent.eq(data.iter().copied()));
+        assert!(s.parts_if_open(whole).is_some());
+    }
+    s.sync().unwrap();
+    assert!(s.is_aside(1) && !s.is_aside(0));
+    assert!(!dir.join("t/d").exists() && !dir.join("t/e").exists());
+    assert_eq!(fs::read(dir.join("t/a")).unwrap(), &content[..50]);
+    // Nobody wants any file of piece 5: it cannot be there, and nothing is read to find that out.
+    let error = s.read(range(&s, 5, 0, 100), &mut [0; 100]).unwrap_err();
+    assert!(error.is_absent() && error.to_string().contains("state/x/parts"), "{error}");
+
+    let again = mixed(&dir, &files(Unwanted));
+    again.prepare().unwrap();
+    let mut back = [0; 100];
+    again.read(range(&again, 0, 0, 100), &mut back).unwrap();
+    assert_eq!(back, content[..100]);
+
+    let all = mixed(&dir, &files(Wanted));
+    all.prepare().unwrap();
+    assert!(all.has_moved_in(1) && !all.has_moved_in(0) && !all.is_aside(1));
+    for piece in [0, 90] {
+        all.read(range(&all, piece, 0, 100), &mut back).unwrap();
+        assert_eq!(back, content[piece as usize * 100..][..100]);
+    }
+    assert_eq!(fs::metadata(dir.join("t/e")).unwrap().len(), 0);
+    // What is at its place stays there, wanted or not, and what is in it is not written over.
+    fs::write(dir.join("t/d/b"), [7; 9000]).unwrap();
+    for b in [Unwanted, Wanted] {
+        let s = mixed(&dir, &files(b));
+        s.prepare().unwrap();
+        assert!(!s.is_aside(1) && !s.has_moved_in(1));
+        assert_eq!(fs::read(dir.join("t/d/b")).unwrap(), [7; 9000]);
+    }
+}
+
+#[test]
+fn an_unwanted_file_that_is_not_ours_is_left_alone() {
+    let dir = Dir::new();
+    let files = [("a", 50, Use::Wanted), ("b", 50, Use::Unwanted)];
+    fs::create_dir(dir.join("t")).unwrap();
+    fs::write(dir.join("t/b"), [7; 60]).unwrap();
+    let s = mixed(&dir, &files);
+    s.prepare().unwrap();
+    s.write(range(&s, 0, 0, 100), &[1; 100]).unwrap();
+    assert_eq!(fs::read(dir.join("t/b")).unwrap(), [7; 60]);
+    let mut back = [0; 100];
+    s.read(range(&s, 0, 0, 100), &mut back).unwrap();
+    assert_eq!(back, [1; 100]);
+}
+
+#[test]
+fn padding_reads_as_zeros_and_is_never_written() {
+    let dir = Dir::new();
+    let files = [("a", 60, Use::Wanted), (".pad/40", 40, Use::Pad), ("b", 100, Use::Wanted)];
+    let s = mixed(&dir, &files);
+    s.prepare().unwrap();
+    let whole = range(&s, 0, 0, 100);
+    let mut data = [9; 100];
+    s.blank(whole, &mut data);
+    assert_eq!(data, *[[9; 60].as_slice(), &[0; 40]].concat());
+    s.write(whole, &[9; 100]).unwrap();
+    let mut back = [1; 100];
+    s.read(whole, &mut back).unwrap();
+    assert_eq!(back, data);
+    assert!(!dir.join("t/.pad").exists());
+    let parts = s.parts(range(&s, 0, 50, 50)).unwrap();
+    let mut sent = [1; 40];
+    assert_eq!(sys::pread(&parts[1].file, &mut sent, parts[1].offset).unwrap(), 40);
+    assert_eq!(sent, [0; 40]);
+    assert!(s.parts_if_open(whole).is_some());
 }

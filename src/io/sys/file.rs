@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use rustix::fs::{
-    Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom,
+    Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags,
+    SeekFrom,
 };
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
@@ -78,6 +80,31 @@ pub fn is_cached(file: &File, offset: u64) -> io::Result<Option<bool>> {
 /// taken.
 pub fn will_need(file: &File, offset: u64, length: u64) {
     let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(length), Advice::WillNeed);
+}
+
+/// Gives the space of a range of a file back to its file system; it then reads as zeros. Only where
+/// the file system can do that.
+pub fn give_back(file: &File, offset: u64, length: u64) {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let _ = rustix::fs::fallocate(file, flags, offset, length);
+}
+
+/// A file in memory that reads as so many zeros, and takes none.
+///
+/// # Errors
+/// What memfd_create(2) and ftruncate(2) say.
+pub fn zeros(length: u64) -> io::Result<File> {
+    let file = rustix::fs::memfd_create("zeros", MemfdFlags::CLOEXEC)?;
+    rustix::fs::ftruncate(&file, length)?;
+    Ok(file.into())
+}
+
+/// Makes a directory, and those above it, for this user alone.
+///
+/// # Errors
+/// What mkdir(2) says; one that is there already is as good.
+pub fn make_private_dirs(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Asks the kernel to forget what it holds of a range of a file; what is not on the disk yet stays.

@@ -7,7 +7,6 @@ use crate::app::client::{
     Source, priorities,
 };
 use crate::proto::metainfo::{Info, Metainfo};
-use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -207,6 +206,13 @@ pub const OPTIONS: &[Opt] = &[
         "with lock_files, lock the files that are only read too, against those who would write",
     ),
     Opt::new(
+        "double_check",
+        Kind::Flag,
+        "1",
+        "check pieces again whose bytes moved on the disk: when a file that was not wanted before \
+         is wanted now, some of its bytes are there already, kept aside",
+    ),
+    Opt::new(
         "triple_check",
         Kind::Flag,
         "0",
@@ -314,15 +320,13 @@ fn keep(env: &mut Env, parsed: &Parsed) -> Option<Keep> {
     if !parsed.flag("selector_enabled") {
         return None;
     }
-    let absolute = |dir: OsString| Some(PathBuf::from(dir)).filter(|dir| dir.is_absolute());
-    let home = || absolute(env.var("HOME")?).map(|home| home.join(".local/state"));
-    let Some(dir) = env.var("XDG_STATE_HOME").and_then(absolute).or_else(home) else {
+    let Some(dir) = state_dir(env) else {
         env.error("neither XDG_STATE_HOME nor HOME is set: the next start will check all the data");
         return None;
     };
     let days = parsed.int("expire_cache_data") as u64;
     let expire = Some(Duration::from_secs(days * 86_400)).filter(|age| !age.is_zero());
-    Some(Keep { dir: dir.join("bittornado"), expire })
+    Some(Keep { dir, expire })
 }
 
 /// What a download is started with, from its options.
@@ -488,6 +492,7 @@ fn disk(parsed: &Parsed) -> DiskOptions {
             (true, false) => Locks::Written,
             (true, true) => Locks::All,
         },
+        double_check: parsed.flag("double_check") || parsed.flag("triple_check"),
         triple_check: parsed.flag("triple_check"),
         write_buffer: parsed.int("write_buffer_size") as usize * 1024 * 1024,
         read_ahead: parsed.flag("buffer_reads"),

@@ -119,7 +119,12 @@ impl Plan {
             let is_whole = holds(geometry, files, geometry.whole_piece(piece));
             plan.whole.set(piece.get(), is_whole);
         }
-        let same = |file: usize| saved.is_some_and(|saved| saved.files[file] == files[file]);
+        // Bytes that we moved ourselves are what they were, if we are to believe that.
+        let storage = &check.storage;
+        let moved = |file| !storage.options().double_check && storage.has_moved_in(file);
+        let same = |file: usize| {
+            saved.is_some_and(|saved| saved.files[file] == files[file] || moved(file))
+        };
         for file in (0..geometry.file_count()).filter(|file| !same(*file)) {
             geometry.pieces_of_file(file).for_each(|piece| _ = plan.doubtful.set(piece, true));
         }

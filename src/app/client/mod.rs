@@ -30,7 +30,6 @@ use crate::io::storage::{DiskError, Storage, Use};
 use crate::io::{reason, sys};
 use crate::logic::rng::Rng;
 use crate::proto::geometry::Geometry;
-use crate::proto::hash::sha1;
 use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
 use check::Found;
@@ -40,7 +39,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -328,9 +326,7 @@ fn storage(settings: &Settings, root: PathBuf, geometry: &Arc<Geometry>) -> Stor
 /// the torrent's folder; by the info hash and the place, since a torrent may be downloaded twice.
 fn aside(settings: &Settings, root: &Path) -> Option<PathBuf> {
     let root = std::path::absolute(root).ok()?;
-    let place = &sha1(root.as_os_str().as_bytes())[..8];
-    let place: String = place.iter().map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{}-{place}.parts", settings.metainfo.info_hash);
+    let name = state::file_name(settings.metainfo.info_hash, &root, state::PARTS);
     match &settings.state_dir {
         Some(dir) => Some(dir.join(name)),
         None => Some(root.parent()?.join(format!(".{name}"))),

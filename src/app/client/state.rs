@@ -30,6 +30,10 @@ const MAX_SIZE: u64 = 64 * 1024 * 1024;
 /// What the name of a state file ends in.
 const SUFFIX: &str = ".resume";
 
+/// What the name of a file ends in that keeps the bytes of unwanted files; the rest of it is as
+/// for the state.
+pub(super) const PARTS: &str = ".parts";
+
 /// Hexadecimal digits of a state file's name: of the info hash, and of the place.
 const DIGITS: (usize, usize) = (40, 16);
 
@@ -40,6 +44,13 @@ pub struct Keep {
     pub dir: PathBuf,
     /// States of torrents that were not used for so long are removed; `None` keeps them.
     pub expire: Option<Duration>,
+}
+
+/// The name of what is kept for a torrent that is saved at `target`, an absolute path.
+pub(super) fn file_name(info_hash: InfoHash, target: &Path, suffix: &str) -> String {
+    let place = &sha1(target.as_os_str().as_bytes())[..DIGITS.1 / 2];
+    let place: String = place.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{info_hash}-{place}{suffix}")
 }
 
 /// The place of one download's state.
@@ -59,10 +70,8 @@ impl Place {
         target: &Path,
         geometry: Arc<Geometry>,
     ) -> Place {
+        let path = dir.join(file_name(info_hash, target, SUFFIX));
         let target = target.as_os_str().as_bytes().to_vec();
-        let place = &sha1(&target)[..DIGITS.1 / 2];
-        let place: String = place.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = dir.join(format!("{info_hash}-{place}{SUFFIX}"));
         Place { path, info_hash, target, geometry }
     }
 
@@ -110,8 +119,13 @@ pub(super) fn expire(keep: &Keep, now: SystemTime) {
     for entry in entries.flatten() {
         let used = entry.metadata().and_then(|meta| meta.modified());
         let is_old = used.is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since > age));
-        if is_old && is_ours(entry.file_name().as_bytes()) {
-            let _ = fs::remove_file(entry.path());
+        let name = entry.file_name();
+        // A state that is still good speaks of what is in there.
+        let path = entry.path();
+        let is_spoken_of = path.with_extension(&SUFFIX[1..]).exists()
+            && name.as_bytes().ends_with(PARTS.as_bytes());
+        if is_old && is_ours(name.as_bytes()) && !is_spoken_of {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -119,7 +133,8 @@ pub(super) fn expire(keep: &Keep, now: SystemTime) {
 fn is_ours(name: &[u8]) -> bool {
     let is_hex =
         |digits: &[u8]| digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    if let Some(name) = name.strip_suffix(SUFFIX.as_bytes()) {
+    let own = |suffix: &str| name.strip_suffix(suffix.as_bytes());
+    if let Some(name) = own(SUFFIX).or_else(|| own(PARTS)) {
         let (hash, place) = name.split_at(DIGITS.0.min(name.len()));
         let fits = name.len() == DIGITS.0 + 1 + DIGITS.1 && place[0] == b'-';
         return fits && is_hex(hash) && is_hex(&place[1..]);

@@ -111,6 +111,11 @@ impl Storage {
         self.aside.keeps(file)
     }
 
+    /// Whether anything is kept aside by now.
+    pub(super) fn has_aside(&self) -> bool {
+        self.aside.open(false).is_ok()
+    }
+
     /// Whether the bytes of file number `file` that were kept aside moved to their own place at
     /// this start.
     pub fn has_moved_in(&self, file: usize) -> bool {

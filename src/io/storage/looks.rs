@@ -2,16 +2,23 @@
 
 use std::io::ErrorKind;
 
-use super::{DiskError, Storage};
+use super::{DiskError, Storage, Use};
 use crate::proto::resume::client::Stamp;
 
 impl Storage {
     /// How file number `file` looks on disk; `None` if there is nothing of its name, or something
-    /// that is no file of ours.
+    /// that is no file of ours. What is kept aside, and what is nowhere, looks always the same.
     ///
     /// # Errors
     /// What the system says.
     pub fn stamp(&self, file: usize) -> Result<Option<Stamp>, DiskError> {
+        let elsewhere = Stamp { size: self.files[file].length, mtime: 0 };
+        if self.files[file].used == Use::Pad {
+            return Ok(Some(elsewhere));
+        }
+        if self.is_aside(file) {
+            return Ok(self.has_aside().then_some(elsewhere));
+        }
         match self.root.stamp(&self.files[file].path) {
             Ok(stamp) => Ok(Some(stamp)),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Other) => Ok(None),

@@ -31,6 +31,8 @@ pub struct Options {
     pub max_files_open: usize,
     /// Which files are locked.
     pub locks: Locks,
+    /// Whether pieces are checked again whose bytes moved in from aside.
+    pub double_check: bool,
     /// Whether a piece must be on the disk itself, and right when it is read back from there,
     /// before it counts as had.
     pub triple_check: bool,
@@ -56,6 +58,7 @@ impl Default for Options {
             allocation: Allocation::Grow,
             max_files_open: MAX_FILES_OPEN,
             locks: Locks::None,
+            double_check: true,
             triple_check: false,
             write_buffer: WRITE_BUFFER,
             read_ahead: false,

@@ -16,12 +16,14 @@ impl Engine {
     }
 
     pub(super) fn on_claimed(&mut self, part: f64) {
+        self.saving.on_claimed();
         if let Room::Waited(known) = &mut self.room {
             *known = part;
         }
     }
 
     pub(super) fn on_claim_ended(&mut self, result: Result<(), DiskError>, now: Instant) {
+        self.saving.on_claimed();
         let Some(found) = self.held.take() else {
             // Pieces may come all the same; if there is no room for one, its write will say so.
             if let Err(e) = result {

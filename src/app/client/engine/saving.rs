@@ -44,13 +44,19 @@ impl Saving {
     /// The check is over.
     pub(super) fn begin(&mut self, found: &Found) {
         self.state = ClientState { files: found.files.clone(), ..found.state.clone() };
-        self.changed = found.is_news;
+        self.changed |= found.is_news;
     }
 
     /// A block goes to the disk.
     pub(super) fn on_write(&mut self, block: BlockRef) {
         self.on_way.insert(block);
         self.written.extend(self.geometry.file_ranges(block).map(|part| part.file));
+    }
+
+    /// The files were given length or space, and look different now.
+    pub(super) fn on_claimed(&mut self) {
+        self.written.extend(0..self.geometry.file_count());
+        self.changed = true;
     }
 
     /// It has got there, or not.

@@ -12,9 +12,6 @@ use crate::cmd::{Command, Exit};
 
 const SECONDS: Kind = Kind::Int { min: 1, max: u32::MAX as i64 };
 
-/// Connections at once, as in BitTornado.
-const CONNECTIONS: usize = 1000;
-
 /// The largest answer one may ask for: a kilobyte is 170 peers.
 const MAX_RESPONSE: i64 = 10_000;
 
@@ -69,18 +66,63 @@ const OPTIONS: &[Opt] = &[
     ),
     Opt::new(
         "nat_check",
-        Kind::Int { min: 0, max: i64::MAX },
-        "0",
-        "attempts to connect back to a new peer before it is listed; only 0 (list everybody) \
-         is possible so far",
+        Kind::Int { min: 0, max: 250 },
+        "3",
+        "attempts to connect to a new peer before it is given up, one an announce; until one \
+         succeeds it is not listed; 0 = list everybody at once",
     ),
+    Opt::new(
+        "nat_check_local",
+        Kind::Flag,
+        "0",
+        "connect to peers of the local network too, instead of listing them at once",
+    ),
+    Opt::new("log_nat_checks", Kind::Flag, "0", "log the results of connections to peers"),
     Opt::new(
         "only_local_override_ip",
         Kind::Int { min: 0, max: 2 },
         "2",
         "whose word on another address (ip=) counts: 1 = that of the local network; \
-         0 = everybody's, and that of proxies too; 2 = 1 with nat_check 0",
+         0 = everybody's, and that of proxies too; 2 = everybody's with --nat_check, else 1",
     ),
+    Opt::new(
+        "max_torrents",
+        Kind::Int { min: 1, max: 1 << 28 },
+        "131072",
+        "torrents with peers at most; beyond, the emptiest make room (some 200 bytes each)",
+    ),
+    Opt::new(
+        "max_peers",
+        Kind::Int { min: 1, max: 1 << 28 },
+        "1048576",
+        "peers at most; beyond, silent ones of large torrents make room (some 55 bytes each)",
+    ),
+    Opt::new(
+        "max_connections",
+        Kind::Int { min: 1, max: 1 << 20 },
+        "1000",
+        "connections at once; beyond, the one that has been idle longest makes room",
+    ),
+    Opt::new(
+        "announce_rate",
+        Kind::Int { min: 0, max: u32::MAX as i64 },
+        "0",
+        "announces an address (IPv6: a /64) may make in a minute; 0 = as many as it likes",
+    ),
+    Opt::new(
+        "interval_jitter",
+        Kind::Int { min: 0, max: 86_400 },
+        "0",
+        "seconds at most that are added to the interval at random, so that clients do not all \
+         come at once",
+    ),
+    Opt::new(
+        "min_interval",
+        Kind::Int { min: 0, max: 86_400 },
+        "0",
+        "tell clients ('min interval') not to announce again within so many seconds; 0 = do not",
+    ),
+    Opt::new("external_ip", Kind::Flag, "0", "tell clients the address that they come from"),
     Opt::new("compact_reqd", Kind::Flag, "1", "refuse clients that do not ask for compact answers"),
     Opt::new("keep_dead", Kind::Flag, "0", "keep torrents without peers in scrape and info page"),
     Opt::new(
@@ -224,12 +266,6 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         let message = "--dfile: it is required (the file in which the tracker keeps what it knows)";
         return Err(env.wrong_usage(message));
     };
-    if options.int("nat_check") != 0 {
-        let n = options.int("nat_check");
-        let message =
-            format!("--nat_check: {n}: peers cannot be checked yet, only 0 (list everybody) works");
-        return Err(env.wrong_usage(message));
-    }
     let listen = addresses(env, options)?;
     let favicon = favicon(env, options);
     let seconds = |name| Duration::from_secs(options.int(name).unsigned_abs());
@@ -256,7 +292,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
             timeout: seconds("socket_timeout"),
             check_interval: seconds("timeout_check_interval"),
             keep_alive: (!keep_alive.is_zero()).then_some(keep_alive),
-            connections: CONNECTIONS,
+            connections: count(options, "max_connections"),
         },
         registry: rules(options),
         dfile: env.cwd.join(dfile),
@@ -264,6 +300,8 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         sources,
         parse_interval: seconds("parse_dir_interval"),
         allow_get: options.flag("allow_get"),
+        announce_rate: number(options, "announce_rate"),
+        log_nat_checks: options.flag("log_nat_checks"),
         info_page: match options.text("infopage_redirect") {
             _ if !options.flag("show_infopage") => InfoPage::Off,
             "" => InfoPage::Shown,
@@ -277,8 +315,17 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
     })
 }
 
+fn number(options: &Parsed, name: &str) -> u32 {
+    u32::try_from(options.int(name)).expect("the table has bounds")
+}
+
+fn count(options: &Parsed, name: &str) -> usize {
+    usize::try_from(options.int(name)).expect("the table has bounds")
+}
+
 fn rules(options: &Parsed) -> Rules {
-    let number = |name| u32::try_from(options.int(name)).expect("the table has bounds");
+    let number = |name| number(options, name);
+    let checked = options.int("nat_check") > 0 && matches!(options.text("aggregator"), "" | "0");
     Rules {
         interval: number("reannounce_interval"),
         response_size: number("response_size"),
@@ -292,7 +339,18 @@ fn rules(options: &Parsed) -> Rules {
             "specific" => Scraping::Specific,
             _ => Scraping::Full,
         },
-        believe_given_ip: options.int("only_local_override_ip") == 0,
+        // A false address is found out by the connection.
+        believe_given_ip: match options.int("only_local_override_ip") {
+            2 => checked,
+            whose => whose == 0,
+        },
+        nat_checks: u8::try_from(options.int("nat_check")).expect("the table has bounds"),
+        check_local: options.flag("nat_check_local"),
+        max_torrents: count(options, "max_torrents"),
+        max_peers: count(options, "max_peers"),
+        jitter: number("interval_jitter"),
+        min_interval: Some(number("min_interval")).filter(|n| *n > 0),
+        external_ip: options.flag("external_ip"),
         show_names: options.flag("show_names"),
         trackers: Trackers::Autodetect,
         tracker_id: crate::proto::ids::PeerId([0; 20]),
@@ -366,7 +424,7 @@ mod tests {
     fn wrong_usage_names_option_and_value() {
         for (args, said) in [
             (&["--port", "1"][..], "--dfile"),
-            (&["--dfile", "d", "--nat_check", "3"], "--nat_check: 3"),
+            (&["--dfile", "d", "--nat_check", "-1"], "-1"),
             (&["--dfile", "d", "x"], "'x'"),
             (&["--dfile", "d", "--port", "65536"], "65536"),
             (&["--dfile", "d", "--bind", ","], "--bind: ','"),

@@ -39,15 +39,26 @@ impl std::error::Error for SaveError {
 /// # Errors
 /// Whatever the system refuses; see [`SaveError`].
 pub fn save(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
+    save_with(path, |file| file.write_all(bytes))
+}
+
+/// Like [`save`], with bytes that `write` writes; it buffers them itself, if it has reason to.
+///
+/// # Errors
+/// As [`save`]; what `write` says is one of writing.
+pub fn save_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), SaveError> {
     let fail = |op| move |source| SaveError { op, path: path.to_path_buf(), source };
     let (place, old) = match look(path).map_err(fail("write"))? {
         Way::Replace(place, old) => (place, old),
         Way::Through => {
-            return open(path).and_then(|mut f| f.write_all(bytes)).map_err(fail("write"));
+            return open(path).and_then(|mut f| write(&mut f)).map_err(fail("write"));
         }
     };
     let (temp, file) = create_beside(&place).map_err(fail("create"))?;
-    let filled = fill(file, bytes, old).map_err(fail("write"));
+    let filled = fill(file, write, old).map_err(fail("write"));
     let done = filled.and_then(|()| fs::rename(&temp, &place).map_err(fail("replace")));
     if done.is_err() {
         // The first error is the one to tell; this file is ours, and hidden.
@@ -116,8 +127,12 @@ fn create_beside(place: &Path) -> io::Result<(PathBuf, File)> {
     unreachable!("the last try returns")
 }
 
-fn fill(mut file: File, bytes: &[u8], old: Option<Metadata>) -> io::Result<()> {
-    file.write_all(bytes)?;
+fn fill(
+    mut file: File,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    old: Option<Metadata>,
+) -> io::Result<()> {
+    write(&mut file)?;
     if let Some(old) = old {
         // Only root can keep a stranger's file a stranger's.
         let _ = fchown(&file, Some(old.uid()), Some(old.gid()));

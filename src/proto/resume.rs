@@ -29,6 +29,9 @@ pub struct SavedPeer {
     pub crypto: Crypto,
     /// Its secret; empty = none.
     pub key: Vec<u8>,
+    /// 0 = it is listed; else one more than the failed attempts to reach it. The original writes a
+    /// very large number for peers that it has not tried yet.
+    pub unreached: u8,
 }
 
 /// What a tracker's state file holds.
@@ -118,6 +121,7 @@ fn saved_peer(id: PeerId, value: &Value) -> Option<SavedPeer> {
         left: u64::try_from(number("left")?).ok()?,
         crypto,
         key: value.get("key").and_then(Value::as_bytes).unwrap_or_default().to_vec(),
+        unreached: number("nat").map_or(0, |n| u8::try_from(n.max(0)).unwrap_or(1)),
     })
 }
 
@@ -173,8 +177,7 @@ impl StateWriter {
             self.text("key", &peer.key);
         }
         self.number("left", i64::try_from(peer.left).unwrap_or(i64::MAX));
-        // Whether the original's connect-back is still to come; we list everybody at once.
-        self.number("nat", 0);
+        self.number("nat", peer.unreached.into());
         self.number("port", peer.port.into());
         self.number("requirecrypto", (peer.crypto == Crypto::Required).into());
         self.number("supportcrypto", (peer.crypto != Crypto::Plain).into());
@@ -191,7 +194,22 @@ impl StateWriter {
         put_int(&mut self.out, value);
     }
 
-    /// The whole file.
+    /// Bytes that [`StateWriter::take`] would give.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether that is none.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// The bytes since the last call, which are the caller's to put away.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// The rest of the file.
     pub fn finish(mut self) -> Vec<u8> {
         self.begin_peers();
         self.out.extend_from_slice(b"ee");
@@ -212,11 +230,13 @@ mod tests {
             left: 0,
             crypto: Crypto::Plain,
             key: Vec::new(),
+            unreached: 0,
         };
         let crypto = SavedPeer {
             crypto: Crypto::Required,
             key: b"k".to_vec(),
             given_ip: "9.9.9.9".parse().ok(),
+            unreached: 3,
             ..peer(b'b', "::1")
         };
         TrackerState {

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use crate::io::gate::{Answer, Request};
 use crate::io::pages::{Page, Render};
 use crate::logic::registry::address::Forwarded;
-use crate::logic::registry::{Aggregator, Refused, Registry};
+use crate::logic::registry::limit::{Limit, WINDOW};
+use crate::logic::registry::{Aggregator, Asker, Refused, Registry};
 use crate::logic::rng::Rng;
 use crate::proto::announce::answer::{
-    Announce, Garbage, encode_failure, encode_noted, encode_scrape, scraped_hashes,
+    Announce, Garbage, encode_failure, encode_failure_for_now, encode_noted, encode_scrape,
+    scraped_hashes,
 };
 use crate::proto::announce::ask::percent_encode;
 use crate::proto::ids::InfoHash;
@@ -63,6 +65,8 @@ pub struct Desk {
     pub trust_forwarded: bool,
     /// Whether .torrent files can be had.
     pub allow_get: bool,
+    /// How often an address may announce.
+    pub limit: Limit,
     files: Arc<HashMap<InfoHash, PathBuf>>,
     scraped: Reused<Vec<u8>>,
     shown: Reused<Snapshot>,
@@ -88,7 +92,7 @@ impl<T> Reused<T> {
 impl Desk {
     /// A desk that shows the info page, has no icon and trusts nobody's word; the public fields
     /// change that.
-    pub fn new(registry: Registry, seed: u64) -> Desk {
+    pub fn new(registry: Registry, seed: u64, now: Instant) -> Desk {
         Desk {
             registry,
             rng: Rng::new(seed),
@@ -96,6 +100,7 @@ impl Desk {
             favicon: None,
             trust_forwarded: false,
             allow_get: false,
+            limit: Limit::new(0, now),
             files: Arc::default(),
             scraped: Reused(None),
             shown: Reused(None),
@@ -175,8 +180,11 @@ impl Desk {
             Ok(announce) => announce,
             Err(garbage) => return malformed(&garbage),
         };
-        let from = self.requester(request);
-        match self.registry.announce(now, &announce, from, &mut self.rng) {
+        let asker = Asker { ip: self.requester(request), six: None };
+        if self.limit.exceeded(asker.ip, now) {
+            return too_often();
+        }
+        match self.registry.announce(&announce, asker, &mut self.rng) {
             Ok(_) if self.registry.settings().aggregator != Aggregator::No => {
                 uncached(200, "OK").body(encode_noted())
             }
@@ -229,6 +237,12 @@ fn failure(refused: &Refused) -> Vec<u8> {
 
 fn not_found() -> Answer {
     uncached(404, "Not Found").body(NOT_HERE)
+}
+
+fn too_often() -> Answer {
+    let minutes = WINDOW.as_secs().div_ceil(60);
+    let text = Refused::TooOften.to_string();
+    uncached(200, "Not Authorized").body(encode_failure_for_now(&text, minutes))
 }
 
 /// Says that a file is to be kept, and by which name.

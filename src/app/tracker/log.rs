@@ -12,8 +12,11 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::io::gate::{Request, Sent};
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 use crate::io::reason;
+use crate::logic::registry::Check;
+use crate::proto::announce::ask::percent_encode;
 
 use super::Message;
+use super::nat::Outcome;
 use crate::app::clock::Civil;
 
 /// Chunks that may wait for the writing thread.
@@ -87,6 +90,23 @@ impl Log {
             return;
         }
         self.text.extend_from_slice(access_line(request, status, sent).as_bytes());
+    }
+
+    /// Notes what came of a connection to a peer, in BitTornado's form.
+    pub fn nat_check(&mut self, check: &Check, outcome: Outcome) {
+        let code = match outcome {
+            Outcome::Good => 200,
+            Outcome::Failed => 503,
+            Outcome::Gone => 404,
+        };
+        let mut id = String::new();
+        percent_encode(&mut id, &check.id.0);
+        let date = Civil::from(SystemTime::now()).log_date();
+        let (ip, port) = (check.at.ip(), check.at.port());
+        let line = format!("{ip} - {id} [{date}] \"!natcheck-{ip}:{port}\" {code} 0 - -\n");
+        if self.text.len() < KEPT {
+            self.text.extend_from_slice(line.as_bytes());
+        }
     }
 
     /// When [`Log::on_time`] has something to do.

@@ -5,6 +5,7 @@
 mod desk;
 mod lists;
 mod log;
+mod nat;
 mod page;
 mod state;
 
@@ -24,14 +25,16 @@ use crate::io::gate::{Answer, Gate, Request, Visitor};
 use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
 use crate::io::reactor::{Event, Reactor};
-use crate::io::save::{SaveError, save};
+use crate::io::save::SaveError;
 use crate::io::signals::{self, Signal};
 use crate::io::{reason, sys};
-use crate::logic::registry::Registry;
+use crate::logic::registry::limit::Limit;
+use crate::logic::registry::{Copying, Registry};
 use crate::proto::resume::StateError;
 use desk::{Desk, Reply};
 use lists::{News, Reader, Watcher};
 use log::Log;
+use nat::Checks;
 use state::Saver;
 
 /// Messages that may wait for the reactor.
@@ -61,6 +64,10 @@ pub struct Settings {
     pub parse_interval: Duration,
     /// Whether .torrent files can be had.
     pub allow_get: bool,
+    /// Announces that an address may make in a minute; 0 = as many as it likes.
+    pub announce_rate: u32,
+    /// Whether the results of connections to peers are logged.
+    pub log_nat_checks: bool,
     /// What `/` shows.
     pub info_page: InfoPage,
     /// What `/favicon.ico` is.
@@ -112,8 +119,8 @@ pub enum Notice {
     NoPages(io::Error),
     /// So many lines of the log were lost, since writing it takes too long.
     LinesLost(u64),
-    /// So many new peers were not remembered: there is no room for more.
-    TurnedAway(u64),
+    /// So many peers and torrents had to make room for others.
+    Evicted(u64),
 }
 
 impl fmt::Display for Notice {
@@ -131,7 +138,12 @@ impl fmt::Display for Notice {
             Notice::LinesLost(n) => {
                 write!(f, "warning: the log cannot keep up, {n} lines are lost")
             }
-            Notice::TurnedAway(n) => write!(f, "warning: no room for more peers, {n} are ignored"),
+            Notice::Evicted(n) => {
+                write!(
+                    f,
+                    "warning: there is no more room, {n} peers or torrents had to go for others"
+                )
+            }
         }
     }
 }
@@ -185,12 +197,18 @@ pub struct Tracker {
     parse_interval: Duration,
     next_parse: Instant,
     log: Log,
+    checks: Checks,
+    log_nat_checks: bool,
     saver: Saver,
     mailbox: Mailbox<Message>,
     dfile: PathBuf,
     save_interval: Duration,
     next_save: Instant,
+    /// The copy that is being made to be saved.
+    copying: Option<Copying>,
     next_told: Instant,
+    /// Those who had made room for others when that was last told.
+    evicted: u64,
     ended: bool,
 }
 
@@ -208,13 +226,13 @@ impl Tracker {
         let mut reactor = Reactor::new().map_err(TrackerError::Machine)?;
         // First the port, which tells whether another tracker runs on these files.
         let (gate, listening) = open_gate(&settings, &mut reactor, now)?;
-        let mut desk =
-            Desk::new(Registry::new(settings.registry, now), u64::from_le_bytes(sys::random()));
+        let mut desk = Desk::new(Registry::new(settings.registry, now, random()), random(), now);
+        desk.limit = Limit::new(settings.announce_rate, now);
         let reader = read_lists(settings.sources, &mut desk, tell)?;
         let state = state::load(&settings.dfile, tell)
             .map_err(|e| TrackerError::Read(settings.dfile.clone(), e))?;
         desk.registry.restore(state);
-        save(&settings.dfile, &desk.registry.save()).map_err(TrackerError::Save)?;
+        state::write(&settings.dfile, desk.registry.copy()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let log = Log::start(settings.log, settings.flush_interval, post.clone(), now)
             .map_err(TrackerError::Log)?;
@@ -243,12 +261,16 @@ impl Tracker {
             parse_interval: settings.parse_interval,
             next_parse: now + settings.parse_interval,
             log,
+            checks: Checks::new(),
+            log_nat_checks: settings.log_nat_checks,
             saver,
             mailbox,
             dfile: settings.dfile,
             save_interval: settings.save_interval,
             next_save: now + settings.save_interval,
+            copying: None,
             next_told: now,
+            evicted: 0,
             ended: false,
         })
     }
@@ -260,7 +282,10 @@ impl Tracker {
     pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
         let mut events = Vec::new();
         while !self.ended {
-            let wait = self.next_deadline().saturating_duration_since(Instant::now());
+            let wait = match self.copying {
+                Some(_) => Duration::ZERO,
+                None => self.next_deadline().saturating_duration_since(Instant::now()),
+            };
             self.reactor.turn(Some(wait), &mut events).map_err(TrackerError::Machine)?;
             let now = Instant::now();
             while let Some(message) = self.mailbox.try_recv() {
@@ -276,6 +301,7 @@ impl Tracker {
         let deadlines = [
             self.gate.next_deadline(),
             self.pages.next_deadline(),
+            self.checks.next_deadline(),
             self.log.next_deadline(),
             Some(self.desk.registry.next_expiry()),
         ];
@@ -304,8 +330,14 @@ impl Tracker {
 
     fn on_events(&mut self, events: &[Event], now: Instant) {
         for event in events {
-            if !self.gate.on_event(&mut self.reactor, event, now) {
-                self.pages.on_event(&mut self.reactor, event);
+            let known = self.gate.on_event(&mut self.reactor, event, now)
+                || self.pages.on_event(&mut self.reactor, event);
+            if !known {
+                let registry = &mut self.desk.registry;
+                let ended = self.checks.on_event(&mut self.reactor, registry, event);
+                if let (Some(Some((check, outcome))), true) = (ended, self.log_nat_checks) {
+                    self.log.nat_check(&check, outcome);
+                }
             }
         }
         self.serve(now);
@@ -345,22 +377,20 @@ impl Tracker {
         self.gate.on_time(&mut self.reactor, now);
         self.pages.on_time(&mut self.reactor, now);
         self.serve(now);
+        self.check_peers(now);
         self.log.on_time(now);
         self.desk.registry.expire(now);
         if self.next_parse <= now {
             self.next_parse = now + self.parse_interval;
             self.watcher.iter().for_each(Watcher::read);
         }
-        if self.next_save <= now {
-            self.next_save = now + self.save_interval;
-            if self.desk.registry.has_changed() && self.saver.is_free() {
-                self.saver.save(self.desk.registry.save());
-            }
-        }
+        self.save_on_time(now);
         if self.next_told <= now {
+            let evicted = self.desk.registry.totals().evicted;
+            let before = std::mem::replace(&mut self.evicted, evicted);
             let counts = [
                 (Notice::LinesLost as fn(u64) -> Notice, self.log.lost()),
-                (Notice::TurnedAway, self.desk.registry.turned_away()),
+                (Notice::Evicted, evicted - before),
             ];
             let counted = counts.into_iter().filter(|(_, n)| *n > 0).map(|(told, n)| told(n));
             for notice in counted.chain(self.pages.trouble().map(Notice::NoPages)) {
@@ -370,15 +400,56 @@ impl Tracker {
         }
     }
 
+    /// Connects to peers that wait for it, and gives up those that take too long.
+    fn check_peers(&mut self, now: Instant) {
+        let Tracker { checks, reactor, desk, log, log_nat_checks, .. } = self;
+        let mut done = |check: &_, outcome| {
+            if *log_nat_checks {
+                log.nat_check(check, outcome);
+            }
+        };
+        checks.on_time(reactor, &mut desk.registry, now, &mut done);
+        checks.go_on(reactor, &mut desk.registry, now, &mut done);
+    }
+
+    /// Begins to copy what is to be saved, if it is time, or copies a further part: between two
+    /// parts others are served.
+    fn save_on_time(&mut self, now: Instant) {
+        let registry = &mut self.desk.registry;
+        if self.next_save <= now {
+            self.next_save = now + self.save_interval;
+            let free = self.saver.is_free() && self.copying.is_none();
+            if free && registry.has_changed() {
+                self.copying = Some(registry.begin_copy());
+            }
+        }
+        if let Some(copying) = self.copying.take() {
+            match registry.copy_part(copying) {
+                Ok(copy) => self.saver.save(copy),
+                Err(unfinished) => self.copying = Some(unfinished),
+            }
+        }
+    }
+
     fn end(mut self) -> Result<(), TrackerError> {
         self.gate.stop_listening(&mut self.reactor);
         // Nobody may wait for room in it any more.
         drop(self.mailbox);
+        let unsaved =
+            self.desk.registry.has_changed() || self.copying.is_some() || !self.saver.is_free();
         self.saver.end();
-        let result = save(&self.dfile, &self.desk.registry.save()).map_err(TrackerError::Save);
+        let mut result = Ok(());
+        if unsaved {
+            result = state::write(&self.dfile, self.desk.registry.copy());
+        }
+        let result = result.map_err(TrackerError::Save);
         self.log.end(Instant::now());
         result
     }
+}
+
+fn random() -> u64 {
+    u64::from_le_bytes(sys::random())
 }
 
 /// Reads the lists for the first time.

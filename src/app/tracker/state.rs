@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use crate::io::mailbox::{JobSender, Post, jobs};
-use crate::io::save::save;
+use crate::io::save::{SaveError, save_with};
+use crate::logic::registry::Copy;
 use crate::proto::resume::TrackerState;
 
 use super::{Message, Notice};
@@ -48,9 +49,17 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many damaged state files are kept already"))
 }
 
+/// Writes the state file, whole or not at all; the old one stays until the new one is complete.
+///
+/// # Errors
+/// As for any file.
+pub fn write(path: &Path, copy: Copy) -> Result<(), SaveError> {
+    save_with(path, |file| copy.write(|bytes| file.write_all(bytes)))
+}
+
 /// The thread that writes the state file.
 pub struct Saver {
-    jobs: JobSender<Vec<u8>>,
+    jobs: JobSender<Copy>,
     thread: JoinHandle<()>,
     /// Whether a file is being written.
     busy: bool,
@@ -62,11 +71,11 @@ impl Saver {
     /// # Errors
     /// No thread is to be had.
     pub fn start(path: PathBuf, post: Post<Message>) -> io::Result<Saver> {
-        let (sender, receiver) = jobs::<Vec<u8>>(1);
+        let (sender, receiver) = jobs::<Copy>(1);
         let work = move || {
-            while let Some(bytes) = receiver.recv() {
+            while let Some(copy) = receiver.recv() {
                 // Once the tracker has ended, nobody reads this; `end` asks in another way.
-                post.send(Message::Saved(save(&path, &bytes)));
+                post.send(Message::Saved(write(&path, copy)));
             }
         };
         let thread = thread::Builder::new().name("save".into()).spawn(work)?;
@@ -78,9 +87,9 @@ impl Saver {
         !self.busy
     }
 
-    /// Hands over a file to be written; call it only when [`Saver::is_free`].
-    pub fn save(&mut self, bytes: Vec<u8>) {
-        self.busy = self.jobs.try_send(bytes).is_ok();
+    /// Hands over what is to be written; call it only when [`Saver::is_free`].
+    pub fn save(&mut self, copy: Copy) {
+        self.busy = self.jobs.try_send(copy).is_ok();
     }
 
     /// A file was written, well or badly.

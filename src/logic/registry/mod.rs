@@ -1,37 +1,80 @@
 //! The tracker's side of the world: swarms, announce, scrape, expiry.
 //!
 //! Called by `app/tracker`, on the reactor's thread, which owns the registry. Knows no sockets, no
-//! files and no clock: time comes in as an argument. What it holds is bounded by [`MAX_SWARMS`],
-//! [`MAX_PEERS`] and [`MAX_PAST`].
+//! files and no clock: time comes in as an argument. What it holds is bounded by its settings,
+//! [`MAX_PAST`] and [`MAX_CHECKS`].
 
 pub mod access;
 pub mod address;
+mod index;
+pub mod limit;
+mod peer;
 mod rules;
-pub mod swarm;
+mod state;
+mod swarm;
+mod table;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::net::IpAddr;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::logic::rng::Rng;
-use crate::proto::announce::answer::{Announce, Counts, Form, Key, More, Reply, Scraped, Told};
-use crate::proto::ids::InfoHash;
-use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};
+use crate::proto::announce::answer::{
+    Announce, Counts, Crypto, Form, Listed, More, Reply, Scraped, Told,
+};
+use crate::proto::ids::{InfoHash, PeerId};
 use access::{Access, Torrent};
 use address::is_local;
+use peer::Peer;
 pub use rules::*;
-use swarm::{Peer, Swarm};
-
-/// Torrents tracked at most. Beyond them a new one is answered, and not remembered.
-pub const MAX_SWARMS: usize = 1 << 19;
-
-/// Peers remembered at most, in all swarms together: some 150 MB.
-pub const MAX_PEERS: usize = 1 << 20;
+pub use state::{Copy, Copying};
+use swarm::{Asked, Swarm};
+use table::Table;
 
 /// Torrents at most whose completed downloads are remembered after their last peer has gone.
 pub const MAX_PAST: usize = 1 << 18;
+
+/// Peers that wait to be connected to at most. Beyond, they wait for their next announce.
+pub const MAX_CHECKS: usize = 1024;
+
+/// Torrents of which the emptiest makes room for a new one.
+const SAMPLE: usize = 16;
+
+/// A peer that is to be connected to before it is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check {
+    /// The torrent.
+    pub hash: InfoHash,
+    /// The peer.
+    pub id: PeerId,
+    /// Where it says that it listens.
+    pub at: SocketAddr,
+    /// Whether it takes only obfuscated connections.
+    pub crypto: bool,
+}
+
+/// Who announces.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// The address it comes from.
+    pub ip: IpAddr,
+    /// Whether only peers with IPv6 addresses can be listed to it, or only others; `None` = both.
+    pub six: Option<bool>,
+}
+
+/// What there is, in all torrents together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Torrents with a swarm.
+    pub torrents: usize,
+    /// Peers.
+    pub peers: usize,
+    /// How many of them are seeds.
+    pub seeds: usize,
+    /// Peers and torrents that had to make room for others, since the start.
+    pub evicted: u64,
+}
 
 /// All torrents that the tracker knows, and their peers.
 #[derive(Debug)]
@@ -39,31 +82,36 @@ pub struct Registry {
     settings: Settings,
     /// Who may use the tracker. May change at any time; what is known already stays.
     pub access: Access,
-    swarms: HashMap<InfoHash, Swarm>,
+    swarms: Table,
     /// Completed downloads of torrents that have no swarm now.
     past: HashMap<InfoHash, u32>,
-    /// Peers in all swarms.
+    /// Peers that other trackers told of.
+    foreign: HashMap<InfoHash, Vec<SocketAddr>>,
+    checks: VecDeque<Check>,
+    /// Peers in all swarms, and how many of them are seeds.
     peers: usize,
-    born: Instant,
-    /// When peers were last expired, in seconds of [`Registry::clock`].
-    swept: u32,
+    seeds: usize,
+    evicted: u64,
+    /// When peers were last expired.
+    swept: Instant,
     changed: bool,
-    turned_away: u64,
 }
 
 impl Registry {
-    /// A registry that knows nothing yet. `now` begins its clock.
-    pub fn new(settings: Settings, now: Instant) -> Registry {
+    /// A registry that knows nothing yet. `now` begins its clock; `secret` is for its tables.
+    pub fn new(settings: Settings, now: Instant, secret: u64) -> Registry {
         Registry {
             settings,
             access: Access::default(),
-            swarms: HashMap::new(),
+            swarms: Table::new(secret),
             past: HashMap::new(),
+            foreign: HashMap::new(),
+            checks: VecDeque::new(),
             peers: 0,
-            born: now,
-            swept: 1,
+            seeds: 0,
+            evicted: 0,
+            swept: now,
             changed: false,
-            turned_away: 0,
         }
     }
 
@@ -72,21 +120,20 @@ impl Registry {
         &self.settings
     }
 
-    /// Seconds since it was made, and one: 0 stays free for "not in this run".
-    fn clock(&self, now: Instant) -> u32 {
-        let age = now.saturating_duration_since(self.born).as_secs();
-        u32::try_from(age).unwrap_or(u32::MAX - 1).saturating_add(1)
+    /// What there is.
+    pub fn totals(&self) -> Totals {
+        let (torrents, peers) = (self.swarms.len(), self.peers);
+        Totals { torrents, peers, seeds: self.seeds, evicted: self.evicted }
     }
 
-    /// Notes what a peer at `from` says, and lists others for it.
+    /// Notes what a peer says, and lists others for it.
     ///
     /// # Errors
     /// The rules of this tracker are against it; nothing is noted then.
     pub fn announce(
         &mut self,
-        now: Instant,
         request: &Announce,
-        from: IpAddr,
+        asker: Asker,
         rng: &mut Rng,
     ) -> Result<Reply, Refused> {
         let warning = self.permitted(request)?;
@@ -94,24 +141,39 @@ impl Registry {
             return Ok(self.for_tracker(request, rng));
         }
         let form = request.form(self.settings.compact_required).ok_or(Refused::OldClient)?;
-        self.note(self.clock(now), request, from.to_canonical());
+        let from = asker.ip.to_canonical();
+        self.note(request, from, rng);
         let want = match request.event {
             Told::Stopped => 0,
             _ => self.wanted(request),
         };
-        let empty = Swarm::default();
-        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
+        let asked = Asked { want, form, for_seed: request.left == 0, six: asker.six };
+        let none = Swarm::default();
+        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&none);
         let counts = swarm.counts();
+        let mut peers = swarm.choose(&asked, rng);
         let seeded = request.check_seeded && swarm.seeded;
+        if let Some(foreign) = self.foreign.get(&request.info_hash) {
+            mix_in(&mut peers, foreign, &asked, rng);
+        }
         let scrape = request.scrape.then(|| self.scraped(&request.info_hash));
+        let external_ip = self.settings.external_ip.then_some(from);
+        let min_interval = self.settings.min_interval;
         Ok(Reply {
             complete: counts.complete,
             incomplete: counts.incomplete,
-            interval: self.settings.interval,
+            interval: self.interval(rng),
             form,
-            peers: swarm.choose(want, form, request.left == 0, rng),
-            more: More { scrape, seeded, warning, ..More::default() },
+            peers,
+            more: More { scrape, seeded, warning, external_ip, min_interval },
         })
+    }
+
+    fn interval(&self, rng: &mut Rng) -> u32 {
+        match self.settings.jitter {
+            0 => self.settings.interval,
+            jitter => self.settings.interval.saturating_add(rng.below(jitter.saturating_add(1))),
+        }
     }
 
     fn wanted(&self, request: &Announce) -> usize {
@@ -153,52 +215,74 @@ impl Registry {
 
     /// The answer to another tracker: peers of all kinds, and nothing is noted.
     fn for_tracker(&self, request: &Announce, rng: &mut Rng) -> Reply {
-        let empty = Swarm::default();
-        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&empty);
+        let none = Swarm::default();
+        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&none);
         let (counts, form) = (swarm.counts(), Form::Compact);
+        let want = self.wanted(request);
         Reply {
             complete: counts.complete,
             incomplete: counts.incomplete,
             interval: self.settings.tracker_interval,
             form,
-            peers: swarm.choose(self.wanted(request), form, false, rng),
+            peers: swarm.choose(&Asked { want, form, for_seed: false, six: None }, rng),
             more: More::default(),
         }
     }
 
-    fn note(&mut self, clock: u32, request: &Announce, from: IpAddr) {
+    fn note(&mut self, request: &Announce, from: IpAddr, rng: &mut Rng) {
         let believed = self.settings.believe_given_ip || is_local(from);
-        let given = request.given_ip.filter(|ip| believed && *ip != from).map(Box::new);
-        let told = Peer {
+        let mut told = Peer {
             id: request.peer_id,
             ip: from,
-            given,
+            // A stranger who names an address of our network would have us connect to it.
+            given: request
+                .given_ip
+                .filter(|ip| believed && *ip != from && (is_local(from) || !is_local(*ip))),
             port: request.port,
             crypto: request.crypto,
             key: request.key,
             left: request.left,
-            seen: clock,
+            unreached: u8::from(self.checks_peers() && self.is_to_check(from)),
         };
-        let known = self.swarms.get_mut(&request.info_hash);
-        match known.and_then(|swarm| swarm.find(&told.id).map(|place| (swarm, place))) {
-            None if request.event == Told::Stopped => {}
-            None => self.add(told, request),
-            Some((swarm, place)) => {
-                let peer = &swarm.peers()[place];
+        let (secret, stopped) = (self.swarms.secret, request.event == Told::Stopped);
+        let known = self.swarms.find(&request.info_hash).and_then(|place| {
+            let at = self.swarms.at(place).1.find(secret, &told.id)?;
+            Some((place, at))
+        });
+        match known {
+            None if stopped => return,
+            None => self.add(&told, request, rng),
+            Some((place, at)) => {
+                let swarm = self.swarms.at_mut(place);
+                let old = swarm.get(at);
                 // Two absent keys prove nothing.
-                if peer.ip != from && (peer.key.is_none() || peer.key != request.key) {
+                if old.ip != from && (old.key.is_none() || old.key != told.key) {
                     return;
                 }
-                if request.event == Told::Stopped {
-                    swarm.remove(place);
+                if stopped {
+                    swarm.remove(secret, at);
                     self.peers -= 1;
+                    self.seeds -= usize::from(old.left == 0);
                     self.changed = true;
-                } else {
-                    self.changed |= renew(swarm, place, told);
-                    self.mark_dedicated(request);
+                    return;
                 }
+                // It keeps its first key.
+                told.key = old.key;
+                if (old.listed_ip(), old.port) == (told.listed_ip(), told.port) {
+                    told.unreached = old.unreached;
+                }
+                if old.left > 0 && told.left == 0 {
+                    // Whatever the event says: the change is what counts.
+                    swarm.completed = swarm.completed.saturating_add(1);
+                }
+                swarm.update(secret, at, &told, true);
+                self.seeds += usize::from(told.left == 0);
+                self.seeds -= usize::from(old.left == 0);
+                self.changed |= old != told;
             }
         }
+        self.mark_dedicated(request);
+        self.want_check(request.info_hash, &told);
     }
 
     /// Notes that the dedicated seed is there, if this is it.
@@ -211,34 +295,121 @@ impl Registry {
         }
     }
 
-    /// Adds a new peer, unless there is no room for it.
-    fn add(&mut self, peer: Peer, request: &Announce) {
-        let room = self.swarms.len() < MAX_SWARMS || self.swarms.contains_key(&request.info_hash);
-        if self.peers >= MAX_PEERS || !room {
-            self.turned_away += 1;
+    /// Whether peers are connected to before they are listed.
+    fn checks_peers(&self) -> bool {
+        self.settings.nat_checks > 0 && self.settings.aggregator == Aggregator::No
+    }
+
+    /// Whether one from this address is: nobody can reach a stranger's local network from here.
+    fn is_to_check(&self, ip: IpAddr) -> bool {
+        self.settings.check_local || !is_local(ip)
+    }
+
+    fn want_check(&mut self, hash: InfoHash, peer: &Peer) {
+        let due = (1..=self.settings.nat_checks).contains(&peer.unreached);
+        if due && peer.port != 0 && self.checks.len() < MAX_CHECKS {
+            let at = SocketAddr::new(peer.listed_ip(), peer.port);
+            let crypto = peer.crypto == Crypto::Required;
+            self.checks.push_back(Check { hash, id: peer.id, at, crypto });
+        }
+    }
+
+    /// A peer that is to be connected to. Each is yielded once, and its result is awaited.
+    pub fn next_check(&mut self) -> Option<Check> {
+        self.checks.pop_front()
+    }
+
+    /// What came of a check. `false` if the peer is not there any more, at that place.
+    pub fn on_checked(&mut self, check: &Check, good: bool) -> bool {
+        let secret = self.swarms.secret;
+        let Some(swarm) = self.swarms.get_mut(&check.hash) else { return false };
+        let Some(at) = swarm.find(secret, &check.id) else { return false };
+        let old = swarm.get(at);
+        if (old.listed_ip(), old.port) != (check.at.ip(), check.at.port()) {
+            return false;
+        }
+        let unreached = match (old.unreached, good) {
+            (0, _) | (_, true) => 0,
+            (n, false) => n.saturating_add(1),
+        };
+        let heard = swarm.packed()[at].was_heard();
+        swarm.update(secret, at, &Peer { unreached, ..old }, heard);
+        self.changed |= old.unreached != unreached;
+        true
+    }
+
+    /// Adds a new peer. If there is no room, others go.
+    fn add(&mut self, peer: &Peer, request: &Announce, rng: &mut Rng) {
+        if self.settings.max_peers == 0 || self.settings.max_torrents == 0 {
             return;
         }
-        let swarm = self.swarm(request.info_hash);
+        if self.peers >= self.settings.max_peers {
+            self.evict_peer(&request.info_hash, rng);
+        }
+        let full = self.swarms.len() >= self.settings.max_torrents;
+        if full && self.swarms.find(&request.info_hash).is_none() {
+            self.evict_torrent(rng);
+        }
+        let (secret, place) = (self.swarms.secret, self.place(request.info_hash));
+        let swarm = self.swarms.at_mut(place);
         if request.event == Told::Completed {
             swarm.completed = swarm.completed.saturating_add(1);
         }
-        swarm.insert(peer);
+        swarm.insert(secret, peer, true);
         self.peers += 1;
+        self.seeds += usize::from(peer.left == 0);
         self.changed = true;
-        self.mark_dedicated(request);
     }
 
-    /// The swarm of a torrent, new or not.
-    fn swarm(&mut self, hash: InfoHash) -> &mut Swarm {
-        match self.swarms.entry(hash) {
-            Entry::Occupied(there) => there.into_mut(),
-            Entry::Vacant(room) => {
-                let completed = self.past.remove(&hash).unwrap_or(0);
-                let swarm = room.insert(Swarm::default());
-                swarm.completed = completed;
-                swarm
-            }
+    /// Forgets the emptiest of some torrents.
+    fn evict_torrent(&mut self, rng: &mut Rng) {
+        let count = u32::try_from(self.swarms.len()).unwrap_or(u32::MAX);
+        let drawn: Vec<usize> = (0..SAMPLE).map(|_| rng.below(count) as usize).collect();
+        if let Some(place) = drawn.into_iter().min_by_key(|place| self.swarms.at(*place).1.len()) {
+            self.forget(place);
+            self.evicted += 1;
         }
+    }
+
+    /// Forgets a peer, best one that is silent, of the largest of some torrents: so a flood pushes
+    /// out itself, and small torrents live.
+    fn evict_peer(&mut self, hash: &InfoHash, rng: &mut Rng) {
+        let count = u32::try_from(self.swarms.len()).unwrap_or(u32::MAX);
+        let drawn: Vec<usize> = (0..SAMPLE).map(|_| rng.below(count) as usize).collect();
+        let all = drawn.into_iter().chain(self.swarms.find(hash));
+        let Some(place) = all.max_by_key(|place| self.swarms.at(*place).1.len()) else { return };
+        let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
+        let Some(at) = swarm.oldest(rng) else { return };
+        self.seeds -= usize::from(swarm.packed()[at].is_seed());
+        swarm.remove(secret, at);
+        self.peers -= 1;
+        self.evicted += 1;
+        self.changed = true;
+        if swarm.is_empty() && !self.settings.keep_dead {
+            self.forget(place);
+        }
+    }
+
+    /// The place of a torrent's swarm, new or not.
+    fn place(&mut self, hash: InfoHash) -> usize {
+        if let Some(place) = self.swarms.find(&hash) {
+            return place;
+        }
+        let completed = self.past.remove(&hash).unwrap_or(0);
+        let mut swarm = Swarm::default();
+        swarm.completed = completed;
+        self.swarms.push(hash, swarm)
+    }
+
+    /// Takes out a swarm; its completed downloads are remembered.
+    fn forget(&mut self, place: usize) {
+        let (hash, swarm) = self.swarms.remove(place);
+        self.peers -= swarm.len();
+        self.seeds -= swarm.seeds();
+        if swarm.completed > 0 && self.past.len() < MAX_PAST {
+            self.past.insert(hash, swarm.completed);
+        }
+        self.changed = true;
     }
 
     /// What a scrape tells: of the torrents `named`, those unknown left out, or of all.
@@ -253,14 +424,15 @@ impl Registry {
             (Some(hashes), _) => {
                 let known = |hash: &&InfoHash| match &self.access.torrents {
                     Some(allowed) => allowed.get(hash).is_some(),
-                    None => self.swarms.contains_key(hash),
+                    None => self.swarms.find(hash).is_some(),
                 };
                 Ok(hashes.iter().filter(known).map(|h| (*h, self.scraped(h))).collect())
             }
         }
     }
 
-    fn scraped(&self, hash: &InfoHash) -> Scraped {
+    /// What a scrape would tell of a torrent, known or not.
+    pub fn scraped(&self, hash: &InfoHash) -> Scraped {
         let counts = match self.swarms.get(hash) {
             Some(swarm) => swarm.counts(),
             None => {
@@ -277,9 +449,11 @@ impl Registry {
     /// order.
     pub fn torrents(&self) -> impl Iterator<Item = (InfoHash, Scraped)> {
         let allowed = self.access.torrents.as_ref();
-        let named = allowed.into_iter().flat_map(|allowed| allowed.iter().map(|(hash, _)| hash));
-        let any = self.swarms.keys().filter(move |_| allowed.is_none());
-        named.chain(any).map(|hash| (*hash, self.scraped(hash)))
+        let named = allowed.into_iter().flat_map(|allowed| allowed.iter().map(|(hash, _)| *hash));
+        let named = named.map(|hash| (hash, self.scraped(&hash)));
+        let any = self.swarms.iter().filter(move |_| allowed.is_none());
+        let plain = |counts| Scraped { counts, name: None };
+        named.chain(any.map(move |(hash, swarm)| (*hash, plain(swarm.counts()))))
     }
 
     /// How many torrents [`Registry::torrents`] yields.
@@ -294,7 +468,7 @@ impl Registry {
 
     /// When [`Registry::expire`] has something to do.
     pub fn next_expiry(&self) -> Instant {
-        self.born + Duration::from_secs(u64::from(self.swept - 1)) + self.settings.expiry
+        self.swept + self.settings.expiry
     }
 
     /// Forgets, if it is time, the peers that were not heard of since the last time, and the
@@ -303,118 +477,56 @@ impl Registry {
         if now < self.next_expiry() {
             return;
         }
-        let since = self.swept;
-        for swarm in self.swarms.values_mut() {
-            let before = swarm.len();
-            swarm.retain(|peer| peer.seen >= since);
-            self.peers -= before - swarm.len();
-            self.changed |= before != swarm.len();
+        self.swept = now;
+        for place in (0..self.swarms.len()).rev() {
+            let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
+            let before = (swarm.len(), swarm.seeds());
+            swarm.sweep(secret);
+            self.peers -= before.0 - swarm.len();
+            self.seeds -= before.1 - swarm.seeds();
+            self.changed |= before.0 != swarm.len();
+            if swarm.is_empty() && !self.settings.keep_dead {
+                self.forget(place);
+            }
         }
-        if !self.settings.keep_dead {
-            let past = &mut self.past;
-            self.swarms.retain(|hash, swarm| {
-                if swarm.is_empty() && swarm.completed > 0 && past.len() < MAX_PAST {
-                    past.insert(*hash, swarm.completed);
-                }
-                !swarm.is_empty()
-            });
-            self.swarms.shrink_to(self.swarms.len() * 2);
-        }
-        self.swept = self.clock(now);
+        self.swarms.shrink();
     }
 
-    /// Peers that found no room ([`MAX_SWARMS`], [`MAX_PEERS`]) since the last such question.
-    pub fn turned_away(&mut self) -> u64 {
-        std::mem::take(&mut self.turned_away)
+    /// Takes over what other trackers say of a torrent, in place of what they said before.
+    pub fn set_foreign(&mut self, hash: InfoHash, peers: Vec<SocketAddr>) {
+        match peers.is_empty() {
+            true => _ = self.foreign.remove(&hash),
+            false => _ = self.foreign.insert(hash, peers),
+        }
     }
 
-    /// Whether anything that the state file holds has changed since the last [`Registry::save`].
+    /// Whether anything that the state file holds has changed since the last copy was begun.
     pub fn has_changed(&self) -> bool {
         self.changed
     }
 
-    /// Makes the next [`Registry::has_changed`] true: what [`Registry::save`] gave is lost.
+    /// Makes the next [`Registry::has_changed`] true: the last copy is lost.
     pub fn mark_changed(&mut self) {
         self.changed = true;
     }
+}
 
-    /// The bytes of a state file. Costs some 100 bytes and 200 nanoseconds a peer.
-    pub fn save(&mut self) -> Vec<u8> {
-        self.changed = false;
-        let mut writer = StateWriter::default();
-        let alive = self.swarms.iter().map(|(hash, swarm)| (*hash, swarm.completed));
-        let mut completed: Vec<_> = alive.chain(self.past.iter().map(|(h, n)| (*h, *n))).collect();
-        completed.retain(|(_, n)| *n > 0);
-        completed.sort_unstable();
-        completed.iter().for_each(|(hash, n)| writer.completed(*hash, *n));
-        let mut swarms: Vec<_> = self.swarms.iter().collect();
-        swarms.sort_unstable_by_key(|(hash, _)| **hash);
-        for (hash, swarm) in swarms {
-            let mut peers: Vec<SavedPeer> = swarm.peers().iter().map(saved).collect();
-            writer.swarm(*hash, &mut peers);
+/// Puts peers that other trackers told of among our own: their share of the list is their share of
+/// all, or more if ours are too few. Nothing more is known of them than where they are.
+fn mix_in(peers: &mut Vec<Listed>, foreign: &[SocketAddr], asked: &Asked, rng: &mut Rng) {
+    if matches!(asked.form, Form::Dicts | Form::CryptoOnly) || asked.want == 0 {
+        return;
+    }
+    let share = (asked.want * foreign.len()).div_ceil(peers.len() + foreign.len());
+    peers.truncate(asked.want.saturating_sub(share.min(foreign.len())));
+    let start = rng.below(u32::try_from(foreign.len()).unwrap_or(u32::MAX)) as usize;
+    let (before, behind) = foreign.split_at(start);
+    for at in behind.iter().chain(before).take(asked.want - peers.len()) {
+        let known = peers.iter().any(|p| (p.ip, p.port) == (at.ip(), at.port()));
+        if !known && asked.six.is_none_or(|six| six == at.is_ipv6()) {
+            let (ip, port) = (at.ip(), at.port());
+            peers.push(Listed { id: PeerId([0; 20]), ip, port, crypto: Crypto::Plain });
         }
-        writer.finish()
-    }
-
-    /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
-    /// more are left out. Those it has go at the first expiry unless they announce.
-    pub fn restore(&mut self, state: TrackerState) {
-        self.past.extend(state.completed.into_iter().filter(|(_, n)| *n > 0).take(MAX_PAST));
-        for (hash, mut peers) in state.peers.into_iter().take(MAX_SWARMS) {
-            let believe = self.settings.believe_given_ip;
-            peers.retain(|peer| self.access.serves(peer.ip));
-            if peers.is_empty() && !self.settings.keep_dead {
-                continue;
-            }
-            let room = MAX_PEERS - self.peers;
-            let swarm = self.swarm(hash);
-            for peer in peers.into_iter().take(room) {
-                if swarm.find(&peer.id).is_none() {
-                    swarm.insert(restored(peer, believe));
-                }
-            }
-            self.peers += self.swarms[&hash].len();
-        }
-    }
-}
-
-/// Takes over what a known peer tells; it keeps its first key. Whether anything changed that the
-/// state file holds.
-fn renew(swarm: &mut Swarm, place: usize, told: Peer) -> bool {
-    let peer = &swarm.peers()[place];
-    let told = Peer { key: peer.key, ..told };
-    let changed = *peer != Peer { seen: peer.seen, ..told.clone() };
-    if peer.left > 0 && told.left == 0 {
-        // Whatever the event says: the change is what counts.
-        swarm.completed = swarm.completed.saturating_add(1);
-    }
-    swarm.update(place, |peer| *peer = told);
-    changed
-}
-
-fn saved(peer: &Peer) -> SavedPeer {
-    SavedPeer {
-        id: peer.id,
-        ip: peer.ip,
-        given_ip: peer.given.as_deref().copied(),
-        port: peer.port,
-        left: peer.left,
-        crypto: peer.crypto,
-        key: peer.key.map(|k| k.as_bytes().to_vec()).unwrap_or_default(),
-    }
-}
-
-fn restored(peer: SavedPeer, believe: bool) -> Peer {
-    let believed = believe || is_local(peer.ip);
-    Peer {
-        id: peer.id,
-        ip: peer.ip,
-        given: peer.given_ip.filter(|ip| believed && *ip != peer.ip).map(Box::new),
-        port: peer.port,
-        crypto: peer.crypto,
-        key: Key::new(&peer.key),
-        left: peer.left,
-        seen: 0,
     }
 }
 

@@ -47,6 +47,21 @@ pub struct Settings {
     pub aggregator: Aggregator,
     /// The secret of dedicated seeds, if there are any.
     pub dedicated_seed_id: Option<Box<[u8]>>,
+    /// Attempts to connect to a new peer before it is given up and never listed; 0 = all are
+    /// listed at once.
+    pub nat_checks: u8,
+    /// Peers of the local network are connected to, too.
+    pub check_local: bool,
+    /// Torrents with peers, at most. Beyond, the emptiest make room.
+    pub max_torrents: usize,
+    /// Peers at most, in all torrents together. Beyond, silent ones of large torrents make room.
+    pub max_peers: usize,
+    /// Seconds at most that are added to the interval, at random.
+    pub jitter: u32,
+    /// Seconds between announces that clients are told not to fall short of.
+    pub min_interval: Option<u32>,
+    /// Clients are told the address that they come from (BEP 24).
+    pub external_ip: bool,
 }
 
 /// Which trackers may ask for peers (`tracker=1`).
@@ -86,6 +101,8 @@ pub enum Refused {
     Tracker,
     /// Other trackers are not served with this torrent.
     NotMultitracker,
+    /// The address announces more often than it may.
+    TooOften,
     /// Scraping everything is not allowed.
     FullScrape,
     /// Scraping is not allowed.
@@ -105,6 +122,7 @@ impl fmt::Display for Refused {
             Refused::NotMultitracker => {
                 "Requested download is not authorized for multitracker use."
             }
+            Refused::TooOften => "too many announces from your address, try again later",
             Refused::FullScrape => "full scrape function is not available with this tracker.",
             Refused::SpecificScrape => {
                 "specific scrape function is not available with this tracker."

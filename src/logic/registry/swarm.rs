@@ -1,10 +1,9 @@
 //! The peers of one torrent, and the choice among them.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-
+use super::index::{self, Index};
+use super::peer::{Packed, Peer, Wide};
 use crate::logic::rng::Rng;
-use crate::proto::announce::answer::{Counts, Crypto, Form, Key, Listed};
+use crate::proto::announce::answer::{Counts, Form, Listed};
 use crate::proto::ids::PeerId;
 
 /// Peers looked at for one answer, beyond four times those wanted. A swarm in which nearly all are
@@ -15,63 +14,53 @@ const LOOKS: usize = 64;
 /// tracker are as small as this.
 const SEARCHED: usize = 24;
 
-/// Up to so many peers a swarm has memory for just those: a tracker has many swarms of one or two.
-const EXACT: usize = 4;
-
-/// A peer as the tracker knows it: 80 bytes, and some 30 of the table beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Its name.
-    pub id: PeerId,
-    /// The address it announces from.
-    pub ip: IpAddr,
-    /// The address it wants to be listed by, if that was believed. Rare, hence the box.
-    pub given: Option<Box<IpAddr>>,
-    /// Where it listens; 0 = nowhere, and it is never listed.
-    pub port: u16,
-    /// How it stands to crypto.
-    pub crypto: Crypto,
-    /// Its secret.
-    pub key: Option<Key>,
-    /// Bytes it still needs; 0 = it is a seed.
-    pub left: u64,
-    /// When it was last heard of, in seconds of the registry's clock; 0 = not in this run.
-    pub seen: u32,
+/// Whom an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Peers wanted.
+    pub want: usize,
+    /// The shape of the list.
+    pub form: Form,
+    /// Whether the asker is a seed, to which others are of no use.
+    pub for_seed: bool,
+    /// Whether only peers with IPv6 addresses can be listed, or only others; `None` = both.
+    pub six: Option<bool>,
 }
 
-impl Peer {
-    fn is_seed(&self) -> bool {
-        self.left == 0
-    }
-
-    fn suits(&self, form: Form) -> bool {
-        let crypto = match form {
-            Form::WithFlags => true,
-            Form::CryptoOnly => self.crypto != Crypto::Plain,
-            Form::Compact | Form::Dicts | Form::DictsWithoutId => self.crypto != Crypto::Required,
-        };
-        crypto && self.port != 0
-    }
-
-    fn listed(&self) -> Listed {
-        let ip = self.given.as_deref().copied().unwrap_or(self.ip);
-        Listed { id: self.id, ip, port: self.port, crypto: self.crypto }
-    }
-}
-
-/// The peers of one torrent.
+/// The peers of one torrent. Its functions take the secret by which names are hashed
+/// ([`index::hash`]), always the same.
 #[derive(Debug, Default)]
 pub struct Swarm {
     /// Leechers first, then seeds; else in no order.
-    peers: Vec<Peer>,
+    peers: Vec<Packed>,
     /// How many of them are leechers.
-    leechers: usize,
-    /// Where each stands, once they are more than [`SEARCHED`].
-    places: Option<HashMap<PeerId, u32>>,
+    leechers: u32,
     /// Completed downloads.
     pub completed: u32,
+    /// Where each stands, once they are more than [`SEARCHED`].
+    places: Index,
+    wides: Option<Box<Wides>>,
     /// Whether the dedicated seed was there.
     pub seeded: bool,
+}
+
+/// The addresses of peers that have not room enough for them.
+#[derive(Debug, Default, Clone)]
+struct Wides {
+    list: Vec<Wide>,
+    /// Numbers that are not in use.
+    free: Vec<u32>,
+}
+
+impl Wides {
+    fn add(&mut self, wide: Wide) -> u32 {
+        if let Some(number) = self.free.pop() {
+            self.list[number as usize] = wide;
+            return number;
+        }
+        self.list.push(wide);
+        u32::try_from(self.list.len() - 1).expect("fewer peers than 2^32")
+    }
 }
 
 impl Swarm {
@@ -85,150 +74,232 @@ impl Swarm {
         self.peers.is_empty()
     }
 
+    /// How many of them are seeds.
+    pub fn seeds(&self) -> usize {
+        self.peers.len() - self.leechers as usize
+    }
+
     /// What a scrape tells.
     pub fn counts(&self) -> Counts {
-        let count = |n| u32::try_from(n).unwrap_or(u32::MAX);
         Counts {
-            complete: count(self.peers.len() - self.leechers),
+            complete: u32::try_from(self.seeds()).unwrap_or(u32::MAX),
             downloaded: self.completed,
-            incomplete: count(self.leechers),
+            incomplete: self.leechers,
         }
     }
 
-    /// All peers.
-    pub fn peers(&self) -> &[Peer] {
+    /// All peers as they are kept.
+    pub fn packed(&self) -> &[Packed] {
         &self.peers
     }
 
+    /// The addresses with this number.
+    pub fn wide(&self, number: u32) -> Wide {
+        self.wides.as_ref().expect("there is one with a number").list[number as usize]
+    }
+
+    /// The peer at a place.
+    pub fn get(&self, place: usize) -> Peer {
+        self.peers[place].unpack(|number| self.wide(number))
+    }
+
     /// The place of a peer, until the next change of the swarm.
-    pub fn find(&self, id: &PeerId) -> Option<usize> {
-        match &self.places {
-            Some(table) => table.get(id).map(|place| *place as usize),
-            None => self.peers.iter().position(|p| p.id == *id),
+    pub fn find(&self, secret: u64, id: &PeerId) -> Option<usize> {
+        if self.places.capacity() == 0 {
+            return self.peers.iter().position(|p| *p.id() == id.0);
         }
+        let is = |place: u32| *self.peers[place as usize].id() == id.0;
+        self.places.find(index::hash(secret, &id.0), is).map(|place| place as usize)
+    }
+
+    fn pack(&mut self, peer: &Peer, heard: bool) -> Packed {
+        let wides = &mut self.wides;
+        Packed::new(peer, heard, |wide| wides.get_or_insert_default().add(wide))
     }
 
     /// Adds a peer that is not there yet.
-    pub fn insert(&mut self, peer: Peer) {
-        let (last, leecher) = (self.peers.len(), !peer.is_seed());
-        self.note(peer.id, last);
-        if last < EXACT {
-            self.peers.reserve_exact(1);
+    pub fn insert(&mut self, secret: u64, peer: &Peer, heard: bool) {
+        let packed = self.pack(peer, heard);
+        let (last, leecher) = (self.peers.len(), !packed.is_seed());
+        if last == self.peers.capacity() {
+            // Doubling would waste a third of a tracker's memory.
+            self.peers.reserve_exact(1 + last / 8);
         }
-        self.peers.push(peer);
+        self.peers.push(packed);
+        if self.places.capacity() > 0 {
+            let peers = &self.peers;
+            let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+            self.places.insert(index::hash(secret, &peer.id.0), place(last), hash_of);
+        } else if last >= SEARCHED {
+            let peers = &self.peers;
+            let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+            for n in 0..=place(last) {
+                self.places.insert(hash_of(n), n, hash_of);
+            }
+        }
         if leecher {
-            self.swap(last, self.leechers);
+            self.swap(secret, last, self.leechers as usize);
             self.leechers += 1;
         }
-        if self.places.is_none() && self.peers.len() > SEARCHED {
-            self.places = Some((0..).zip(&self.peers).map(|(n, p)| (p.id, n)).collect());
-        }
-        self.check();
+        self.check(secret);
     }
 
-    /// Changes the peer at a place, other than its name.
-    pub fn update(&mut self, place: usize, change: impl FnOnce(&mut Peer)) {
-        change(&mut self.peers[place]);
-        match (place < self.leechers, self.peers[place].is_seed()) {
+    /// Puts a peer in place of the one that stands there under the same name.
+    pub fn update(&mut self, secret: u64, at: usize, peer: &Peer, heard: bool) {
+        self.drop_wide(at);
+        self.peers[at] = self.pack(peer, heard);
+        match (at < self.leechers as usize, self.peers[at].is_seed()) {
             (true, true) => {
                 self.leechers -= 1;
-                self.swap(place, self.leechers);
+                self.swap(secret, at, self.leechers as usize);
             }
             (false, false) => {
-                self.swap(place, self.leechers);
+                self.swap(secret, at, self.leechers as usize);
                 self.leechers += 1;
             }
             _ => {}
         }
-        self.check();
+        self.check(secret);
+    }
+
+    fn drop_wide(&mut self, at: usize) {
+        if let (Some(number), Some(wides)) = (self.peers[at].wide(), &mut self.wides) {
+            wides.free.push(number);
+        }
     }
 
     /// Takes out the peer at a place.
-    pub fn remove(&mut self, mut place: usize) -> Peer {
-        if place < self.leechers {
+    pub fn remove(&mut self, secret: u64, mut at: usize) {
+        self.drop_wide(at);
+        if at < self.leechers as usize {
             self.leechers -= 1;
-            self.swap(place, self.leechers);
-            place = self.leechers;
+            self.swap(secret, at, self.leechers as usize);
+            at = self.leechers as usize;
         }
-        self.swap(place, self.peers.len() - 1);
-        let gone = self.peers.pop().expect("a place is inside");
-        if let Some(table) = &mut self.places {
-            table.remove(&gone.id);
-        }
-        self.check();
-        gone
+        let last = self.peers.len() - 1;
+        self.swap(secret, at, last);
+        let peers = &self.peers;
+        let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+        self.places.remove(hash_of(place(last)), place(last), hash_of);
+        self.peers.pop();
+        self.check(secret);
     }
 
-    /// Keeps only the peers that `stays` says, and gives unused memory back.
-    pub fn retain(&mut self, stays: impl Fn(&Peer) -> bool) {
-        for place in (0..self.peers.len()).rev() {
-            if !stays(&self.peers[place]) {
-                self.remove(place);
+    /// Takes out the peers that were not heard of since the last call, and gives unused memory
+    /// back.
+    pub fn sweep(&mut self, secret: u64) {
+        for at in (0..self.peers.len()).rev() {
+            if !self.peers[at].was_heard() {
+                self.remove(secret, at);
             }
         }
+        self.peers.iter_mut().for_each(Packed::forget);
         if self.peers.len() < self.peers.capacity() / 2 {
             self.peers.shrink_to_fit();
-            if self.peers.len() <= SEARCHED {
-                self.places = None;
-            } else if let Some(table) = &mut self.places {
-                table.shrink_to_fit();
+        }
+        if self.peers.len() <= SEARCHED {
+            self.places = Index::default();
+        } else {
+            let peers = &self.peers;
+            self.places.shrink(|place| index::hash(secret, peers[place as usize].id()));
+        }
+        self.gather_wides();
+    }
+
+    /// Numbers the wide addresses anew if most numbers are not in use.
+    fn gather_wides(&mut self) {
+        let Some(wides) = &mut self.wides else { return };
+        if wides.free.len() <= wides.list.len() / 2 {
+            return;
+        }
+        let old = std::mem::take(&mut **wides);
+        for peer in &mut self.peers {
+            if let Some(number) = peer.wide() {
+                peer.set_wide(wides.add(old.list[number as usize]));
             }
         }
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        if a != b {
-            self.peers.swap(a, b);
-            self.note(self.peers[a].id, a);
-            self.note(self.peers[b].id, b);
+        if wides.list.is_empty() {
+            self.wides = None;
         }
     }
 
-    fn note(&mut self, id: PeerId, place: usize) {
-        if let Some(table) = &mut self.places {
-            table.insert(id, u32::try_from(place).expect("MAX_PEERS is far below 2^32"));
+    fn swap(&mut self, secret: u64, a: usize, b: usize) {
+        if a == b {
+            return;
         }
+        if self.places.capacity() > 0 {
+            let hash = |at: usize| index::hash(secret, self.peers[at].id());
+            let (hash_a, hash_b) = (hash(a), hash(b));
+            // By way of a place that no peer has, since two equal ones could not be told apart.
+            self.places.moved(hash_a, place(a), ELSEWHERE);
+            self.places.moved(hash_b, place(b), place(a));
+            self.places.moved(hash_a, ELSEWHERE, place(b));
+        }
+        self.peers.swap(a, b);
     }
 
-    /// Up to `want` peers that suit `form`, at random. Leechers get their share of the answer as
-    /// they have of the swarm, the rest are seeds; a seed is told of leechers only. Costs O(want),
-    /// however large the swarm.
-    pub fn choose(&self, want: usize, form: Form, for_seed: bool, rng: &mut Rng) -> Vec<Listed> {
-        let (leechers, seeds) = self.peers.split_at(self.leechers);
-        let mut walk = Walk::new(leechers, want, rng);
-        let mut chosen = Vec::with_capacity(want.min(self.peers.len()));
-        if !for_seed {
+    /// Up to `want` peers that suit the asker, at random. Leechers get their share of the answer
+    /// as they have of the swarm, the rest are seeds; a seed is told of leechers only. Costs
+    /// O(want), however large the swarm.
+    pub fn choose(&self, asked: &Asked, rng: &mut Rng) -> Vec<Listed> {
+        let mut chosen = Vec::with_capacity(asked.want.min(self.peers.len()));
+        let (leechers, seeds) = self.peers.split_at(self.leechers as usize);
+        let mut walk = Walk::new(self, leechers, asked, rng);
+        if !asked.for_seed {
             // 128 bits: a product of two counts may pass 32, and usize may have no more.
-            let share = want as u128 * leechers.len() as u128 / self.peers.len().max(1) as u128;
-            walk.take(share as usize, form, &mut chosen);
-            Walk::new(seeds, want, rng).take(want, form, &mut chosen);
+            let of_all = asked.want as u128 * leechers.len() as u128;
+            let share = of_all / self.peers.len().max(1) as u128;
+            walk.take(share as usize, &mut chosen);
+            Walk::new(self, seeds, asked, rng).take(asked.want, &mut chosen);
         }
-        walk.take(want, form, &mut chosen);
+        walk.take(asked.want, &mut chosen);
         chosen
     }
 
+    /// A peer of which nothing was heard lately, if a few looks find one, else any.
+    pub fn oldest(&self, rng: &mut Rng) -> Option<usize> {
+        const TRIES: u32 = 8;
+        let count = u32::try_from(self.peers.len()).ok().filter(|n| *n > 0)?;
+        let mut at = 0;
+        for _ in 0..TRIES {
+            at = rng.below(count) as usize;
+            if !self.peers[at].was_heard() {
+                break;
+            }
+        }
+        Some(at)
+    }
+
     #[cfg(not(debug_assertions))]
-    fn check(&self) {}
+    fn check(&self, _: u64) {}
 
     /// The borders between leechers and seeds, and the table, are true.
     #[cfg(debug_assertions)]
-    fn check(&self) {
+    fn check(&self, secret: u64) {
         if self.peers.len() > 200 {
             return;
         }
-        assert!(self.peers[..self.leechers].iter().all(|p| !p.is_seed()));
-        assert!(self.peers[self.leechers..].iter().all(Peer::is_seed));
-        if let Some(table) = &self.places {
-            assert_eq!(table.len(), self.peers.len());
-            assert!(self.peers.iter().enumerate().all(|(n, p)| table[&p.id] as usize == n));
+        let (leechers, seeds) = self.peers.split_at(self.leechers as usize);
+        assert!(leechers.iter().all(|p| !p.is_seed()) && seeds.iter().all(Packed::is_seed));
+        for (at, peer) in self.peers.iter().enumerate() {
+            assert_eq!(self.find(secret, &PeerId(*peer.id())), Some(at));
         }
     }
+}
+
+/// No place of a peer.
+const ELSEWHERE: u32 = u32::MAX - 1;
+
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("there are far fewer peers than 2^32")
 }
 
 /// A walk through peers that meets each once, from a random start with a random stride, so that
 /// all are listed equally often and neighbours are not always listed together.
 struct Walk<'a> {
-    peers: &'a [Peer],
+    swarm: &'a Swarm,
+    peers: &'a [Packed],
+    asked: &'a Asked,
     at: usize,
     stride: usize,
     /// Peers it may still look at.
@@ -236,7 +307,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(peers: &'a [Peer], want: usize, rng: &mut Rng) -> Walk<'a> {
+    fn new(swarm: &'a Swarm, peers: &'a [Packed], asked: &'a Asked, rng: &mut Rng) -> Walk<'a> {
         let n = u32::try_from(peers.len()).unwrap_or(u32::MAX);
         let mut stride = 1;
         // Most numbers have no divisor in common with n; a few draws find one. 1 always does.
@@ -247,17 +318,22 @@ impl<'a> Walk<'a> {
                 break;
             }
         }
-        let looks = peers.len().min(want.saturating_mul(4).saturating_add(LOOKS));
-        Walk { peers, at: rng.below(n) as usize, stride, looks }
+        let looks = peers.len().min(asked.want.saturating_mul(4).saturating_add(LOOKS));
+        Walk { swarm, peers, asked, at: rng.below(n) as usize, stride, looks }
     }
 
     /// Goes on until `chosen` holds `up_to`.
-    fn take(&mut self, up_to: usize, form: Form, chosen: &mut Vec<Listed>) {
+    fn take(&mut self, up_to: usize, chosen: &mut Vec<Listed>) {
         while chosen.len() < up_to && self.looks > 0 {
             self.looks -= 1;
             let peer = &self.peers[self.at];
-            if peer.suits(form) {
-                chosen.push(peer.listed());
+            if peer.suits(self.asked.form) {
+                let peer = peer.unpack(|number| self.swarm.wide(number));
+                let ip = peer.listed_ip();
+                if self.asked.six.is_none_or(|six| six == ip.is_ipv6()) {
+                    let Peer { id, port, crypto, .. } = peer;
+                    chosen.push(Listed { id, ip, port, crypto });
+                }
             }
             self.at = (self.at + self.stride) % self.peers.len();
         }
@@ -274,8 +350,12 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::announce::answer::Crypto;
     use std::collections::HashSet;
     use std::net::Ipv4Addr;
+
+    /// The secret of these tests.
+    const S: u64 = 5;
 
     fn peer(n: u32, left: u64) -> Peer {
         let mut id = [0; 20];
@@ -288,20 +368,19 @@ mod tests {
             crypto: Crypto::Plain,
             key: None,
             left,
-            seen: 0,
+            unreached: 0,
         }
     }
 
     fn swarm(leechers: u32, seeds: u32) -> Swarm {
         let mut swarm = Swarm::default();
-        (0..leechers).for_each(|n| swarm.insert(peer(n, 1)));
-        (leechers..leechers + seeds).for_each(|n| swarm.insert(peer(n, 0)));
+        (0..leechers).for_each(|n| swarm.insert(S, &peer(n, 1), true));
+        (leechers..leechers + seeds).for_each(|n| swarm.insert(S, &peer(n, 0), true));
         swarm
     }
 
-    #[test]
-    fn a_peer_is_as_small_as_promised() {
-        assert!(size_of::<Peer>() <= 80, "{}", size_of::<Peer>());
+    fn asked(want: usize, form: Form) -> Asked {
+        Asked { want, form, for_seed: false, six: None }
     }
 
     #[test]
@@ -309,28 +388,44 @@ mod tests {
         let mut rng = Rng::new(3);
         let mut swarm = Swarm::default();
         let mut model = std::collections::HashMap::new();
-        for _ in 0..4000 {
+        for step in 0..6000u32 {
             let n = rng.below(60);
             let left = u64::from(rng.below(2));
-            match (swarm.find(&peer(n, 0).id), rng.below(3)) {
-                (Some(place), 0) => assert_eq!(swarm.remove(place).left, model.remove(&n).unwrap()),
+            let mut new = peer(n, left);
+            if rng.below(3) == 0 {
+                new.ip = std::net::Ipv6Addr::from(u128::from(n) << 64 | u128::from(step)).into();
+            }
+            match (swarm.find(S, &peer(n, 0).id), rng.below(3)) {
+                (Some(place), 0) => {
+                    swarm.remove(S, place);
+                    model.remove(&n);
+                }
                 (Some(place), _) => {
-                    swarm.update(place, |p| p.left = left);
-                    model.insert(n, left);
+                    swarm.update(S, place, &new, true);
+                    model.insert(n, new);
                 }
                 (None, _) => {
-                    swarm.insert(peer(n, left));
-                    model.insert(n, left);
+                    swarm.insert(S, &new, true);
+                    model.insert(n, new);
                 }
             }
+            if step % 500 == 0 {
+                swarm.sweep(S);
+                model.values().for_each(|p| {
+                    let place = swarm.find(S, &p.id).unwrap();
+                    swarm.update(S, place, p, true);
+                });
+            }
+            assert_eq!(swarm.len(), model.len());
+            for peer in model.values() {
+                assert_eq!(swarm.get(swarm.find(S, &peer.id).unwrap()), *peer);
+            }
         }
-        swarm.retain(|p| p.ip != Ipv4Addr::from(5));
-        model.remove(&5);
-        assert_eq!(swarm.len(), model.len());
-        let seeds = model.values().filter(|l| **l == 0).count();
+        let seeds = model.values().filter(|p| p.left == 0).count();
         assert_eq!(swarm.counts().complete as usize, seeds);
-        swarm.retain(|_| false);
-        assert!(swarm.is_empty() && swarm.places.is_none());
+        swarm.sweep(S);
+        swarm.sweep(S);
+        assert!(swarm.is_empty() && swarm.places.capacity() == 0 && swarm.wides.is_none());
     }
 
     #[test]
@@ -339,7 +434,7 @@ mod tests {
         for (leechers, seeds) in [(0, 0), (1, 0), (0, 1), (7, 3), (100, 2), (3, 100), (64, 64)] {
             let swarm = swarm(leechers, seeds);
             for want in [0, 1, 5, 50, 1000] {
-                let all = swarm.choose(want, Form::Compact, false, &mut rng);
+                let all = swarm.choose(&asked(want, Form::Compact), &mut rng);
                 assert_eq!(all.len(), want.min(swarm.len()), "{leechers}+{seeds}, {want}");
                 assert_eq!(all.iter().map(|p| p.id).collect::<HashSet<_>>().len(), all.len());
             }
@@ -350,9 +445,10 @@ mod tests {
     fn leechers_have_their_share_and_seeds_hear_of_leechers_only() {
         let (swarm, mut rng) = (swarm(90, 30), Rng::new(1));
         let leechers = |list: &[Listed]| list.iter().filter(|p| p.id < peer(90, 0).id).count();
-        let list = swarm.choose(40, Form::Compact, false, &mut rng);
+        let list = swarm.choose(&asked(40, Form::Compact), &mut rng);
         assert_eq!((list.len(), leechers(&list)), (40, 30));
-        let list = swarm.choose(100, Form::Compact, true, &mut rng);
+        let for_seed = Asked { for_seed: true, ..asked(100, Form::Compact) };
+        let list = swarm.choose(&for_seed, &mut rng);
         assert_eq!((list.len(), leechers(&list)), (90, 90));
     }
 
@@ -361,7 +457,7 @@ mod tests {
         let (swarm, mut rng) = (swarm(200, 0), Rng::new(1));
         let mut times = std::collections::HashMap::new();
         for _ in 0..4000 {
-            for listed in swarm.choose(10, Form::Compact, false, &mut rng) {
+            for listed in swarm.choose(&asked(10, Form::Compact), &mut rng) {
                 *times.entry(listed.id).or_insert(0) += 1;
             }
         }
@@ -372,10 +468,12 @@ mod tests {
 
     #[test]
     fn a_swarm_of_hidden_peers_costs_no_walk_through_all_of_them() {
-        let mut swarm = swarm(5000, 0);
-        (0..4999).for_each(|place| swarm.peers[place].port = 0);
-        assert!(swarm.choose(10, Form::Compact, false, &mut Rng::new(1)).len() <= 1);
-        let walk = Walk::new(swarm.peers(), 10, &mut Rng::new(1));
+        let mut swarm = Swarm::default();
+        (0..5000).for_each(|n| swarm.insert(S, &Peer { port: 0, ..peer(n, 1) }, true));
+        swarm.insert(S, &peer(5000, 1), true);
+        let asked = asked(10, Form::Compact);
+        assert!(swarm.choose(&asked, &mut Rng::new(1)).len() <= 1);
+        let walk = Walk::new(&swarm, swarm.packed(), &asked, &mut Rng::new(1));
         assert_eq!(walk.looks, 104);
     }
 
@@ -383,10 +481,10 @@ mod tests {
     fn crypto_decides_who_suits_whom() {
         let mut swarm = Swarm::default();
         for (n, crypto) in (1..).zip([Crypto::Plain, Crypto::Supported, Crypto::Required]) {
-            swarm.insert(Peer { crypto, ..peer(n, 1) });
+            swarm.insert(S, &Peer { crypto, ..peer(n, 1) }, true);
         }
         let ids = |form| {
-            let list = swarm.choose(9, form, false, &mut Rng::new(1));
+            let list = swarm.choose(&asked(9, form), &mut Rng::new(1));
             let mut ids: Vec<u8> = list.iter().map(|p| p.id.0[3]).collect();
             ids.sort_unstable();
             ids
@@ -395,5 +493,36 @@ mod tests {
         assert_eq!(ids(Form::Dicts), [1, 2]);
         assert_eq!(ids(Form::CryptoOnly), [2, 3]);
         assert_eq!(ids(Form::WithFlags), [1, 2, 3]);
+    }
+
+    #[test]
+    fn one_family_alone_can_be_listed() {
+        let mut swarm = swarm(3, 0);
+        swarm.insert(S, &Peer { ip: "2001:db8::1".parse().unwrap(), ..peer(9, 1) }, true);
+        let count = |six| {
+            let asked = Asked { six, ..asked(9, Form::Compact) };
+            swarm.choose(&asked, &mut Rng::new(1)).len()
+        };
+        assert_eq!((count(None), count(Some(true)), count(Some(false))), (4, 1, 3));
+    }
+
+    #[test]
+    fn the_silent_go_first() {
+        let mut swarm = swarm(3, 3);
+        swarm.sweep(S);
+        for n in 0..5 {
+            let place = swarm.find(S, &peer(n, 1).id).unwrap();
+            let known = swarm.get(place);
+            swarm.update(S, place, &known, true);
+        }
+        let mut rng = Rng::new(2);
+        let mut times = 0;
+        for _ in 0..100 {
+            let oldest = swarm.oldest(&mut rng).unwrap();
+            times += u32::from(swarm.get(oldest).id == peer(5, 0).id);
+        }
+        assert!(times > 60, "{times}");
+        swarm.sweep(S);
+        assert_eq!(swarm.len(), 5);
     }
 }

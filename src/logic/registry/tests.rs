@@ -1,6 +1,7 @@
 use super::*;
-use crate::proto::ids::PeerId;
+use crate::proto::resume::TrackerState;
 use access::Allowed;
+use std::time::Duration;
 
 /// A tracker with a clock in seconds, and announces in one line.
 struct Desk {
@@ -25,12 +26,19 @@ fn settings() -> Settings {
         tracker_interval: 120,
         aggregator: Aggregator::No,
         dedicated_seed_id: None,
+        nat_checks: 0,
+        check_local: false,
+        max_torrents: 1000,
+        max_peers: 10_000,
+        jitter: 0,
+        min_interval: None,
+        external_ip: false,
     }
 }
 
 fn desk(settings: Settings) -> Desk {
     let start = Instant::now();
-    Desk { registry: Registry::new(settings, start), start, now: 0, rng: Rng::new(1) }
+    Desk { registry: Registry::new(settings, start, 9), start, now: 0, rng: Rng::new(1) }
 }
 
 impl Desk {
@@ -46,8 +54,8 @@ impl Desk {
             peer.as_bytes()[0] - b'a',
         );
         let request = Announce::from_query(query.as_bytes()).unwrap();
-        let from = from.parse().unwrap();
-        self.registry.announce(self.at(), &request, from, &mut self.rng)
+        let asker = Asker { ip: from.parse().unwrap(), six: None };
+        self.registry.announce(&request, asker, &mut self.rng)
     }
 
     fn at(&self) -> Instant {
@@ -208,14 +216,14 @@ fn what_is_saved_comes_back_and_goes_at_the_first_expiry() {
     d.says("A a 10.0.0.1 left=0&event=completed&key=k&ip=9.8.7.6").unwrap();
     d.says("B b 2001:db8::1 requirecrypto=1").unwrap();
     assert!(d.registry.has_changed());
-    let bytes = d.registry.save();
+    let bytes = d.registry.copy().bytes();
     assert!(!d.registry.has_changed());
     d.says("B b 2001:db8::1 requirecrypto=1").unwrap();
     assert!(!d.registry.has_changed(), "a mere sign of life is not in the file");
 
     let mut again = desk(settings());
     again.registry.restore(TrackerState::decode(&bytes).unwrap());
-    assert_eq!(again.registry.save(), bytes);
+    assert_eq!(again.registry.copy().bytes(), bytes);
     assert_eq!((again.counts(b'A'), again.counts(b'B')), (Some([1, 1, 0]), Some([0, 0, 1])));
     assert_eq!(again.listed("A c 9.0.0.9 x"), ["9.0.0.9:102", "9.8.7.6:100"]);
     again.says("B b 2001:db8::2 x").unwrap();
@@ -236,7 +244,7 @@ fn many_peers_of_many_torrents_keep_the_sum_true() {
         if step % 50 == 0 {
             d.passes(30);
         }
-        let sum: usize = d.registry.swarms.values().map(Swarm::len).sum();
+        let sum: usize = d.registry.swarms.iter().map(|(_, swarm)| swarm.len()).sum();
         assert_eq!(sum, d.registry.peers, "step {step}");
     }
 }
@@ -325,4 +333,146 @@ fn a_scrape_may_come_along_with_an_announce() {
     let mut d = desk(settings());
     let told = d.says("A a 9.0.0.1 scrape=1&left=0").unwrap().more.scrape.unwrap();
     assert_eq!(told.counts.complete, 1);
+}
+
+#[test]
+fn new_torrents_push_out_empty_ones() {
+    let mut d = desk(Settings { max_torrents: 3, ..settings() });
+    for peer in ["a", "b", "c"] {
+        d.says(&format!("A {peer} 9.0.0.1 x")).unwrap();
+        d.says(&format!("B {peer} 9.0.0.1 left=0")).unwrap();
+    }
+    for torrent in "CDEFGH".chars() {
+        d.says(&format!("{torrent} a 9.0.0.1 left=0&event=completed")).unwrap();
+        assert_eq!(d.registry.len(), 3);
+    }
+    let totals = d.registry.totals();
+    assert_eq!((totals.peers, totals.seeds, totals.evicted), (7, 4, 5));
+    assert_eq!((d.counts(b'A'), d.counts(b'B')), (Some([0, 0, 3]), Some([3, 0, 0])));
+    assert_eq!(d.says("C a 9.0.0.1 scrape=1").unwrap().more.scrape.unwrap().counts.downloaded, 1);
+}
+
+#[test]
+fn a_flood_of_peers_pushes_out_itself() {
+    let mut d = desk(Settings { max_peers: 12, ..settings() });
+    d.says("A a 9.0.0.1 x").unwrap();
+    d.says("B b 9.0.0.2 left=0").unwrap();
+    for n in 0..500u32 {
+        let id = format!("{n:020}");
+        let query =
+            format!("info_hash={}&peer_id={id}&port=1&left={}&compact=1", "C".repeat(20), n % 2);
+        let request = Announce::from_query(query.as_bytes()).unwrap();
+        let asker = Asker { ip: "9.9.9.9".parse().unwrap(), six: None };
+        d.registry.announce(&request, asker, &mut d.rng).unwrap();
+        assert!(d.registry.totals().peers <= 12);
+    }
+    assert_eq!((d.counts(b'A'), d.counts(b'B')), (Some([0, 0, 1]), Some([1, 0, 0])));
+    let seeds: usize = d.registry.swarms.iter().map(|(_, swarm)| swarm.seeds()).sum();
+    assert_eq!(d.registry.totals().seeds, seeds);
+}
+
+#[test]
+fn with_checks_a_peer_is_listed_once_it_was_reached() {
+    let mut d = desk(Settings { nat_checks: 2, ..settings() });
+    assert_eq!(d.listed("A a 9.0.0.1 x"), [""; 0]);
+    assert_eq!(d.listed("A b 10.0.0.1 x"), ["10.0.0.1:101"], "nobody reaches a local network");
+    let check = d.registry.next_check().unwrap();
+    assert_eq!((check.at.to_string().as_str(), check.crypto), ("9.0.0.1:100", false));
+    assert_eq!(d.registry.next_check(), None);
+    assert!(d.registry.on_checked(&check, true));
+    assert_eq!(d.listed("A a 9.0.0.1 x").len(), 2);
+    assert_eq!(d.registry.next_check(), None, "once is enough");
+    assert_eq!(d.listed("A a 9.0.0.1 port=77").len(), 1, "another port is another matter");
+    assert!(!d.registry.on_checked(&check, true), "the answer to an old question");
+    assert_eq!(d.counts(b'A'), Some([0, 0, 2]), "hidden ones count");
+}
+
+#[test]
+fn a_peer_that_cannot_be_reached_is_tried_as_often_as_set_and_no_more() {
+    let mut d = desk(Settings { nat_checks: 2, ..settings() });
+    for _ in 0..2 {
+        d.says("A a 9.0.0.1 requirecrypto=1").unwrap();
+        let check = d.registry.next_check().unwrap();
+        assert!(check.crypto && d.registry.on_checked(&check, false));
+    }
+    d.says("A a 9.0.0.1 requirecrypto=1").unwrap();
+    assert_eq!(d.registry.next_check(), None);
+    let bytes = d.registry.copy().bytes();
+    let mut again = desk(Settings { nat_checks: 2, ..settings() });
+    again.registry.restore(TrackerState::decode(&bytes).unwrap());
+    assert_eq!(again.listed("A b 10.0.0.1 supportcrypto=1").len(), 1, "nor after a restart");
+    let mut trusting = desk(settings());
+    trusting.registry.restore(TrackerState::decode(&bytes).unwrap());
+    assert_eq!(trusting.listed("A b 10.0.0.1 supportcrypto=1").len(), 2);
+}
+
+#[test]
+fn peers_that_other_trackers_told_of_have_their_share() {
+    let mut d = desk(Settings { response_size: 10, ..settings() });
+    let foreign: Vec<_> = (1..=10).map(|n| format!("8.0.0.{n}:1").parse().unwrap()).collect();
+    d.registry.set_foreign(InfoHash([b'A'; 20]), foreign);
+    assert_eq!(d.listed("A a 9.0.0.1 numwant=3").len(), 3);
+    for n in b'b'..=b'j' {
+        d.says(&format!("A {} 9.0.0.1 x", n as char)).unwrap();
+    }
+    let listed = d.listed("A a 9.0.0.1 x");
+    let ours = listed.iter().filter(|p| p.starts_with("9.")).count();
+    assert_eq!((listed.len(), ours), (10, 5));
+    assert_eq!(d.listed("A a 9.0.0.1 event=stopped").len(), 0);
+    d.registry.set_foreign(InfoHash([b'A'; 20]), vec![]);
+    assert_eq!(d.listed("A b 9.0.0.1 x").len(), 9);
+}
+
+#[test]
+fn what_is_optional_is_told_if_it_was_opted_for() {
+    let settings = Settings { jitter: 10, min_interval: Some(60), external_ip: true, ..settings() };
+    let mut d = desk(settings);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let reply = d.says("A a 9.0.0.1 x").unwrap();
+        seen.insert(reply.interval);
+        assert_eq!(reply.more.min_interval, Some(60));
+        assert_eq!(reply.more.external_ip, "9.0.0.1".parse().ok());
+    }
+    assert_eq!((seen.first(), seen.last(), seen.len()), (Some(&1800), Some(&1810), 11));
+}
+
+#[test]
+fn a_copy_in_parts_misses_nobody_who_stays() {
+    let mut d = desk(Settings { max_torrents: 100_000, max_peers: 1_000_000, ..settings() });
+    let hash = |n: u32| format!("{n:020}");
+    let announces = |d: &mut Desk, n: u32, event: &str| {
+        let query =
+            format!("info_hash={}&peer_id={}&port=1&left=1&{event}&compact=1", hash(n), hash(n));
+        let request = Announce::from_query(query.as_bytes()).unwrap();
+        let asker = Asker { ip: "9.9.9.9".parse().unwrap(), six: None };
+        d.registry.announce(&request, asker, &mut d.rng).unwrap();
+    };
+    (0..20_000).for_each(|n| announces(&mut d, n, "event=started"));
+    let mut copying = d.registry.begin_copy();
+    let mut parts = 0;
+    let copy = loop {
+        match d.registry.copy_part(copying) {
+            Ok(copy) => break copy,
+            Err(unfinished) => copying = unfinished,
+        }
+        // Meanwhile torrents go, so that others change their places.
+        for n in (parts..20_000).step_by(400) {
+            if let Some(place) =
+                d.registry.swarms.find(&InfoHash::from_bytes(hash(n).as_bytes()).unwrap())
+            {
+                d.registry.forget(place);
+            }
+        }
+        announces(&mut d, 30_000 + parts, "event=started");
+        parts += 1;
+    };
+    assert!(parts > 3, "{parts}");
+    let saved = TrackerState::decode(&copy.bytes()).unwrap();
+    let saved: std::collections::HashSet<_> = saved.peers.iter().map(|(hash, _)| *hash).collect();
+    for n in 0..20_000 {
+        let hash = InfoHash::from_bytes(hash(n).as_bytes()).unwrap();
+        assert!(saved.contains(&hash) || d.registry.swarms.find(&hash).is_none(), "{n}");
+    }
+    assert!(d.registry.has_changed(), "those who came meanwhile are for the next time");
 }

@@ -76,8 +76,8 @@ pub enum Crypto {
     Required,
 }
 
-/// The secret with which a peer may change its address: the first [`Key::MAX`] bytes of what it
-/// sent, kept inline because every peer of a tracker has one.
+/// The secret with which a peer may change its address, kept inline because every peer of a
+/// tracker has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Key {
     bytes: [u8; Key::MAX],
@@ -85,14 +85,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// Bytes that count. Clients send 8 characters; of a longer key the rest is ignored.
-    pub const MAX: usize = 15;
+    /// Bytes that are kept, as many as clients send. Of a longer key a hash of this length.
+    pub const MAX: usize = 8;
 
     /// The key a peer sent; `None` if it is empty.
     pub fn new(sent: &[u8]) -> Option<Key> {
         let mut key = Key::default();
         let used = sent.len().min(Key::MAX);
         key.bytes[..used].copy_from_slice(&sent[..used]);
+        if sent.len() > Key::MAX {
+            // FNV-1a: nobody sees the result, so nobody can look for another key that has it.
+            let mix = |hash: u64, b: &u8| (hash ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3);
+            key.bytes = sent.iter().fold(0xcbf2_9ce4_8422_2325, mix).to_be_bytes();
+        }
         key.length = u8::try_from(used).expect("MAX fits a byte");
         (used > 0).then_some(key)
     }
@@ -397,6 +402,19 @@ mod tests {
         let all: Vec<_> = pairs(b"&a=1=2&&b&=c").collect();
         let all: Vec<(&[u8], &[u8])> = all.iter().map(|(k, v)| (&**k, &**v)).collect();
         assert_eq!(all, [(&b"a"[..], &b"1=2"[..]), (b"b", b""), (b"", b"c")]);
+    }
+
+    #[test]
+    fn keys_of_any_length_are_told_apart() {
+        let keys: Vec<_> = [&b"a"[..], b"12345678", b"123456789", b"123456780", &[7; 500]]
+            .iter()
+            .map(|k| Key::new(k).unwrap())
+            .collect();
+        for (n, key) in keys.iter().enumerate() {
+            assert_eq!(keys.iter().filter(|k| *k == key).count(), 1, "{n}");
+            assert_eq!(Key::new(key.as_bytes()), Some(*key), "what is saved comes back");
+        }
+        assert_eq!(Key::new(b""), None);
     }
 
     #[test]

@@ -168,6 +168,16 @@ pub fn encode_failure(reason: &str) -> Vec<u8> {
     out
 }
 
+/// A refusal that is over in some minutes (`retry in`, BEP 31).
+pub fn encode_failure_for_now(reason: &str, minutes: u64) -> Vec<u8> {
+    let mut out = encode_failure(reason);
+    out.pop();
+    put_bytes(&mut out, b"retry in");
+    put_int(&mut out, i64::try_from(minutes).unwrap_or(i64::MAX));
+    out.push(b'e');
+    out
+}
+
 /// What a scrape tells of a torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -279,6 +289,13 @@ pub(super) mod tests {
             b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:downloadedi2e10:incompletei3ee\
               20:bbbbbbbbbbbbbbbbbbbbd8:completei1e10:downloadedi2e10:incompletei3eeee"
         );
+    }
+
+    #[test]
+    fn a_refusal_may_be_for_now() {
+        let wanted = b"d14:failure reason2:no8:retry ini5ee";
+        assert_eq!(encode_failure_for_now("no", 5), wanted);
+        assert_eq!(bencode::decode(wanted).unwrap().to_item().encode(), wanted);
     }
 
     #[test]

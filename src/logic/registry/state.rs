@@ -1,0 +1,183 @@
+//! What is saved, and taken over again.
+//!
+//! A tracker with a million peers is copied in parts, between announces, as it is kept; another
+//! thread then puts the copy into order and into the form of the file.
+
+use std::collections::BTreeMap;
+
+use super::Registry;
+use super::address::is_local;
+use super::peer::{Packed, Peer, Wide};
+use super::swarm::Swarm;
+use crate::proto::announce::answer::Key;
+use crate::proto::ids::InfoHash;
+use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};
+
+/// Peers copied in one part, which takes about a millisecond; a swarm is never divided.
+const PART: usize = 32 * 1024;
+
+/// Bytes that are written at once.
+const WRITE: usize = 64 * 1024;
+
+/// A copy in the making: goes from the last swarm to the first, so that none is missed when one
+/// is taken out meanwhile and the last takes its place. One may then be copied twice; new ones are
+/// left to the next time.
+#[derive(Debug)]
+pub struct Copying {
+    left: usize,
+    copy: Copy,
+}
+
+/// A copy of what a registry knows.
+#[derive(Debug, Default)]
+pub struct Copy {
+    completed: Vec<(InfoHash, u32)>,
+    swarms: Vec<(InfoHash, Peers)>,
+}
+
+#[derive(Debug)]
+struct Peers {
+    packed: Vec<Packed>,
+    wides: Vec<(u32, Wide)>,
+}
+
+impl Registry {
+    /// Begins a copy; what changes from now on is for the next one.
+    pub fn begin_copy(&mut self) -> Copying {
+        self.changed = false;
+        let completed = self.past.iter().map(|(hash, n)| (*hash, *n)).collect();
+        Copying { left: self.swarms.len(), copy: Copy { completed, swarms: Vec::new() } }
+    }
+
+    /// Copies a further part. Gives the whole once there is no more.
+    pub fn copy_part(&self, mut copying: Copying) -> Result<Copy, Copying> {
+        let mut room = PART;
+        copying.left = copying.left.min(self.swarms.len());
+        while copying.left > 0 {
+            if room == 0 {
+                return Err(copying);
+            }
+            copying.left -= 1;
+            let (hash, swarm) = self.swarms.at(copying.left);
+            // A torrent costs something too, also without peers.
+            room = room.saturating_sub(swarm.len() + 8);
+            if swarm.completed > 0 {
+                copying.copy.completed.push((*hash, swarm.completed));
+            }
+            copying.copy.swarms.push((*hash, Peers::of(swarm)));
+        }
+        Ok(copying.copy)
+    }
+
+    /// A copy of everything.
+    pub fn copy(&mut self) -> Copy {
+        let mut copying = self.begin_copy();
+        loop {
+            match self.copy_part(copying) {
+                Ok(copy) => return copy,
+                Err(unfinished) => copying = unfinished,
+            }
+        }
+    }
+
+    /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
+    /// more are left out. Those it has go at the first expiry unless they announce.
+    pub fn restore(&mut self, state: TrackerState) {
+        let most = super::MAX_PAST;
+        self.past.extend(state.completed.into_iter().filter(|(_, n)| *n > 0).take(most));
+        for (hash, mut peers) in state.peers {
+            peers.retain(|peer| self.access.serves(peer.ip));
+            let full = self.swarms.len() >= self.settings.max_torrents;
+            if full || (peers.is_empty() && !self.settings.keep_dead) {
+                continue;
+            }
+            let room = self.settings.max_peers - self.peers;
+            let (secret, place) = (self.swarms.secret, self.place(hash));
+            for saved in peers.into_iter().take(room) {
+                let peer = restored(saved, self.settings.believe_given_ip, self.checks_peers());
+                let swarm = self.swarms.at_mut(place);
+                if swarm.find(secret, &peer.id).is_none() {
+                    swarm.insert(secret, &peer, false);
+                    self.peers += 1;
+                    self.seeds += usize::from(peer.left == 0);
+                }
+            }
+        }
+    }
+}
+
+impl Peers {
+    fn of(swarm: &Swarm) -> Peers {
+        let packed = swarm.packed().to_vec();
+        let numbers = packed.iter().filter_map(Packed::wide);
+        let wides = numbers.map(|number| (number, swarm.wide(number))).collect();
+        Peers { packed, wides }
+    }
+
+    fn unpacked(&self) -> Vec<SavedPeer> {
+        let wides: BTreeMap<u32, Wide> = self.wides.iter().copied().collect();
+        self.packed.iter().map(|peer| saved(&peer.unpack(|number| wides[&number]))).collect()
+    }
+}
+
+impl Copy {
+    /// Writes a state file, in pieces, each handed to `sink`.
+    ///
+    /// # Errors
+    /// What `sink` says.
+    pub fn write<E>(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut writer = StateWriter::default();
+        self.completed.sort_unstable();
+        self.completed.dedup_by_key(|(hash, _)| *hash);
+        self.completed.iter().for_each(|(hash, n)| writer.completed(*hash, *n));
+        self.swarms.sort_by_key(|(hash, _)| *hash);
+        self.swarms.dedup_by_key(|(hash, _)| *hash);
+        for (hash, peers) in self.swarms {
+            writer.swarm(hash, &mut peers.unpacked());
+            if writer.len() >= WRITE {
+                sink(&writer.take())?;
+            }
+        }
+        sink(&writer.finish())
+    }
+
+    /// A state file in memory.
+    pub fn bytes(self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let into_memory = |bytes: &[u8]| {
+            all.extend_from_slice(bytes);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        match self.write(into_memory) {
+            Ok(()) => all,
+            Err(never) => match never {},
+        }
+    }
+}
+
+fn saved(peer: &Peer) -> SavedPeer {
+    SavedPeer {
+        id: peer.id,
+        ip: peer.ip,
+        given_ip: peer.given,
+        port: peer.port,
+        left: peer.left,
+        crypto: peer.crypto,
+        key: peer.key.map(|k| k.as_bytes().to_vec()).unwrap_or_default(),
+        unreached: peer.unreached,
+    }
+}
+
+fn restored(peer: SavedPeer, believe: bool, checked: bool) -> Peer {
+    let believed = believe || is_local(peer.ip);
+    Peer {
+        id: peer.id,
+        ip: peer.ip,
+        given: peer.given_ip.filter(|ip| believed && *ip != peer.ip),
+        port: peer.port,
+        crypto: peer.crypto,
+        key: Key::new(&peer.key),
+        left: peer.left,
+        unreached: if checked { peer.unreached } else { 0 },
+    }
+}

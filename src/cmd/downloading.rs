@@ -505,3 +505,88 @@ fn disk(parsed: &Parsed) -> DiskOptions {
 pub fn seconds(parsed: &Parsed, name: &str) -> Duration {
     Duration::from_secs_f64(parsed.float(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{Asked, parse};
+    use super::*;
+    use crate::app::client::{Client, Look, Report};
+    use crate::proto::hash::sha1;
+    use std::ffi::OsString;
+
+    /// A torrent of two files of one piece.
+    fn torrent(a: &[u8], b: &[u8]) -> Metainfo {
+        let (lengths, hash) = ([a.len(), b.len()], sha1(&[a, b].concat()));
+        let mut bytes = format!(
+            "d4:infod5:filesld6:lengthi{}e4:pathl1:aeed6:lengthi{}e4:pathl1:beee4:name4:both\
+             12:piece lengthi32768e6:pieces20:",
+            lengths[0], lengths[1]
+        )
+        .into_bytes();
+        bytes.extend(hash);
+        bytes.extend(b"ee");
+        Metainfo::decode(&bytes).unwrap()
+    }
+
+    fn parsed(args: &[&str]) -> Parsed {
+        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+        match parse(OPTIONS, &args).unwrap() {
+            Asked::Run(parsed) => parsed,
+            _ => panic!("no help was asked for"),
+        }
+    }
+
+    #[test]
+    fn a_list_of_priorities_that_does_not_fit_is_told_and_ignored() {
+        use Priority::{High, Normal, Off};
+        let metainfo = torrent(b"a", b"b");
+        for (list, expected) in [
+            ("", vec![Normal, Normal]),
+            (" 0 , -1", vec![High, Off]),
+            ("1", vec![]),
+            ("1,1,1", vec![]),
+            ("1,3", vec![]),
+            ("1,x", vec![]),
+            ("1,", vec![]),
+        ] {
+            let (mut env, said) = Env::captured("btdownloadheadless", [""; 0], "/nonexistent");
+            let wishes = wishes(&mut env, &parsed(&["--priority", list]), &metainfo.info);
+            assert_eq!(wishes, expected, "{list}");
+            let warning = "btdownloadheadless: --priority: bad priority list given, ignored\n";
+            assert_eq!(said.err(), if expected.is_empty() { warning } else { "" }, "{list}");
+        }
+    }
+
+    #[test]
+    fn who_asks_a_download_for_details_gets_them() {
+        let dir = std::env::temp_dir().join(format!("bt-details-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("both")).unwrap();
+        std::fs::write(dir.join("both/a"), [7; 1000]).unwrap();
+        std::fs::write(dir.join("both/b"), [8; 500]).unwrap();
+        let (mut env, _) = Env::captured("btdownloadheadless", [""; 0], &dir);
+        let args = ["--bind", "127.0.0.1", "--minport", "10000", "--maxport", "60000"];
+        let parsed = parsed(&[&args[..], &["--random_port", "1", "--priority", "0,-1"]].concat());
+        let settings = settings(&mut env, &parsed, torrent(&[7; 1000], &[8; 500])).unwrap();
+        let client = Client::start(settings).unwrap();
+        let mut reports = std::iter::from_fn(|| client.next_report());
+        assert!(reports.any(|report| matches!(report, Report::Complete)));
+        for look in [Look::Files, Look::Pieces, Look::Peers] {
+            client.look(look);
+        }
+        let answers = reports.filter(|report| !matches!(report, Report::Figures(_)));
+        let answers: Vec<Report> = answers.take(3).collect();
+        let [Report::Files(files), Report::Pieces(pieces), Report::Peers(peers)] = &answers[..]
+        else {
+            panic!("{answers:?}");
+        };
+        let files: Vec<(u64, Priority)> = files.iter().map(|f| (f.had, f.priority)).collect();
+        assert_eq!(files, [(1000, Priority::High), (500, Priority::Off)]);
+        assert_eq!(
+            (pieces.had.as_slice(), pieces.availability.as_slice()),
+            (&[true][..], &[0][..])
+        );
+        assert!(peers.is_empty());
+        drop(client);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -154,6 +154,8 @@ pub struct Session {
     pub down: Meter,
     /// Payload that went to it.
     pub up: Meter,
+    /// Bytes of the pieces that it said it has got.
+    pub gains: Meter,
 }
 
 impl Session {
@@ -187,6 +189,7 @@ impl Session {
             unchoked_at: None,
             down: Meter::new(now, window),
             up: Meter::new(now, window),
+            gains: Meter::new(now, window),
         }
     }
 

@@ -49,7 +49,7 @@ pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::goal::{Goal, Reached};
 pub use crate::logic::priority::Priority;
-pub use crate::logic::torrent::{Breakup, Config, Status};
+pub use crate::logic::torrent::{Breakup, Config, FileStatus, PeerStatus, PieceStatus, Status};
 pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
 pub use state::Keep;
@@ -113,8 +113,25 @@ pub enum Report {
     Done,
     /// It ends, since this goal is reached.
     Enough(Reached),
+    /// The peers, as [`Client::look`] asked for them.
+    Peers(Vec<PeerStatus>),
+    /// The files, in the torrent's order, as [`Client::look`] asked for them.
+    Files(Vec<FileStatus>),
+    /// The pieces, as [`Client::look`] asked for them.
+    Pieces(PieceStatus),
     /// It has ended: stopped, or failed, and then why.
     Ended(Result<(), String>),
+}
+
+/// What somebody wants to look at more closely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// [`Report::Peers`] is the answer.
+    Peers,
+    /// [`Report::Files`] is the answer.
+    Files,
+    /// [`Report::Pieces`] is the answer.
+    Pieces,
 }
 
 /// The figures of a download.
@@ -198,6 +215,7 @@ enum Event {
     CheckEnded(Result<Box<Found>, String>),
     /// What became of a snapshot.
     Saved(Saved),
+    Look(Look),
     Stop,
 }
 
@@ -291,6 +309,13 @@ impl Client {
     /// Waits for the next report. `None` after the last one.
     pub fn next_report(&self) -> Option<Report> {
         self.reports.recv()
+    }
+
+    /// Asks for one look at the details; the answer is among the next reports. There is none
+    /// before what is on disk is known, nor when reports are not fetched as fast as they come.
+    pub fn look(&self, look: Look) {
+        // A mailbox that is full is as good a reason.
+        let _ = self.post.try_send(Event::Look(look));
     }
 
     /// A handle to stop it by.

@@ -91,9 +91,10 @@ impl Face {
                 status.map_or(0.0, |s| s.distributed_copies)
             ),
             format!(
-                "peer status:    {} seen now, {:.1}% done",
+                "peer status:    {} seen now, {:.1}% done at {:.1} kB/s",
                 status.map_or(0, |s| s.peers),
-                status.map_or(0.0, |s| s.peers_progress * 100.0)
+                status.map_or(0.0, |s| s.peers_progress * 100.0),
+                status.map_or(0.0, |s| s.peers_rate / 1024.0)
             ),
         ]
     }

@@ -9,11 +9,11 @@
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
 //! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `limits`
-//! (how fast), `track`
-//! (announces), `config` (what users set), `status` (what they see).
+//! (how fast), `track` (announces), `config` (what users set), `status`, `details` (what they see).
 
 mod config;
 mod connect;
+mod details;
 mod disk;
 mod download;
 mod endgame;
@@ -33,6 +33,7 @@ mod tests;
 
 pub use config::{Breakup, Config};
 pub use connect::Refused;
+pub use details::{FileStatus, PeerStatus, PieceStatus};
 pub use status::Status;
 
 use super::PeerKey;

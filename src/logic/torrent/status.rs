@@ -30,6 +30,8 @@ pub struct Status {
     pub distributed_copies: f64,
     /// How far those peers are on average, 0 to 1.
     pub peers_progress: f64,
+    /// How fast all peers together download, bytes a second, as their pieces tell.
+    pub peers_rate: f64,
 }
 
 impl Torrent {
@@ -57,6 +59,7 @@ impl Torrent {
             peers,
             distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
             // The sum of nothing is -0.0.
+            peers_rate: sessions.iter().map(|s| s.gains.rate(now)).fold(0.0, |sum, r| sum + r),
             peers_progress: progress.max(0.0) / (peers.max(1) as f64),
         }
     }

@@ -88,11 +88,13 @@ impl Torrent {
 
     fn on_have(&mut self, key: PeerKey, piece: PieceIndex, now: Instant) -> Result<(), PeerFault> {
         let lacking = self.ledger.lacks(piece.get());
+        let size = u64::from(self.geometry.piece_size(piece));
         let Some(session) = self.session(key) else { return Ok(()) };
         if !session.learn(piece) {
             return self.note_chatter(key, now);
         }
         session.useful += u32::from(lacking);
+        session.gains.add(now, size);
         self.picker.add(piece);
         self.on_spread(key, piece, now);
         if lacking || self.ledger.is_done() {

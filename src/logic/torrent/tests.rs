@@ -802,3 +802,58 @@ fn a_piece_put_off_while_it_is_hashed_still_counts() {
     stage.torrent.on_verified(stage.geometry.piece(3).unwrap(), true, now);
     assert_eq!(reports(&stage.says()), [Notice::Complete]);
 }
+
+#[test]
+fn details_tell_of_peers_files_and_pieces() {
+    let mut stage = piece_by_piece("#...");
+    stage.wants("011-", 0);
+    let a = stage.joins("20.0.0.1:5", b'S', 0);
+    stage.says();
+    stage.has(a, "##..", 0);
+    stage.hears(a, Message::Have(stage.geometry.piece(2).unwrap()), 1);
+    let asked = requests(&stage.hears(a, Message::Unchoke, 1));
+    assert_eq!(asked.len(), 4);
+    stage.gives(a, asked[0].1, 2);
+    let peers = stage.torrent.peers(stage.at(2));
+    assert_eq!(peers.len(), 1);
+    let peer = &peers[0];
+    assert_eq!((peer.address, peer.incoming), ("20.0.0.1:5".parse().unwrap(), true));
+    assert_eq!(
+        (peer.interested, peer.choked, peer.wanting, peer.choking, peer.snubbed),
+        (true, false, false, true, false)
+    );
+    assert_eq!((peer.downloaded, peer.uploaded, peer.requests), (16_384, 0, 3));
+    assert_eq!((peer.progress, peer.gain_rate), (0.75, 32_768.0));
+    let pieces = stage.torrent.pieces();
+    assert_eq!(
+        (pieces.had, pieces.availability),
+        (vec![true, false, false, false], vec![1, 1, 1, 0])
+    );
+    assert_eq!((pieces.started, pieces.blocks), (2, 1));
+    let files = stage.torrent.files();
+    let (had, wanted): (Vec<u64>, Vec<i64>) =
+        files.iter().map(|f| (f.had, f.priority.number())).unzip();
+    assert_eq!((had, wanted), (vec![32_768, 0, 0, 0], vec![0, 1, 1, -1]));
+    assert_eq!(stage.torrent.status(stage.at(2)).peers_rate, 32_768.0);
+}
+
+#[test]
+fn a_file_that_shares_its_pieces_counts_only_its_own_bytes() {
+    let geometry = Arc::new(Geometry::new(32_768, [10, 40_000, 0, 25_526]).unwrap());
+    let mut have = Bitfield::new(2);
+    have.set(0, true);
+    let start = Instant::now();
+    let setup = Setup {
+        info_hash: HASH,
+        peer_id: US,
+        geometry,
+        have,
+        priorities: vec![],
+        trackers: vec![],
+        port: 6881,
+        seed: 1,
+    };
+    let torrent = Torrent::new(setup, Config::default(), start);
+    let had: Vec<u64> = torrent.files().iter().map(|f| f.had).collect();
+    assert_eq!(had, [10, 32_758, 0, 0]);
+}

@@ -322,6 +322,7 @@ impl Engine {
             Event::CheckNotice(text) => self.outlet.push(Report::Notice(text)),
             Event::Saved(saved) => self.on_saved(saved),
             Event::CheckEnded(Err(failure)) => self.end(Some(failure), now),
+            Event::Look(look) => self.show(look, now),
             Event::Stop => {}
         }
     }

@@ -1,7 +1,7 @@
 //! What whoever looks on gets to know: messages, all of them, and figures, while they change.
 
 use super::{Engine, Room, Stage};
-use crate::app::client::{Figures, Phase, Report};
+use crate::app::client::{Figures, Look, Phase, Report};
 use crate::io::mailbox::JobSender;
 use crate::logic::torrent::{Notice, Torrent};
 use std::collections::VecDeque;
@@ -75,6 +75,11 @@ impl Outlet {
         }
     }
 
+    /// Sends details on, if there is room: whoever is behind will ask again.
+    fn send_details(&mut self, details: Report) {
+        let _ = self.reports.try_send(details);
+    }
+
     /// The last messages, waited for.
     pub(super) fn close(self, outcome: Result<(), String>) {
         for report in self.notices.into_iter().chain([Report::Ended(outcome)]) {
@@ -104,6 +109,17 @@ impl Engine {
                 Report::Notice(format!("{address} sent bad data again and again and is banned"))
             }
         });
+    }
+
+    /// Answers who wants to look closer.
+    pub(super) fn show(&mut self, look: Look, now: Instant) {
+        let Some(torrent) = self.torrent() else { return };
+        let details = match look {
+            Look::Peers => Report::Peers(torrent.peers(now)),
+            Look::Files => Report::Files(torrent.files()),
+            Look::Pieces => Report::Pieces(torrent.pieces()),
+        };
+        self.outlet.send_details(details);
     }
 
     pub(super) fn report(&mut self, now: Instant) {

@@ -20,13 +20,14 @@ pub const COMMAND: Command = Command {
               is stopped. What is there already is checked first and not fetched again.",
     usage: &["FILE.torrent", "URL"],
     options: OPTIONS,
-    notes: "Stop it with Ctrl-C or SIGTERM; it ends within three seconds, at the second signal at\n\
-            once. It exits with 0 if the download was complete by then, else with 1; with 2 if\n\
-            it was called wrongly.\n\n\
+    notes: "Stop it with Ctrl-C or SIGTERM; it ends within three seconds, at the second\n\
+            signal at once. It exits with 0 if the download was complete by then, else\n\
+            with 1; with 2 if it was called wrongly.\n\n\
             The command of --on_done gets these variables, as transmission has them:\n\
             TR_APP_VERSION, TR_TIME_LOCALTIME (in UTC), TR_TORRENT_BYTES_DOWNLOADED,\n\
-            TR_TORRENT_DIR, TR_TORRENT_HASH, TR_TORRENT_ID, TR_TORRENT_LABELS, TR_TORRENT_NAME,\n\
-            TR_TORRENT_PRIORITY, TR_TORRENT_TRACKERS. The data is at DIR/NAME.",
+            TR_TORRENT_DIR, TR_TORRENT_HASH, TR_TORRENT_ID, TR_TORRENT_LABELS,\n\
+            TR_TORRENT_NAME, TR_TORRENT_PRIORITY, TR_TORRENT_TRACKERS. The data is at\n\
+            DIR/NAME.",
     run,
 };
 

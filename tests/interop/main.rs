@@ -6,6 +6,8 @@
 mod aria2;
 mod libtorrent;
 mod ours;
+mod qbittorrent;
+mod rtorrent;
 mod swarm;
 mod transmission;
 #[path = "../util/mod.rs"]

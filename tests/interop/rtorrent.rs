@@ -1,0 +1,60 @@
+//! rtorrent without its screen, on loopback, without what would look for peers elsewhere.
+//!
+//! It knows one peer an address, and the first it hears of is itself: so it has an address alone.
+
+use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::util::{Background, free_port};
+use std::fs;
+
+const RTORRENT: Client = Client { start, dials: true, makes_empty_files: true };
+
+fn start(swarm: &Swarm, folder: &str) -> Background {
+    let port = free_port();
+    let (data, session) = (swarm.dir.join(folder), swarm.dir.join(format!("rtorrent-{port}")));
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(&session).unwrap();
+    let torrent = swarm.dir.join(TORRENT);
+    let settings = format!(
+        "system.daemon.set = true\n\
+         session.path.set = {session}\n\
+         directory.default.set = {data}\n\
+         network.bind_address.set = 127.0.0.3\n\
+         network.port_range.set = {port}-{port}\n\
+         network.port_random.set = no\n\
+         dht.mode.set = disable\n\
+         protocol.pex.set = no\n\
+         trackers.use_udp.set = no\n\
+         pieces.hash.on_completion.set = no\n\
+         load.start = {torrent}\n",
+        session = session.display(),
+        data = data.display(),
+        torrent = torrent.display(),
+    );
+    let rc = swarm.dir.write(format!("rtorrent-{port}.rc"), settings);
+    let import = format!("import={}", rc.display());
+    swarm.dir.program("rtorrent").args(["-n", "-o", &import]).start()
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn downloads_a_file_from_us() {
+    downloads_from_us(Shape::File, &RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn downloads_a_tree_from_us() {
+    downloads_from_us(Shape::Tree, &RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn seeds_a_file_to_us() {
+    seeds_to_us(Shape::File, &RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn seeds_a_tree_to_us() {
+    seeds_to_us(Shape::Tree, &RTORRENT);
+}

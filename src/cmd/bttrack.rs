@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::app::tracker::{
-    Aggregator, Door, InfoPage, Rules, Scraping, Settings, Sources, Target, Tracker, Trackers,
+    Aggregator, Dealings, Door, InfoPage, Rules, Scraping, Settings, Sources, Target, Tracker,
+    Trackers,
 };
 use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
@@ -203,6 +204,44 @@ const OPTIONS: &[Opt] = &[
          that bring it (password=)",
     ),
     Opt::new(
+        "aggregate_forward",
+        Kind::Text,
+        "",
+        "forward every good announce to this aggregator, with this password",
+    )
+    .arg("url[,password]"),
+    Opt::new(
+        "multitracker_enabled",
+        Kind::Flag,
+        "0",
+        "ask the trackers in the announce-lists of --allowed_dir for peers, and pass these on",
+    ),
+    Opt::new(
+        "multitracker_allowed",
+        Kind::Choice(&["none", "autodetect", "all"]),
+        "autodetect",
+        "other trackers that may ask us: none, any for torrents with an announce-list, or all \
+         (none, autodetect, all)",
+    ),
+    Opt::new(
+        "multitracker_reannounce_interval",
+        SECONDS,
+        "120",
+        "seconds between questions to other trackers, and those that they are told to wait",
+    ),
+    Opt::new(
+        "multitracker_maxpeers",
+        Kind::Int { min: 0, max: MAX_RESPONSE },
+        "20",
+        "peers that other trackers are asked for",
+    ),
+    Opt::new(
+        "http_timeout",
+        SECONDS,
+        "60",
+        "seconds that a request to another tracker or an aggregator may take; at most 60",
+    ),
+    Opt::new(
         "hupmonitor",
         Kind::Flag,
         "1",
@@ -266,6 +305,10 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         let message = "--dfile: it is required (the file in which the tracker keeps what it knows)";
         return Err(env.wrong_usage(message));
     };
+    if options.flag("multitracker_enabled") && options.path("allowed_dir").is_none() {
+        let why = "without --allowed_dir there is no announce-list to ask the trackers of";
+        env.error(format_args!("warning: --multitracker_enabled: {why}"));
+    }
     let listen = addresses(env, options)?;
     let favicon = favicon(env, options);
     let seconds = |name| Duration::from_secs(options.int(name).unsigned_abs());
@@ -300,6 +343,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         sources,
         parse_interval: seconds("parse_dir_interval"),
         allow_get: options.flag("allow_get"),
+        dealings: dealings(options),
         announce_rate: number(options, "announce_rate"),
         log_nat_checks: options.flag("log_nat_checks"),
         info_page: match options.text("infopage_redirect") {
@@ -321,6 +365,22 @@ fn number(options: &Parsed, name: &str) -> u32 {
 
 fn count(options: &Parsed, name: &str) -> usize {
     usize::try_from(options.int(name)).expect("the table has bounds")
+}
+
+fn dealings(options: &Parsed) -> Dealings {
+    let forward = options.text("aggregate_forward");
+    let (url, password) = match forward.split_once(',') {
+        Some((url, password)) => (url, Some(password.to_owned())),
+        None => (forward, None),
+    };
+    let seconds = |name| Duration::from_secs(number(options, name).into());
+    Dealings {
+        enabled: options.flag("multitracker_enabled"),
+        interval: seconds("multitracker_reannounce_interval"),
+        max_peers: number(options, "multitracker_maxpeers"),
+        forward: (!url.is_empty()).then(|| (url.to_owned(), password)),
+        timeout: seconds("http_timeout"),
+    }
 }
 
 fn rules(options: &Parsed) -> Rules {
@@ -352,9 +412,12 @@ fn rules(options: &Parsed) -> Rules {
         min_interval: Some(number("min_interval")).filter(|n| *n > 0),
         external_ip: options.flag("external_ip"),
         show_names: options.flag("show_names"),
-        trackers: Trackers::Autodetect,
-        tracker_id: crate::proto::ids::PeerId([0; 20]),
-        tracker_interval: 120,
+        trackers: match options.text("multitracker_allowed") {
+            "none" => Trackers::None,
+            "all" => Trackers::All,
+            _ => Trackers::Autodetect,
+        },
+        tracker_interval: number("multitracker_reannounce_interval"),
         aggregator: match options.text("aggregator") {
             "" | "0" => Aggregator::No,
             "1" => Aggregator::Open,

@@ -4,6 +4,7 @@
 
 mod access;
 mod checks;
+mod others;
 mod recorded;
 #[path = "../util/mod.rs"]
 mod util;

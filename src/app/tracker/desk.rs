@@ -47,6 +47,8 @@ pub enum InfoPage {
 pub enum Reply {
     /// Answer this.
     Now(Answer),
+    /// Answer this, to an announce that is to be forwarded.
+    Noted(Answer),
     /// Let this page be made, and put this into the header `Content-Disposition`.
     Page(Render, Option<String>),
 }
@@ -65,6 +67,8 @@ pub struct Desk {
     pub trust_forwarded: bool,
     /// Whether .torrent files can be had.
     pub allow_get: bool,
+    /// Whether good announces are to be forwarded.
+    pub forwards: bool,
     /// How often an address may announce.
     pub limit: Limit,
     files: Arc<HashMap<InfoHash, PathBuf>>,
@@ -100,6 +104,7 @@ impl Desk {
             favicon: None,
             trust_forwarded: false,
             allow_get: false,
+            forwards: false,
             limit: Limit::new(0, now),
             files: Arc::default(),
             scraped: Reused(None),
@@ -123,7 +128,7 @@ impl Desk {
         match &request.path[..] {
             b"" | b"/" | b"//" | b"/index.html" => self.info_page(request, now),
             b"/announce" | b"/announce.php" | b"/tracker.php/announce" => {
-                Reply::Now(self.announce(request, now))
+                self.announce(request, now)
             }
             b"/scrape" | b"/scrape.php" | b"/tracker.php/scrape" => {
                 Reply::Now(self.scrape(request, now))
@@ -175,25 +180,32 @@ impl Desk {
         }
     }
 
-    fn announce(&mut self, request: &Request, now: Instant) -> Answer {
+    fn announce(&mut self, request: &Request, now: Instant) -> Reply {
         let announce = match Announce::from_query(request.query()) {
             Ok(announce) => announce,
-            Err(garbage) => return malformed(&garbage),
+            Err(garbage) => return Reply::Now(malformed(&garbage)),
         };
         let asker = Asker { ip: self.requester(request), six: None };
         if self.limit.exceeded(asker.ip, now) {
-            return too_often();
+            return Reply::Now(too_often());
         }
-        match self.registry.announce(&announce, asker, &mut self.rng) {
+        let answer = match self.registry.announce(&announce, asker, &mut self.rng) {
             Ok(_) if self.registry.settings().aggregator != Aggregator::No => {
                 uncached(200, "OK").body(encode_noted())
             }
             Ok(reply) => uncached(200, "OK").body(reply.encode()),
             Err(refused @ Refused::OldClient) => {
-                Answer::new(400, "Bad Request", "text/plain").body(refused.to_string())
+                let answer = Answer::new(400, "Bad Request", "text/plain");
+                return Reply::Now(answer.body(refused.to_string()));
             }
             // With status 200, since many clients show the reason only then.
-            Err(refused) => uncached(200, "Not Authorized").body(failure(&refused)),
+            Err(refused) => {
+                return Reply::Now(uncached(200, "Not Authorized").body(failure(&refused)));
+            }
+        };
+        match self.forwards && !announce.from_tracker {
+            true => Reply::Noted(answer),
+            false => Reply::Now(answer),
         }
     }
 

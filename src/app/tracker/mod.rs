@@ -5,6 +5,7 @@
 mod desk;
 mod lists;
 mod log;
+mod multi;
 mod nat;
 mod page;
 mod state;
@@ -20,7 +21,9 @@ pub use crate::logic::registry::{Aggregator, Scraping, Settings as Rules, Tracke
 pub use desk::InfoPage;
 pub use lists::Sources;
 pub use log::Target;
+pub use multi::Dealings;
 
+use crate::io::fetch;
 use crate::io::gate::{Answer, Gate, Request, Visitor};
 use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
@@ -30,10 +33,12 @@ use crate::io::signals::{self, Signal};
 use crate::io::{reason, sys};
 use crate::logic::registry::limit::Limit;
 use crate::logic::registry::{Copying, Registry};
+use crate::proto::ids::PeerId;
 use crate::proto::resume::StateError;
 use desk::{Desk, Reply};
 use lists::{News, Reader, Watcher};
 use log::Log;
+use multi::Multi;
 use nat::Checks;
 use state::Saver;
 
@@ -64,6 +69,8 @@ pub struct Settings {
     pub parse_interval: Duration,
     /// Whether .torrent files can be had.
     pub allow_get: bool,
+    /// How it deals with other trackers.
+    pub dealings: Dealings,
     /// Announces that an address may make in a minute; 0 = as many as it likes.
     pub announce_rate: u32,
     /// Whether the results of connections to peers are logged.
@@ -93,6 +100,14 @@ pub(crate) enum Message {
     LogTrouble(String),
     /// The lists have changed, or something is wrong with them.
     Lists(News),
+    /// Another tracker, or the aggregator, has answered, or not.
+    Fetched(fetch::Done),
+}
+
+impl From<fetch::Done> for Message {
+    fn from(done: fetch::Done) -> Message {
+        Message::Fetched(done)
+    }
 }
 
 /// What the operator should know while the tracker runs.
@@ -198,6 +213,7 @@ pub struct Tracker {
     next_parse: Instant,
     log: Log,
     checks: Checks,
+    multi: Multi,
     log_nat_checks: bool,
     saver: Saver,
     mailbox: Mailbox<Message>,
@@ -244,6 +260,11 @@ impl Tracker {
             }
             None => None,
         };
+        desk.registry.tracker_id = tracker_id();
+        let mut multi = Multi::start(settings.dealings, desk.registry.tracker_id, &post)
+            .map_err(TrackerError::Machine)?;
+        multi.on_lists(&desk.registry, now, &mut desk.rng);
+        desk.forwards = multi.forwards();
         let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp];
         signals::watch(&heard, move |signal| _ = post.send(Message::Signal(signal)))
             .map_err(TrackerError::Machine)?;
@@ -262,6 +283,7 @@ impl Tracker {
             next_parse: now + settings.parse_interval,
             log,
             checks: Checks::new(),
+            multi,
             log_nat_checks: settings.log_nat_checks,
             saver,
             mailbox,
@@ -302,6 +324,7 @@ impl Tracker {
             self.gate.next_deadline(),
             self.pages.next_deadline(),
             self.checks.next_deadline(),
+            self.multi.next_deadline(),
             self.log.next_deadline(),
             Some(self.desk.registry.next_expiry()),
         ];
@@ -317,7 +340,13 @@ impl Tracker {
             }
             Message::Signal(_) => self.ended = true,
             Message::LogTrouble(what) => tell(Notice::LogTrouble(what)),
-            Message::Lists(news) => take_news(news, &mut self.desk, tell),
+            Message::Lists(news) => {
+                take_news(news, &mut self.desk, tell);
+                self.multi.on_lists(&self.desk.registry, now, &mut self.desk.rng);
+            }
+            Message::Fetched(done) => {
+                self.multi.on_fetched(done, &mut self.desk.registry, now);
+            }
             Message::Saved(result) => {
                 self.saver.on_saved();
                 if let Err(error) = result {
@@ -349,6 +378,10 @@ impl Tracker {
             if let Some((visitor, request)) = self.gate.next_request() {
                 match self.desk.reply(&request, now) {
                     Reply::Now(answer) => self.answer(visitor, &request, answer, now),
+                    Reply::Noted(answer) => {
+                        self.multi.forward(request.query());
+                        self.answer(visitor, &request, answer, now);
+                    }
                     Reply::Page(render, disposition) => {
                         let gzip = request.accepts_gzip();
                         let asker = Asker { visitor, request: Box::new(request), disposition };
@@ -378,6 +411,7 @@ impl Tracker {
         self.pages.on_time(&mut self.reactor, now);
         self.serve(now);
         self.check_peers(now);
+        self.multi.on_time(now);
         self.log.on_time(now);
         self.desk.registry.expire(now);
         if self.next_parse <= now {
@@ -450,6 +484,13 @@ impl Tracker {
 
 fn random() -> u64 {
     u64::from_le_bytes(sys::random())
+}
+
+/// A name among trackers, in the original's style.
+fn tracker_id() -> PeerId {
+    let mut id = PeerId::generate(sys::random());
+    id.0[5..8].copy_from_slice(b"-T-");
+    id
 }
 
 /// Reads the lists for the first time.

@@ -8,6 +8,7 @@ pub mod access;
 pub mod address;
 mod index;
 pub mod limit;
+pub mod multi;
 mod peer;
 mod rules;
 mod state;
@@ -82,6 +83,8 @@ pub struct Registry {
     settings: Settings,
     /// Who may use the tracker. May change at any time; what is known already stays.
     pub access: Access,
+    /// Our name among trackers: whoever comes with it is ourselves.
+    pub tracker_id: PeerId,
     swarms: Table,
     /// Completed downloads of torrents that have no swarm now.
     past: HashMap<InfoHash, u32>,
@@ -103,6 +106,7 @@ impl Registry {
         Registry {
             settings,
             access: Access::default(),
+            tracker_id: PeerId([0; 20]),
             swarms: Table::new(secret),
             past: HashMap::new(),
             foreign: HashMap::new(),
@@ -198,7 +202,7 @@ impl Registry {
         }
         if request.from_tracker {
             match self.settings.trackers {
-                _ if self.settings.tracker_id == request.peer_id => return Err(Refused::Tracker),
+                _ if self.tracker_id == request.peer_id => return Err(Refused::Tracker),
                 Trackers::None => return Err(Refused::Tracker),
                 Trackers::All => {}
                 Trackers::Autodetect if self.access.torrents.is_none() => {

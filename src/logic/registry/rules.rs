@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proto::ids::PeerId;
-
 /// Who may scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scraping {
@@ -39,8 +37,6 @@ pub struct Settings {
     pub show_names: bool,
     /// Which trackers may ask for our peers.
     pub trackers: Trackers,
-    /// Our name among trackers: whoever comes with it is ourselves.
-    pub tracker_id: PeerId,
     /// Seconds between their requests that other trackers are told.
     pub tracker_interval: u32,
     /// Whether announces are only noted, for statistics.

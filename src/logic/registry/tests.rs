@@ -22,7 +22,6 @@ fn settings() -> Settings {
         believe_given_ip: false,
         show_names: true,
         trackers: Trackers::Autodetect,
-        tracker_id: PeerId([b'z'; 20]),
         tracker_interval: 120,
         aggregator: Aggregator::No,
         dedicated_seed_id: None,
@@ -290,6 +289,7 @@ fn a_torrent_file_may_refuse_or_warn() {
 fn other_trackers_are_served_where_that_is_allowed_and_leave_no_trace() {
     let mut d = desk(settings());
     let query = "tracker=1&event=stopped&port=0";
+    d.registry.tracker_id = PeerId([b'z'; 20]);
     let listed = Torrent { trackers: vec!["http://x/".into()], ..Torrent::default() };
     d.registry.access.torrents = allowed(&[(b'A', listed), (b'B', Torrent::default())]);
     d.says("A a 9.0.0.1 left=0").unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
 /// A signal that a program may want to hear of.
@@ -75,6 +75,14 @@ pub fn watch(signals: &[Signal], mut heard: impl FnMut(Signal) + Send + 'static)
         }
     };
     thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(listen).map(drop)
+}
+
+/// Lets a write beyond the user's limit of file sizes fail, instead of ending the process.
+///
+/// # Errors
+/// The system does not let us.
+pub fn survive_size_limit() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::io::hook;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage, Use};
-use crate::io::{reason, sys};
+use crate::io::{reason, signals, sys};
 use crate::logic::rng::Rng;
 use crate::proto::geometry::Geometry;
 use crate::proto::ids::PeerId;
@@ -255,6 +255,7 @@ impl Client {
     /// What keeps it from starting. Nothing is left running then, and nothing was made, unless
     /// the system has no thread for us.
     pub fn start(mut settings: Settings) -> Result<Client, StartError> {
+        signals::survive_size_limit().map_err(StartError::System)?;
         // Half of the descriptors for peers, a quarter for the files, the rest for ourselves.
         let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
         let peers = (descriptors / 2).saturating_sub(8).max(1);

@@ -3,14 +3,16 @@
 //! The names come from a stranger's .torrent, and the directory may hold symbolic links that
 //! somebody else put there: a plain open of the joined path would follow them anywhere. Each
 //! component is opened from the directory before it instead, so that a link is seen and refused
-//! at the very step that would follow it. (openat2(2) does the same in one call, but some kernels
-//! and sandboxes lack it, and files are opened rarely.)
+//! at the very step that would follow it. openat2(2) does the same in one call, and is tried first;
+//! some kernels and sandboxes lack it, and it does not tell which step was the wrong one.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::io::sys::{self, Kind, OpenMode};
 use crate::proto::resume::client::Stamp;
@@ -30,9 +32,29 @@ pub enum Links {
 pub(super) struct Root {
     pub path: PathBuf,
     pub links: Links,
+    /// The directory of the root, open. Forgotten when something is not found beneath it: it may
+    /// have been replaced.
+    base: Mutex<Option<Arc<OwnedFd>>>,
+    /// The directory in which a file was last looked up, by its name beneath the root.
+    last: Mutex<Option<Looked>>,
 }
 
+/// A directory beneath the root that was looked into.
+#[derive(Debug)]
+struct Looked {
+    name: PathBuf,
+    dir: Arc<OwnedFd>,
+    at: Instant,
+}
+
+/// For so long a directory is taken to be the one that it was.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 impl Root {
+    pub fn new(path: PathBuf, links: Links) -> Root {
+        Root { path, links, base: Mutex::default(), last: Mutex::default() }
+    }
+
     /// The full name of a file, for messages.
     pub fn full(&self, path: &Path) -> PathBuf {
         if path.as_os_str().is_empty() { self.path.clone() } else { self.path.join(path) }
@@ -48,6 +70,9 @@ impl Root {
 
     /// Opens a regular file; for writing, it and its directories are made if they are missing.
     pub fn open(&self, path: &Path, write: bool) -> io::Result<File> {
+        if let Some(file) = self.open_at_once(path, write) {
+            return Ok(file);
+        }
         let (dir, name) = self.parent(path, write)?;
         let mode = OpenMode { write, follow: self.follow(path) };
         let file = sys::open_file_at(&dir, name, mode)
@@ -58,11 +83,52 @@ impl Root {
         }
     }
 
+    /// Opens a file by one call, if that goes without a link, a missing directory or another hitch.
+    fn open_at_once(&self, path: &Path, write: bool) -> Option<File> {
+        if self.follow(path) {
+            return None;
+        }
+        let base = self.base()?;
+        let file = sys::open_file_beneath(&base, path, write).ok();
+        let file = file.filter(|file| matches!(sys::kind_of(file), Ok(Kind::File(_))));
+        if file.is_none() {
+            *lock(&self.base) = None;
+        }
+        file
+    }
+
+    fn base(&self) -> Option<Arc<OwnedFd>> {
+        let mut base = lock(&self.base);
+        if base.is_none() {
+            *base = Some(Arc::new(sys::open_dir(or_here(&self.path)).ok()?));
+        }
+        base.clone()
+    }
+
+    /// The directory a file is in, and its name there, for a look: many files in a row are in one.
+    fn look<'a>(&'a self, path: &'a Path) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
+        let mut last = lock(&self.last);
+        let known = last.as_ref().filter(|last| last.at.elapsed() < LOOK_AGAIN);
+        if let (Some(known), Some(parent), Some(name)) = (known, path.parent(), path.file_name()) {
+            if known.name == parent {
+                return Ok((Arc::clone(&known.dir), name));
+            }
+        }
+        let (dir, name) = self.parent(path, false)?;
+        let dir = Arc::new(dir);
+        // The root itself may be the file, and then the directory has no name beneath it.
+        *last = path.parent().map(|parent| Looked {
+            name: parent.into(),
+            dir: Arc::clone(&dir),
+            at: Instant::now(),
+        });
+        Ok((dir, name))
+    }
+
     /// The length of a regular file; `None` if there is nothing of this name.
     pub fn length(&self, path: &Path) -> io::Result<Option<u64>> {
-        let kind = self
-            .parent(path, false)
-            .and_then(|(dir, name)| sys::kind_at(&dir, name, self.follow(path)));
+        let kind =
+            self.look(path).and_then(|(dir, name)| sys::kind_at(&dir, name, self.follow(path)));
         match kind {
             Ok(Kind::File(length)) => Ok(Some(length)),
             Ok(kind) => Err(not_a_file(kind)),
@@ -73,9 +139,8 @@ impl Root {
 
     /// How many bytes of space a file has on its disk, at least; 0 if there is none of this name.
     pub fn claimed(&self, path: &Path) -> io::Result<u64> {
-        let claimed = self
-            .parent(path, false)
-            .and_then(|(dir, name)| sys::claimed_at(&dir, name, self.follow(path)));
+        let claimed =
+            self.look(path).and_then(|(dir, name)| sys::claimed_at(&dir, name, self.follow(path)));
         match claimed {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             claimed => claimed,
@@ -96,13 +161,13 @@ impl Root {
 
     /// How a regular file looks from outside.
     pub fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        let (dir, name) = self.parent(path, false)?;
+        let (dir, name) = self.look(path)?;
         sys::stamp_at(&dir, name, self.follow(path))
     }
 
     /// Whether an existing file may be written.
     pub fn may_write(&self, path: &Path) -> io::Result<()> {
-        let (dir, name) = self.parent(path, false)?;
+        let (dir, name) = self.look(path)?;
         sys::may_write_at(&dir, name)
     }
 
@@ -186,6 +251,11 @@ impl Root {
         let link = sys::kind_at(dir, name, false).is_ok_and(|kind| kind == Kind::Link);
         if link && !self.follow(path) { not_a_file(Kind::Link) } else { error }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is remembered here is whole at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The empty path means the current directory, but not to open(2).

@@ -24,7 +24,7 @@ pub use options::{Locks, Options, WRITE_BUFFER};
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::sys;
@@ -89,7 +89,7 @@ impl Storage {
     ) -> Storage {
         debug_assert_eq!(files.len(), geometry.file_count());
         let options = options.into();
-        let root = Root { path: root, links: options.links };
+        let root = Root::new(root, options.links);
         // The file aside and the zeros are open beside the others.
         let other = |used| usize::from(files.iter().any(|file| file.used == used));
         let others = other(Use::Unwanted) + other(Use::Pad);
@@ -123,8 +123,10 @@ impl Storage {
             self.root.check_folder().map_err(about_root("use"))?;
         }
         self.find_aside();
+        let mut creatable = None;
         for (number, file) in self.own_files() {
-            self.check(file).map_err(|source| self.error("use", number, source))?;
+            let checked = self.check(file, &mut creatable);
+            checked.map_err(|source| self.error("use", number, source))?;
         }
         self.check_space()?;
         if in_folder {
@@ -149,9 +151,15 @@ impl Storage {
         self.files.iter().enumerate().filter(own)
     }
 
-    fn check(&self, file: &FileEntry) -> io::Result<()> {
+    /// `creatable` is the folder in which a file could be made last: it is asked once.
+    fn check<'a>(&self, file: &'a FileEntry, creatable: &mut Option<&'a Path>) -> io::Result<()> {
         match self.root.length(&file.path)? {
-            None => self.root.may_create(&file.path),
+            None if file.path.parent().is_some() && *creatable == file.path.parent() => Ok(()),
+            None => {
+                self.root.may_create(&file.path)?;
+                *creatable = file.path.parent();
+                Ok(())
+            }
             Some(length) if length > file.length => {
                 let (is, says) = (length, file.length);
                 Err(io::Error::other(format!("it has {is} bytes, the torrent says {says}")))

@@ -526,3 +526,21 @@ fn padding_reads_as_zeros_and_is_never_written() {
     assert_eq!(sent, [0; 40]);
     assert!(s.parts_if_open(whole).is_some());
 }
+
+#[test]
+fn a_root_that_was_replaced_is_found_again() {
+    let dir = Dir::new();
+    let s = storage(&dir.join("t"), 10, &[("d/a", 10), ("d/b", 10), ("d/c", 10)], Links::Refuse);
+    s.write(range(&s, 0, 0, 10), &[1; 10]).unwrap();
+    s.write(range(&s, 1, 0, 10), &[1; 10]).unwrap();
+    fs::remove_dir_all(dir.join("t")).unwrap();
+    s.write(range(&s, 2, 0, 10), &[1; 10]).unwrap();
+    assert_eq!(fs::read(dir.join("t/d/c")).unwrap(), [1; 10]);
+    // A link put in the way later is seen as well.
+    fs::rename(dir.join("t/d"), dir.join("out")).unwrap();
+    symlink(dir.join("out"), dir.join("t/d")).unwrap();
+    s.flush().unwrap();
+    let error = s.write(range(&s, 2, 0, 10), &[2; 10]).unwrap_err();
+    assert!(error.to_string().ends_with("a symbolic link is in the way"), "{error}");
+    assert_eq!(fs::read(dir.join("out/c")).unwrap(), [1; 10]);
+}

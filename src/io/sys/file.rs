@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{
     Access, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags,
-    SeekFrom,
+    ResolveFlags, SeekFrom,
 };
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
@@ -320,6 +320,20 @@ pub fn open_file_at(dir: &OwnedFd, name: &OsStr, mode: OpenMode) -> io::Result<F
     flags.set(OFlags::NOFOLLOW, !mode.follow);
     let permissions = Mode::from_raw_mode(0o666);
     Ok(retry_on_intr(|| rustix::fs::openat(dir, name, flags, permissions))?.into())
+}
+
+/// Opens a file by its path beneath a directory, which leads nowhere else and over no symbolic
+/// link; for writing it is made if it is missing. Otherwise as [`open_file_at`].
+///
+/// # Errors
+/// What openat2(2) says; also that there is no such call.
+pub fn open_file_beneath(dir: &OwnedFd, path: &Path, write: bool) -> io::Result<File> {
+    let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    flags |= if write { OFlags::RDWR | OFlags::CREATE } else { OFlags::RDONLY };
+    // Without O_CREAT it must be none.
+    let permissions = Mode::from_raw_mode(if write { 0o666 } else { 0 });
+    let only = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(dir, path, flags, permissions, only)?.into())
 }
 
 /// What this name in `dir` stands for.

@@ -1,0 +1,159 @@
+//! The disk's options and the disk's troubles, through the whole program.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod util;
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use util::{Background, Cmd, Dir, content, until};
+
+/// Everything here is done much sooner.
+const SOON: Duration = Duration::from_secs(20);
+
+const COMPLETE: &str = "download complete";
+
+const PIECE: usize = 32 * 1024;
+
+/// A folder with a tracker, a torrent and a seed of it.
+struct Stage {
+    dir: Dir,
+    _tracker: Background,
+    _seed: Background,
+}
+
+impl Stage {
+    /// Files of these lengths in a folder `data`, named by their numbers.
+    fn new(lengths: &[usize]) -> Stage {
+        let dir = Dir::new();
+        for (n, length) in lengths.iter().enumerate() {
+            dir.write(format!("data/{n}"), content(&format!("file {n}"), *length));
+        }
+        let tracker = dir.cmd("bttrack").args(["--port", "0", "--bind", "127.0.0.1"]);
+        let mut tracker = tracker.args(["--dfile", "state"]).start();
+        let url = format!("http://127.0.0.1:{}/announce", tracker.wait_for_listening(SOON));
+        let make = dir.cmd("btmakemetafile").args([&url, "data", "--piece_size_pow2", "15"]);
+        make.run().expect(0);
+        let mut seed = client(dir.cmd("btdownload")).args(["--saveas", "data"]).start();
+        seed.wait_for(COMPLETE, SOON);
+        Stage { dir, _tracker: tracker, _seed: seed }
+    }
+
+    fn leech(&self) -> Cmd {
+        client(self.dir.cmd("btdownload")).args(["--saveas", "copy"])
+    }
+
+    /// A client under limits that the shell sets.
+    fn limited(&self, limits: &str) -> Cmd {
+        let shell = self.dir.program("sh").arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\""));
+        client(shell.args([env!("CARGO_BIN_EXE_bittornado"), "btdownload"]))
+            .args(["--saveas", "copy"])
+    }
+
+    fn is_same(&self, n: usize) -> bool {
+        self.dir.read(format!("copy/{n}")) == self.dir.read(format!("data/{n}"))
+    }
+}
+
+fn client(command: Cmd) -> Cmd {
+    command
+        .args(["data.torrent", "--bind", "127.0.0.1", "--minport", "10000", "--maxport", "60000"])
+        .args(["--random_port", "1", "--display_interval", "0.1"])
+}
+
+#[test]
+fn unwanted_files_are_not_made_and_what_came_of_them_moves_in_later() {
+    let stage = Stage::new(&[PIECE / 2, 3 * PIECE, PIECE / 2]);
+    let mut leech = stage.leech().args(["--priority", "1,-1,1"]).start();
+    leech.wait_for(COMPLETE, SOON);
+    assert!(stage.is_same(0) && stage.is_same(2));
+    assert!(!stage.dir.join("copy/1").exists());
+    leech.stop(SOON).expect(0);
+    // Kept aside across a restart, without fetching anything.
+    let mut again = stage.leech().args(["--priority", "1,-1,1"]).start();
+    again.wait_for(COMPLETE, SOON);
+    assert!(!again.out().contains("downloading:"), "{}", again.out());
+    again.stop(SOON).expect(0);
+    let mut all = stage.leech().start();
+    all.wait_for(COMPLETE, SOON);
+    assert!((0..3).all(|n| stage.is_same(n)));
+    all.stop(SOON).expect(0);
+}
+
+#[test]
+fn a_file_that_another_program_has_locked_is_one_clear_error() {
+    let stage = Stage::new(&[2 * PIECE]);
+    let file = File::create(stage.dir.write("copy/0", "")).unwrap();
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let done = stage.leech().run().expect(1);
+    let path = stage.dir.join("copy/0");
+    let told = format!("cannot write '{}': another program has locked it", path.display());
+    assert!(done.err.contains(&told), "{}", done.err);
+    let mut careless = stage.leech().args(["--lock_files", "0"]).start();
+    careless.wait_for(COMPLETE, SOON);
+    assert!(stage.is_same(0));
+}
+
+#[test]
+fn every_way_to_claim_space_ends_in_the_same_files() {
+    for how in ["normal", "sparse", "background", "pre-allocate"] {
+        let stage = Stage::new(&[3 * PIECE, 0, 2 * PIECE + 1]);
+        stage.dir.write("copy/0", content("file 0", PIECE));
+        let mut leech = stage.leech().args(["--alloc_type", how, "--triple_check"]).start();
+        leech.wait_for(COMPLETE, SOON);
+        assert!((0..3).all(|n| stage.is_same(n)), "{how}");
+        leech.stop(SOON).expect(0);
+    }
+}
+
+#[test]
+fn space_is_claimed_before_a_peer_is_met() {
+    let stage = Stage::new(&[64 * PIECE]);
+    let alone = ["--max_download_rate", "10", "--alloc_type"];
+    for (how, space) in [("sparse", 0), ("pre-allocate", 64 * PIECE as u64)] {
+        let leech = stage.leech().args(alone).arg(how).start();
+        let file = stage.dir.join("copy/0");
+        until(SOON, "its whole length", || {
+            let meta = fs::metadata(&file).ok()?;
+            (meta.len() == 64 * PIECE as u64 && meta.blocks() * 512 >= space).then_some(())
+        });
+        drop(leech);
+        fs::remove_dir_all(stage.dir.join("copy")).unwrap();
+    }
+}
+
+#[test]
+fn few_descriptors_are_enough_for_many_files() {
+    let stage = Stage::new(&[PIECE / 3; 120]);
+    let leech = stage.limited("ulimit -n 32").start();
+    let fds = format!("/proc/{}/fd", leech.id());
+    let mut most = 0;
+    until(SOON, "the end", || {
+        let open = fs::read_dir(&fds).into_iter().flatten().flatten();
+        let target = |entry: fs::DirEntry| fs::read_link(entry.path()).unwrap_or_default();
+        let ours = open.map(target).filter(|path| is_in_copy(path)).count();
+        most = most.max(ours);
+        leech.out().contains(COMPLETE).then_some(())
+    });
+    assert!((1..=8).contains(&most), "{most} of 32 descriptors");
+    assert!((0..120).all(|n| stage.is_same(n)));
+    leech.stop(SOON).expect(0);
+}
+
+fn is_in_copy(path: &Path) -> bool {
+    path.parent().is_some_and(|dir| dir.ends_with("copy"))
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_with_a_name_and_not_the_end_of_the_process() {
+    let stage = Stage::new(&[8 * PIECE]);
+    let done = stage.limited("ulimit -f 100").run().expect(1);
+    let told = format!("cannot write '{}': File too large", stage.dir.join("copy/0").display());
+    assert!(done.err.contains(&told), "{}", done.err);
+    let mut again = stage.leech().start();
+    again.wait_for(COMPLETE, SOON);
+    assert!(stage.is_same(0));
+}

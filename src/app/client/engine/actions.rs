@@ -10,10 +10,14 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
 use crate::logic::torrent::Action;
 use crate::proto::geometry::BlockRef;
-use crate::proto::wire;
+use crate::proto::wire::{self, Message};
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A `have` waits so long for others and for what else is to be said: in a fast download pieces
+/// come by the hundred a second, and each is told to hundreds of peers.
+const HAVE_DELAY: Duration = Duration::from_millis(25);
 
 impl Engine {
     /// Does all that is to be done, and sends all that is to be sent, once a turn.
@@ -39,6 +43,7 @@ impl Engine {
                 let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id);
                 self.queue(key, |conn| conn.push_bytes(&wire::handshake(info_hash, id)));
             }
+            Action::Send(key, message @ Message::Have(_)) => self.queue_later(key, &message, now),
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
             Action::SendBlock(key, block) => self.send_block(key, block, now),
             Action::Allow(key, bytes) => self.queue(key, |conn| conn.allow(bytes)),
@@ -68,6 +73,22 @@ impl Engine {
         if let Some(link) = self.links.peer(key) {
             push(&mut link.conn);
             self.dirty.insert(key);
+        }
+    }
+
+    /// Like [`queue`](Self::queue), for what may wait for more of its kind.
+    fn queue_later(&mut self, key: PeerKey, message: &Message, now: Instant) {
+        if let Some(link) = self.links.peer(key) {
+            link.conn.push(message);
+            self.later.insert(key);
+            self.later_at.get_or_insert(now + HAVE_DELAY);
+        }
+    }
+
+    /// Has what waited long enough sent.
+    pub(super) fn send_later_ones(&mut self, now: Instant) {
+        if self.later_at.take_if(|at| *at <= now).is_some() {
+            self.dirty.append(&mut self.later);
         }
     }
 
@@ -157,6 +178,7 @@ impl Engine {
         if link.dialing {
             return;
         }
+        self.later.remove(&key);
         let mut blocks = std::mem::take(&mut self.flushed);
         let outcome = link.conn.flush(&mut self.staging, &mut blocks);
         for block in blocks.sent.drain(..) {

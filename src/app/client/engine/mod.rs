@@ -141,6 +141,9 @@ struct Engine {
     saving: Saving,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
+    /// Connections with something new that may wait until `later_at`.
+    later: BTreeSet<PeerKey>,
+    later_at: Option<Instant>,
     staging: Staging,
     flushed: Outcome,
     /// Block buffers were given back since somebody last looked for one.
@@ -198,6 +201,8 @@ impl Engine {
             post,
             saving: Saving::new(saver, Arc::clone(&geometry)),
             dirty: BTreeSet::new(),
+            later: BTreeSet::new(),
+            later_at: None,
             staging: Staging::default(),
             flushed: Outcome::default(),
             buffers_came: false,
@@ -260,7 +265,10 @@ impl Engine {
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
         let save = self.saving.next_deadline(now);
         let all = [torrent, ending, strangers, report, save, self.door_opens, self.flush];
-        all.into_iter().chain([self.goal_deadline(now), self.retry_unready]).flatten().min()
+        all.into_iter()
+            .chain([self.goal_deadline(now), self.retry_unready, self.later_at])
+            .flatten()
+            .min()
     }
 
     fn torrent(&self) -> Option<&Torrent> {
@@ -282,6 +290,7 @@ impl Engine {
         }
         self.links.expire_strangers(now, &mut self.reactor);
         self.open_door(now);
+        self.send_later_ones(now);
         if self.retry_unready.take_if(|at| *at <= now).is_some() {
             self.send_unready();
         }

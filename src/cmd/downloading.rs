@@ -274,6 +274,13 @@ pub const OPTIONS: &[Opt] = &[
     .arg("program"),
     Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
     Opt::new(
+        "check_hashes",
+        Kind::Flag,
+        "1",
+        "check data that is there at the start, if no saved state vouches for it; 0 takes files \
+         of full length as they are, and checks each piece before it is sent for the first time",
+    ),
+    Opt::new(
         "selector_enabled",
         Kind::Flag,
         "1",
@@ -359,6 +366,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
         keep: keep(env, parsed),
+        check_hashes: parsed.flag("check_hashes"),
         metainfo,
     })
 }

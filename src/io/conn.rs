@@ -11,6 +11,7 @@ pub use outbox::{Outcome, Staging};
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::resume::client::Stamp;
 use crate::proto::wire::{Framer, Limits, Message, Next, PeerFault, Pool};
 use outbox::Outbox;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -119,8 +120,16 @@ impl Conn {
 
     /// Queues a block that lies in these parts of files. It is read when the socket takes it:
     /// where `may_wait` is not set, only if that needs no waiting for a disk.
-    pub fn push_block(&mut self, block: BlockRef, parts: Vec<Part>, may_wait: bool) {
-        self.outbox.push_block(block, parts, may_wait);
+    /// `looks` says how the files of the parts must look then, as far as that is known: what is
+    /// read from a file that looks different is not sent.
+    pub fn push_block(
+        &mut self,
+        block: BlockRef,
+        parts: Vec<Part>,
+        looks: Vec<Option<Stamp>>,
+        may_wait: bool,
+    ) {
+        self.outbox.push_block(block, parts, looks, may_wait);
     }
 
     /// Whether anything waits for the socket to take it.
@@ -202,7 +211,7 @@ mod tests {
     fn a_block_follows_the_messages_before_it_and_says_when_it_left() {
         let (mut conn, theirs) = pair();
         conn.push(&Message::Unchoke);
-        conn.push_block(block(), parts(&file("order", 65_536)), true);
+        conn.push_block(block(), parts(&file("order", 65_536)), vec![], true);
         conn.push(&Message::Choke);
         let (got, outcome) = flush_all(&mut conn, theirs, 5 + 13 + 40_000 + 5);
         assert_eq!((outcome.sent, outcome.cold), (vec![block()], vec![]));
@@ -224,7 +233,7 @@ mod tests {
         let blocks: Vec<BlockRef> = begins.map(block).collect();
         for (n, block) in (0u64..).zip(&blocks) {
             let part = Part { file: Arc::clone(&file), offset: n * 16_384, length: 16_384 };
-            conn.push_block(*block, vec![part], true);
+            conn.push_block(*block, vec![part], vec![], true);
         }
         let (got, outcome) = flush_all(&mut conn, theirs, COUNT as usize * 16_397);
         assert!(outcome.sent == blocks && outcome.cold.is_empty());
@@ -246,14 +255,14 @@ mod tests {
         let (warm, cold) = (geometry.range(0, 0, 10), geometry.range(1, 0, 10));
         let (warm, cold) = (warm.unwrap(), cold.unwrap());
         let file = file("warm", 10);
-        conn.push_block(warm, vec![Part { file, offset: 0, length: 10 }], true);
-        conn.push_block(cold, vec![cold_part(10)], false);
+        conn.push_block(warm, vec![Part { file, offset: 0, length: 10 }], vec![], true);
+        conn.push_block(cold, vec![cold_part(10)], vec![], false);
         conn.push(&Message::Choke);
         let (got, outcome) = flush_all(&mut conn, theirs, 23 + 5);
         assert_eq!((outcome.sent, outcome.cold), (vec![warm], vec![cold]));
         assert_eq!((&got[..13], &got[23..]), (&piece_head(warm)[..], &[0, 0, 0, 1, 0][..]));
         let (mut conn, theirs) = pair();
-        conn.push_block(cold, vec![cold_part(10)], true);
+        conn.push_block(cold, vec![cold_part(10)], vec![], true);
         assert_eq!(flush_all(&mut conn, theirs, 23).1.sent, [cold], "when it may wait");
     }
 
@@ -263,7 +272,7 @@ mod tests {
         let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
         conn.allow(0);
         conn.push(&Message::Unchoke);
-        conn.push_block(block(), parts(&file("paced", 65_536)), true);
+        conn.push_block(block(), parts(&file("paced", 65_536)), vec![], true);
         conn.push(&Message::Choke);
         conn.flush(&mut staging, &mut outcome).unwrap();
         assert!(!conn.is_sending(), "nobody waits for a socket that is not to be used");
@@ -288,7 +297,7 @@ mod tests {
     fn sends_no_byte_of_a_block_whose_file_became_shorter() {
         let (mut conn, mut theirs) = pair();
         let file = file("cut", 65_536);
-        conn.push_block(block(), parts(&file), true);
+        conn.push_block(block(), parts(&file), vec![], true);
         file.set_len(40_099).unwrap();
         let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
         let error = conn.flush(&mut staging, &mut outcome).unwrap_err();

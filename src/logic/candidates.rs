@@ -26,6 +26,9 @@ pub const MAX_OWN: usize = 16;
 /// each failure.
 pub const FIRST_RETRY: Duration = Duration::from_secs(30);
 
+/// Who failed so often in a row is not dialed sooner because we are in a hurry.
+const MANY_FAILURES: u32 = 3;
+
 /// The longest wait between two attempts, before jitter.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
@@ -150,6 +153,17 @@ impl Candidates {
     /// When [`next`](Self::next) has someone to dial; in the past when it has now.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.queue.first().map(|((due, _), _)| *due)
+    }
+
+    /// Those that did not fail again and again may be dialed at once: we need them sooner than we
+    /// thought.
+    pub fn hurry(&mut self, now: Instant) {
+        let waits = |(address, c): (&SocketAddr, &Candidate)| {
+            (c.failures < MANY_FAILURES && c.turn.is_some()).then_some(*address)
+        };
+        let waiting: Vec<SocketAddr> = self.known.iter().filter_map(waits).collect();
+        waiting.into_iter().for_each(|address| self.wait_until(address, now));
+        self.check();
     }
 
     /// The attempt to dial it, or the handshake, came to nothing.
@@ -489,5 +503,24 @@ mod tests {
             }
         }
         assert!(p.list.len() <= 40);
+    }
+
+    #[test]
+    fn in_a_hurry_those_are_dialed_at_once_that_did_not_fail_often() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(Rng::new(1));
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        for (port, failures) in [(1, 0), (2, 1), (3, MANY_FAILURES)] {
+            candidates.add(address(port), Source::Tracker, now);
+            assert_eq!(candidates.next(now), Some(address(port)));
+            candidates.lost(address(port), now, true);
+            (0..failures).for_each(|_| candidates.failed(address(port), now));
+        }
+        assert_eq!(candidates.next(now), None);
+        candidates.hurry(now);
+        let mut next = [candidates.next(now), candidates.next(now)];
+        next.sort();
+        assert_eq!(next, [Some(address(1)), Some(address(2))]);
+        assert_eq!(candidates.next(now), None);
     }
 }

@@ -125,6 +125,11 @@ impl Picker {
         }
     }
 
+    /// A piece that was had is not any more: it is to be found again.
+    pub fn lost(&mut self, piece: PieceIndex) {
+        self.order.place(piece.get(), self.order.priority(piece.get()));
+    }
+
     /// A piece that one peer alone spoilt is begun after all others of its kind.
     pub fn put_last(&mut self, piece: PieceIndex) {
         self.spoilt.insert(piece.get());

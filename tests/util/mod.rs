@@ -134,6 +134,19 @@ impl Cmd {
         self
     }
 
+    /// Runs it by way of another program, whose arguments it becomes the last of.
+    pub fn under(mut self, program: &[&str]) -> Cmd {
+        let mut outer = Command::new(program[0]);
+        outer.args(&program[1..]).arg(self.command.get_program()).args(self.command.get_args());
+        outer.stdin(Stdio::null()).env_clear();
+        for (name, value) in self.command.get_envs() {
+            value.map(|value| outer.env(name, value));
+        }
+        self.command.get_current_dir().map(|dir| outer.current_dir(dir));
+        self.command = outer;
+        self
+    }
+
     /// Takes its input from a file.
     pub fn input(mut self, path: impl AsRef<Path>) -> Cmd {
         self.command.stdin(File::open(path).unwrap());

@@ -2,7 +2,7 @@
 //!
 //! A file that looks as it did when the state was saved is taken as the state says; the pieces of
 //! the others are hashed, on all cores. Without a state of use that is every piece. Nothing is
-//! called had for any other reason.
+//! called had for any other reason, but where the user says that hashes need not be checked.
 
 use super::Event;
 use super::state::{self, Keep, Place};
@@ -32,6 +32,8 @@ pub(super) struct Check {
     pub hashes: Arc<[[u8; 20]]>,
     /// Where the saved state is, if one is kept.
     pub place: Option<(Arc<Place>, Keep)>,
+    /// Takes files of full length as they are, where there is no state to tell.
+    pub trust: bool,
     /// Set by anybody: the check then ends soon and tells nothing.
     pub stop: Arc<AtomicBool>,
 }
@@ -41,6 +43,8 @@ pub(super) struct Check {
 pub(super) struct Found {
     /// The pieces that are had.
     pub have: Bitfield,
+    /// Those of them that nobody ever hashed.
+    pub unproven: Bitfield,
     /// Blocks of other pieces that are there, as far as one can see.
     pub blocks: Vec<BlockRef>,
     /// How the files looked before they were read.
@@ -60,7 +64,7 @@ pub(super) fn start(check: Check, post: Post<Event>) -> io::Result<()> {
         match run(&check, &post) {
             Ok(Some(found)) => post.send(Event::CheckEnded(Ok(Box::new(found)))),
             Ok(None) => true,
-            Err(e) => post.send(Event::CheckEnded(Err(e.to_string()))),
+            Err(e) => post.send(Event::CheckEnded(Err(e))),
         };
         if let Some((_, keep)) = &check.place {
             state::expire(keep, SystemTime::now());
@@ -79,19 +83,30 @@ fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
     let files = (0..geometry.file_count()).map(|file| check.storage.stamp(file));
     let files = files.collect::<Result<Vec<_>, _>>()?;
     let plan = Plan::new(check, saved.as_ref(), &files);
-    if let Some(text) = plan.notice() {
+    if let (Some(text), false) = (plan.notice(), check.trust) {
         post.send(Event::CheckNotice(text));
     }
     let Plan { mut have, doubtful, whole } = plan;
     let pieces: Vec<PieceIndex> =
         geometry.pieces().filter(|p| doubtful.get(p.get()) && whole.get(p.get())).collect();
-    if !hash(check, pieces, post, &mut have)? {
+    let mut unproven = Bitfield::new(geometry.piece_count());
+    if check.trust {
+        let all_there = |piece: &&PieceIndex| {
+            geometry.file_ranges(geometry.whole_piece(**piece)).all(|part| {
+                files[part.file].map(|stamp| stamp.size) == Some(geometry.file_length(part.file))
+            })
+        };
+        for piece in pieces.iter().filter(all_there) {
+            have.set(piece.get(), true);
+            unproven.set(piece.get(), true);
+        }
+    } else if !hash(check, pieces, post, &mut have)? {
         return Ok(None);
     }
     let is_known = saved.is_some();
     let state = saved.unwrap_or_else(|| ClientState::empty(geometry));
     let is_news = !is_known || state.files != files || state.pieces != have;
-    let mut found = Found { have, blocks: Vec::new(), files, state, is_news };
+    let mut found = Found { have, unproven, blocks: Vec::new(), files, state, is_news };
     found.blocks = blocks(check, &found, is_known.then_some(&doubtful));
     Ok(Some(found))
 }
@@ -151,6 +166,32 @@ fn holds(geometry: &Geometry, files: &[Option<Stamp>], range: BlockRef) -> bool 
     geometry
         .file_ranges(range)
         .all(|part| files[part.file].is_some_and(|stamp| part.offset + part.length <= stamp.size))
+}
+
+/// Hashes pieces of a file that was changed, on a thread of its own, which posts each result.
+///
+/// # Errors
+/// The system has no thread for us.
+pub(super) fn again(
+    check: Check,
+    file: usize,
+    pieces: Vec<PieceIndex>,
+    post: Post<Event>,
+) -> io::Result<()> {
+    let work = move || {
+        // Before it is read, so that a change while it is will show.
+        let stamp = check.storage.stamp(file).ok().flatten();
+        let geometry = &check.geometry;
+        // The rest goes on meanwhile: one thread.
+        let hasher = Hasher { geometry, threads: 1, stop: &check.stop };
+        let read = |range, buffer: &mut [u8]| check.storage.read(range, buffer);
+        hasher.run(pieces.into_iter(), read, |piece, result| {
+            let good = result.is_ok_and(|hash| hash == check.hashes[piece.at()]);
+            post.send(Event::CheckedAgain(piece, good));
+        });
+        post.send(Event::CheckAgainEnded(file, stamp));
+    };
+    std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
 }
 
 /// Notes in `have` which of the pieces have their hash. False if it was stopped.

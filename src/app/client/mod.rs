@@ -29,9 +29,10 @@ use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage, Use};
 use crate::io::{reason, signals, sys};
 use crate::logic::rng::Rng;
-use crate::proto::geometry::Geometry;
+use crate::proto::geometry::{Geometry, PieceIndex};
 use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
+use crate::proto::resume::client::Stamp;
 use check::Found;
 use state::{Place, Saved};
 use std::fmt;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub report_interval: Duration,
     /// Where the state is saved; `None`: none is read, and none written.
     pub keep: Option<Keep>,
+    /// Whether data that no state vouches for is checked at the start.
+    pub check_hashes: bool,
 }
 
 /// What happens to a download.
@@ -158,6 +161,8 @@ pub enum Phase {
     Downloading,
     /// All that is wanted is there, and there for others.
     Seeding,
+    /// Waiting until the disk works again; the reason was told.
+    Waiting,
     /// Saying goodbye.
     Stopping,
 }
@@ -212,7 +217,11 @@ enum Event {
     /// What the check has to say to the user.
     CheckNotice(String),
     /// What is there, or why it could not be read.
-    CheckEnded(Result<Box<Found>, String>),
+    CheckEnded(Result<Box<Found>, DiskError>),
+    /// A piece was checked again: whether it is good.
+    CheckedAgain(PieceIndex, bool),
+    /// All pieces of this file were, and how it looked before.
+    CheckAgainEnded(usize, Option<Stamp>),
     /// What became of a snapshot.
     Saved(Saved),
     Look(Look),

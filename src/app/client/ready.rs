@@ -123,7 +123,19 @@ impl Windows {
         }
     }
 
-    /// Lets go of all files that are ready, since descriptors are short.
+    /// A range cannot be made ready. Returns the blocks that waited for it.
+    pub(super) fn failed(&mut self, range: BlockRef) -> Vec<Waiting> {
+        match self.states.remove(&range) {
+            Some(State::Asked { waiting }) => waiting,
+            Some(ready) => {
+                self.states.insert(range, ready);
+                Vec::new()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Lets go of all files that are ready: they may be others now, or descriptors are short.
     pub(super) fn forget(&mut self) {
         while !self.order.is_empty() {
             self.drop_oldest();

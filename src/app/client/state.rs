@@ -171,13 +171,13 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    /// Starts the thread. It tells of each snapshot by [`Event::Saved`]. Nobody waits for its end:
+    /// Starts the thread; without a place it only looks at the files. It tells of each snapshot by [`Event::Saved`]. Nobody waits for its end:
     /// what it has not renamed into its place was never there.
     ///
     /// # Errors
     /// The system has no thread for us.
     pub(super) fn start(
-        place: Arc<Place>,
+        place: Option<Arc<Place>>,
         storage: Arc<Storage>,
         post: Post<Event>,
     ) -> io::Result<Saver> {
@@ -185,7 +185,7 @@ impl Saver {
         let work = move || {
             let mut last = Vec::new();
             while let Some(snapshot) = receiver.recv() {
-                post.send(Event::Saved(put(&place, &storage, snapshot, &mut last)));
+                post.send(Event::Saved(put(place.as_deref(), &storage, snapshot, &mut last)));
             }
         };
         thread::Builder::new().name("state".into()).spawn(work)?;
@@ -209,15 +209,18 @@ impl Saver {
 }
 
 /// First the data, then its looks, then the state that tells of both.
-fn put(place: &Place, storage: &Storage, snapshot: Snapshot, last: &mut Vec<u8>) -> Saved {
+fn put(place: Option<&Place>, storage: &Storage, snapshot: Snapshot, last: &mut Vec<u8>) -> Saved {
     let Snapshot { mut state, written } = snapshot;
-    storage.sync().map_err(SaveFailure::Data)?;
+    if place.is_some() {
+        storage.sync().map_err(SaveFailure::Data)?;
+    }
     let mut looks = Vec::with_capacity(written.len());
     for file in written {
         let stamp = storage.stamp(file).map_err(SaveFailure::Data)?;
         state.files[file] = stamp;
         looks.push((file, stamp));
     }
+    let Some(place) = place else { return Ok(looks) };
     let bytes = state.encode(place.about());
     if bytes != *last {
         if let Some(dir) = place.path.parent() {

@@ -112,6 +112,7 @@ impl Face {
         let activity = match figures.phase {
             Phase::Seeding => "seeding",
             Phase::Stopping => "shutting down",
+            Phase::Waiting => "waiting for the disk",
             _ => "downloading",
         };
         let peers = format!("{} seeds, {} peers", status.seeds, status.peers);
@@ -152,6 +153,7 @@ fn time_left(figures: &Figures) -> String {
     match figures.phase {
         Phase::Checking(_) => "checking existing data".into(),
         Phase::Allocating(_) => "allocating disk space".into(),
+        Phase::Waiting => "waiting for the disk".into(),
         Phase::Stopping => "shutting down".into(),
         Phase::Seeding => "Download Succeeded!".into(),
         Phase::Downloading if rate < 1.0 => "connecting to peers".into(),

@@ -11,6 +11,7 @@
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::BlockRef;
+use crate::proto::resume::client::Stamp;
 use crate::proto::wire::{PIECE_HEAD_LENGTH, piece_head};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSliceMut};
@@ -34,7 +35,8 @@ const MAX_COPIED: usize = 20 * 1024;
 pub struct Outcome {
     /// Blocks that have left.
     pub sent: Vec<BlockRef>,
-    /// Blocks that could not be read without waiting for the disk. They are no longer queued.
+    /// Blocks that could not be read without waiting for the disk, or whose files do not look as
+    /// they should. They are no longer queued.
     pub cold: Vec<BlockRef>,
 }
 
@@ -43,7 +45,7 @@ enum Out {
     /// Bytes from our memory; so many have been sent. With the last one, perhaps, a block.
     Bytes { bytes: Vec<u8>, sent: usize, ends: Option<BlockRef> },
     /// A block in its files.
-    Block { block: BlockRef, parts: Vec<Part>, may_wait: bool },
+    Block { block: BlockRef, parts: Vec<Part>, looks: Vec<Option<Stamp>>, may_wait: bool },
 }
 
 impl Out {
@@ -124,11 +126,17 @@ impl Outbox {
         self.queued += bytes.len() - before;
     }
 
-    pub fn push_block(&mut self, block: BlockRef, parts: Vec<Part>, may_wait: bool) {
+    pub fn push_block(
+        &mut self,
+        block: BlockRef,
+        parts: Vec<Part>,
+        looks: Vec<Option<Stamp>>,
+        may_wait: bool,
+    ) {
         if let Some(allowed) = &mut self.allowance {
             *allowed += PIECE_HEAD_LENGTH as u64;
         }
-        self.queue.push_back(Out::Block { block, parts, may_wait });
+        self.queue.push_back(Out::Block { block, parts, looks, may_wait });
     }
 
     /// Sends as much as the socket takes.
@@ -341,7 +349,18 @@ fn read_run(
             None => return Ok(Some(entry_at(run, done))),
         }
     }
-    Ok(None)
+    // Only now, so that what was read is what the file held when it still looked so.
+    let look = look(&run[0], queue);
+    let is_right = look.is_none_or(|look| sys::stamp(&*first.file).is_ok_and(|now| now == look));
+    Ok((!is_right).then_some(run[0].entry))
+}
+
+/// How the file of a segment must look.
+fn look(segment: &Segment, queue: &VecDeque<Out>) -> Option<Stamp> {
+    match &queue[segment.entry] {
+        Out::Block { looks, .. } => looks.get(segment.part).copied().flatten(),
+        Out::Bytes { .. } => None,
+    }
 }
 
 /// Where the bytes of a run go, from its byte `done` on.

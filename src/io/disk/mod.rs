@@ -95,6 +95,25 @@ pub enum Done {
     Flushed(Result<(), DiskError>),
     /// Of no job: something about the files that a user should know.
     Warning(String),
+    /// A worker has panicked, which its message on standard error tells more of. This is its
+    /// name; its jobs are lost.
+    Died(&'static str),
+}
+
+/// Tells of a worker's end that was none of its own making.
+struct Obituary<E: From<Done>> {
+    name: &'static str,
+    post: Post<E>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<E: From<Done>> Drop for Obituary<E> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.post.queue(E::from(Done::Died(self.name)), &self.stop);
+            self.post.ring();
+        }
+    }
 }
 
 /// How many verifies, syncs and flushes wait at most, beside the blocks and a verify for each of
@@ -155,9 +174,11 @@ impl Disk {
             let answers = Answers { post: post.clone(), stop: Arc::clone(&disk.stop) };
             let mut worker = Worker::new(torrent.clone(), jobs, answers);
             let alive = alive.clone();
+            let (post, stop) = (post.clone(), Arc::clone(&disk.stop));
+            let obituary = Obituary { name, post, stop };
             let work = move || {
                 worker.run();
-                drop(alive);
+                drop((alive, obituary));
             };
             let thread = thread::Builder::new().name(name.into()).stack_size(STACK);
             disk.workers.push(thread.spawn(work)?);

@@ -26,6 +26,16 @@ impl Storage {
         }
     }
 
+    /// Whether the bytes of a file are in a file of its own name, whose looks tell of them.
+    pub fn is_file(&self, file: usize) -> bool {
+        self.files[file].used != Use::Pad && !self.is_aside(file)
+    }
+
+    /// Closes a file, so that the next use looks its name up anew: it may have been replaced.
+    pub fn forget(&self, file: usize) {
+        self.handles().close(file);
+    }
+
     /// The path of file number `file`, for messages.
     pub fn path(&self, file: usize) -> std::path::PathBuf {
         self.root.full(&self.files[file].path)

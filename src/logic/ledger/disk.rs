@@ -2,8 +2,8 @@
 //!
 //! Blocks from the disk have no giver that could be blamed: [`PeerKey::DISK`] stands for it.
 
-use super::partial::Block;
-use super::{Ledger, Received};
+use super::partial::{Block, Partial};
+use super::{Ledger, PieceState, Received};
 use crate::logic::PeerKey;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
@@ -13,6 +13,39 @@ impl Ledger {
     /// tell. As [`Ledger::receive`].
     pub fn found(&mut self, block: BlockRef) -> Received {
         self.receive(block, PeerKey::DISK)
+    }
+
+    /// What was had or received of a piece may be gone. A piece that was had is being checked
+    /// again: `true`, and [`Ledger::verified`] is to follow. Of one that was not, what came is
+    /// forgotten.
+    pub fn doubt(&mut self, piece: PieceIndex) -> bool {
+        match self.state(piece) {
+            PieceState::Have => {
+                self.have.set(piece.get(), false);
+                let size = u64::from(self.geometry.piece_size(piece));
+                self.left += size;
+                self.left_wanted += if self.wanted.get(piece.get()) { size } else { 0 };
+                let count = self.geometry.block_count(piece);
+                let mut partial = Partial::new(count, PeerKey::DISK);
+                for n in 0..count {
+                    partial.set(n, Block::Received(PeerKey::DISK));
+                }
+                partial.checking = true;
+                self.checking += 1;
+                self.partials.insert(piece, partial);
+                self.touched(piece);
+                true
+            }
+            PieceState::Partial => {
+                for n in 0..self.geometry.block_count(piece) {
+                    if let Some(block) = self.geometry.block(piece, n) {
+                        self.write_failed(block);
+                    }
+                }
+                false
+            }
+            PieceState::Missing | PieceState::Checking => false,
+        }
     }
 
     /// The blocks that are here of pieces that are not had, one bit a block, in no order.

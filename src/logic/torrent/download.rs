@@ -3,7 +3,7 @@
 use super::connect::is_exempt;
 use super::{Action, Notice, Torrent};
 use crate::logic::PeerKey;
-use crate::logic::ledger::Received;
+use crate::logic::ledger::{PieceState, Received};
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{Message, PeerFault};
@@ -14,7 +14,7 @@ use std::time::Instant;
 impl Torrent {
     /// Sends as many requests to a peer as it should have out.
     pub(super) fn ask(&mut self, key: PeerKey, now: Instant) {
-        if self.ledger.is_done() || self.stopping {
+        if self.ledger.is_done() || self.stopping || self.held {
             return;
         }
         let floor = self.config.request_backlog;
@@ -155,6 +155,10 @@ impl Torrent {
 
     /// The disk has hashed a piece.
     pub fn on_verified(&mut self, piece: PieceIndex, good: bool, now: Instant) {
+        if self.ledger.state(piece) != PieceState::Checking {
+            // A block of it turned out not to be written.
+            return;
+        }
         let (lacked, was_done) = (self.ledger.lacks(piece.get()), self.ledger.is_done());
         let givers = self.ledger.verified(piece, good);
         if good {
@@ -186,7 +190,7 @@ impl Torrent {
         }
     }
 
-    fn after_piece(&mut self, was_done: bool, now: Instant) {
+    pub(super) fn after_piece(&mut self, was_done: bool, now: Instant) {
         let complete = self.ledger.is_complete();
         // The last piece may be one that was put off while its hash was taken.
         if complete || self.ledger.is_done() && !was_done {

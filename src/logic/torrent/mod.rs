@@ -189,6 +189,10 @@ pub struct Torrent {
     discarded: u64,
     timers: Timers<Timer>,
     stopping: bool,
+    /// The disk takes nothing: nothing is asked for.
+    held: bool,
+    /// All was there before it was doubted: its end need not be told again.
+    was_done: bool,
     actions: VecDeque<Action>,
 }
 
@@ -236,6 +240,8 @@ impl Torrent {
             discarded: 0,
             timers: Timers::new(),
             stopping: false,
+            held: false,
+            was_done: false,
             actions: VecDeque::new(),
             rng,
             config,

@@ -120,6 +120,13 @@ impl Torrent {
         }
     }
 
+    /// Has the choice made anew after a while, if it is not due before.
+    pub(super) fn rechoke_later(&mut self, now: Instant) {
+        if self.timers.get(Timer::Rechoke).is_none() {
+            self.timers.set(Timer::Rechoke, now + RECHOKE_PERIOD);
+        }
+    }
+
     pub(super) fn rechoke(&mut self, now: Instant) {
         let views: Vec<PeerView> =
             self.sessions().map(|(key, session)| view(key, session, now)).collect();
@@ -141,7 +148,7 @@ impl Torrent {
         }
     }
 
-    fn set_choking(&mut self, key: PeerKey, choking: bool, now: Instant) {
+    pub(super) fn set_choking(&mut self, key: PeerKey, choking: bool, now: Instant) {
         let Some(session) = self.session(key) else { return };
         if session.choking == choking {
             return;

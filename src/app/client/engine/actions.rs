@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// A write or a check, which must not get lost.
-    fn order(&mut self, job: disk::Job, now: Instant) {
+    pub(super) fn order(&mut self, job: disk::Job, now: Instant) {
         match self.disk.try_send(job) {
             Ok(()) => self.unwritten += 1,
             Err(_) => self.end(Some("the disk's worker has ended".into()), now),
@@ -102,8 +102,8 @@ impl Engine {
         }
     }
 
-    fn send_block(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
-        if self.links.peer(key).is_none() {
+    pub(super) fn send_block(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        if self.links.peer(key).is_none() || !self.may_send(key, block, now) {
             return;
         }
         match self.windows.wish(key, block, now) {
@@ -112,9 +112,13 @@ impl Engine {
                 Some(parts) => self.on_ready(range, parts, Warmth::Unknown, now),
                 None => self.warm_up(range),
             },
+            Wish::Send(parts, _) if !self.look_right(block, &parts, now) => {
+                self.with_torrent(|t| t.on_unsent(key, block, now));
+            }
             Wish::Send(parts, warmth) => {
+                let looks = self.looks(block);
                 let Some(link) = self.links.peer(key) else { return };
-                link.conn.push_block(block, parts, warmth == Warmth::Warm);
+                link.conn.push_block(block, parts, looks, warmth == Warmth::Warm);
                 self.dirty.insert(key);
             }
         }
@@ -190,14 +194,18 @@ impl Engine {
         self.flushed = blocks;
         match outcome {
             Ok(()) => self.links.settle(key, &mut self.reactor),
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => self.cannot_read(&e, now),
-            Err(_) => self.lose(key, now),
+            Err(e) => {
+                self.lose(key, now);
+                match (e.kind(), e.raw_os_error()) {
+                    (ErrorKind::UnexpectedEof, _) => self.look_around(now),
+                    // Of all that a socket or a file says, this is about the disk.
+                    (_, Some(5)) => {
+                        let target = self.target.display();
+                        self.cannot_read(format!("cannot read '{target}': {}", reason(&e)));
+                    }
+                    _ => {}
+                }
+            }
         }
-    }
-
-    /// A file was changed behind our back: what we say we have may be gone.
-    fn cannot_read(&mut self, error: &std::io::Error, now: Instant) {
-        let target = self.target.display();
-        self.end(Some(format!("cannot read '{target}': {}", reason(error))), now);
     }
 }

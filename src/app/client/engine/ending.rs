@@ -34,6 +34,7 @@ impl Engine {
             None => self.ending = Some(Ending { at: now + END, failure }),
         }
         self.stop.store(true, Ordering::Relaxed);
+        self.trouble.give_up();
         // The totals.
         self.saving.on_change();
         self.with_torrent(|t| t.stop(now));

@@ -5,12 +5,14 @@
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time).
 
 mod actions;
+mod doubt;
 mod ending;
 mod finish;
 mod report;
 mod room;
 mod saving;
 mod sockets;
+mod trouble;
 
 use super::check::{self, Check, Found};
 use super::claim;
@@ -31,9 +33,11 @@ use crate::logic::announcer::Failure;
 use crate::logic::clock::Clock;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
+use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
+use doubt::Doubts;
 use ending::Ending;
 use finish::Finish;
 use report::Outlet;
@@ -44,6 +48,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use trouble::Trouble;
 
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
 const MIN_BLOCKS: usize = 32;
@@ -139,6 +144,12 @@ struct Engine {
     /// What was found on the disk, while room is made for the rest.
     held: Option<Event>,
     saving: Saving,
+    trouble: Trouble,
+    doubts: Doubts,
+    /// For when data has to be checked again.
+    check: Check,
+    /// Space is being claimed, which changes how files look.
+    is_claiming: bool,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
     /// Connections with something new that may wait until `later_at`.
@@ -174,13 +185,13 @@ impl Engine {
             geometry: Arc::clone(&geometry),
             hashes,
             place: place.clone().zip(settings.keep.clone()),
+            trust: !settings.check_hashes,
             stop: Arc::clone(&stop),
         };
-        let saver =
-            || place.map(|p| Saver::start(p, Arc::clone(&storage), post.clone())).transpose();
+        let saver = || Saver::start(place, Arc::clone(&storage), post.clone());
         let started = Disk::start(torrent, post.clone())
             .and_then(|disk| Ok((disk, Fetch::start(FETCH_THREADS, post.clone())?, saver()?)))
-            .and_then(|workers| check::start(check, post.clone()).map(|()| workers));
+            .and_then(|workers| check::start(check.clone(), post.clone()).map(|()| workers));
         let (disk, fetch, saver) = match started {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
@@ -200,6 +211,10 @@ impl Engine {
             storage,
             post,
             saving: Saving::new(saver, Arc::clone(&geometry)),
+            trouble: Trouble::default(),
+            doubts: Doubts::new(Bitfield::new(geometry.piece_count())),
+            check,
+            is_claiming: false,
             dirty: BTreeSet::new(),
             later: BTreeSet::new(),
             later_at: None,
@@ -238,6 +253,7 @@ impl Engine {
                 return Err(format!("cannot wait for sockets: {}", reason(&e)));
             }
             let now = self.clock.at(Instant::now());
+            self.doubts.begin_turn();
             for event in &events {
                 self.outlet.wake();
                 self.on_socket(*event, now);
@@ -264,7 +280,8 @@ impl Engine {
         let ending = self.ending.as_ref().map(Ending::deadline);
         let (strangers, report) = (self.links.next_deadline(), self.outlet.next_deadline(now));
         let save = self.saving.next_deadline(now);
-        let all = [torrent, ending, strangers, report, save, self.door_opens, self.flush];
+        let retry = self.trouble.next_deadline();
+        let all = [torrent, ending, strangers, report, save, retry, self.door_opens, self.flush];
         all.into_iter()
             .chain([self.goal_deadline(now), self.retry_unready, self.later_at])
             .flatten()
@@ -288,6 +305,7 @@ impl Engine {
         if self.stop.load(Ordering::Relaxed) && self.ending.is_none() {
             self.end(None, now);
         }
+        self.try_again(now);
         self.links.expire_strangers(now, &mut self.reactor);
         self.open_door(now);
         self.send_later_ones(now);
@@ -329,9 +347,11 @@ impl Engine {
             Event::Claimed(part) => self.on_claimed(part),
             Event::ClaimEnded(result) => self.on_claim_ended(result, now),
             Event::CheckNotice(text) => self.outlet.push(Report::Notice(text)),
-            Event::Saved(saved) => self.on_saved(saved),
-            Event::CheckEnded(Err(failure)) => self.end(Some(failure), now),
             Event::Look(look) => self.show(look, now),
+            Event::Saved(saved) => self.on_saved(saved, now),
+            Event::CheckEnded(Err(e)) => self.on_unchecked(e, now),
+            Event::CheckedAgain(piece, good) => self.on_checked_again(piece, good, now),
+            Event::CheckAgainEnded(file, stamp) => self.on_check_again_ended(file, stamp, now),
             Event::Stop => {}
         }
     }
@@ -354,6 +374,7 @@ impl Engine {
         let mut torrent = Torrent::new(setup, self.settings.config.clone(), now);
         torrent.on_found(found.blocks.iter().copied());
         self.saving.begin(&found);
+        self.doubts = Doubts::new(found.unproven.clone());
         if torrent.is_done() {
             let complete = torrent.is_complete();
             self.outlet.push(if complete { Report::Complete } else { Report::Done });
@@ -361,6 +382,7 @@ impl Engine {
         }
         self.stage = Stage::Running(Box::new(torrent));
         self.outlet.hurry();
+        self.on_found(now);
     }
 
     /// Takes connections while there is a torrent for them, and room.
@@ -371,43 +393,6 @@ impl Engine {
             && self.door_opens.is_none()
             && self.links.has_room_for_strangers();
         self.links.accept(open, &mut self.reactor);
-    }
-
-    fn on_disk(&mut self, done: disk::Done, now: Instant) {
-        if matches!(done, disk::Done::Written { .. } | disk::Done::Verified { .. }) {
-            self.unwritten -= 1;
-        }
-        match done {
-            disk::Done::Written { block, data, result } => {
-                self.give_back(data);
-                self.saving.on_written(block);
-                if let Err(e) = result {
-                    self.end(Some(e.to_string()), now);
-                }
-            }
-            disk::Done::Verified { piece, result: Ok(good) } => {
-                self.saving.on_change();
-                self.with_torrent(|t| t.on_verified(piece, good, now));
-            }
-            disk::Done::Ready { range, result: Ok(parts) } => {
-                self.on_ready(range, parts, Warmth::Warm, now);
-                self.send_unready();
-            }
-            disk::Done::Ready { range, result: Err(e) }
-                if sys::is_out_of_descriptors(&e.source) =>
-            {
-                // What is being sent holds files open. When it is sent, there is room again.
-                self.windows.forget();
-                self.unready.push_front(range);
-                self.retry_unready = Some(now + DESCRIPTORS_SHORT);
-            }
-            disk::Done::Synced(Ok(())) | disk::Done::Flushed(Ok(())) => {}
-            disk::Done::Warning(text) => self.outlet.push(Report::Notice(text)),
-            disk::Done::Verified { result: Err(e), .. }
-            | disk::Done::Ready { result: Err(e), .. }
-            | disk::Done::Synced(Err(e))
-            | disk::Done::Flushed(Err(e)) => self.end(Some(e.to_string()), now),
-        }
     }
 
     fn on_fetched(&mut self, done: fetch::Done, now: Instant) {

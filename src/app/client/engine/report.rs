@@ -92,6 +92,9 @@ impl Outlet {
 
 impl Engine {
     pub(super) fn on_notice(&mut self, notice: Notice) {
+        if matches!(notice, Notice::Complete | Notice::Done) {
+            self.saving.hurry();
+        }
         self.outlet.push(match notice {
             Notice::Complete => Report::Complete,
             Notice::Done => Report::Done,
@@ -134,6 +137,7 @@ impl Engine {
         let total = status.as_ref().map_or(self.geometry.total(), |s| s.wanted);
         let phase = match (&self.ending, &self.stage) {
             (Some(_), _) => Phase::Stopping,
+            _ if self.trouble.is_there() => Phase::Waiting,
             (None, Stage::Checking { done }) => match self.room {
                 Room::Waited(part) => Phase::Allocating(part),
                 _ => {

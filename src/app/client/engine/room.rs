@@ -10,6 +10,7 @@ use std::time::Instant;
 impl Engine {
     pub(super) fn start_claiming(&mut self, now: Instant) {
         let (storage, stop) = (Arc::clone(&self.storage), Arc::clone(&self.stop));
+        self.is_claiming = true;
         if let Err(e) = claim::start(storage, stop, self.post.clone()) {
             self.end(Some(format!("cannot start a thread: {}", reason(&e))), now);
         }
@@ -23,6 +24,7 @@ impl Engine {
     }
 
     pub(super) fn on_claim_ended(&mut self, result: Result<(), DiskError>, now: Instant) {
+        self.is_claiming = false;
         self.saving.on_claimed();
         let Some(found) = self.held.take() else {
             // Pieces may come all the same; if there is no room for one, its write will say so.

@@ -7,7 +7,7 @@ use crate::app::client::state::{SaveFailure, Saved, Saver, Snapshot};
 use crate::logic::torrent::Torrent;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
-use crate::proto::resume::client::ClientState;
+use crate::proto::resume::client::{ClientState, Stamp};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,8 +18,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(20);
 
 /// What is saved, and what has changed since.
 pub(super) struct Saving {
-    /// `None`: no state is kept.
-    saver: Option<Saver>,
+    saver: Saver,
     geometry: Arc<Geometry>,
     /// What was last known of the disk, and the totals of earlier runs.
     state: ClientState,
@@ -27,6 +26,8 @@ pub(super) struct Saving {
     written: BTreeSet<usize>,
     /// Blocks on their way to the disk.
     on_way: BTreeSet<BlockRef>,
+    /// The files that are being looked at.
+    in_save: Vec<usize>,
     changed: bool,
     last: Option<Instant>,
     /// Trouble that was told already.
@@ -34,17 +35,41 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new(saver: Option<Saver>, geometry: Arc<Geometry>) -> Saving {
+    pub(super) fn new(saver: Saver, geometry: Arc<Geometry>) -> Saving {
         let state = ClientState::empty(&geometry);
         let (written, on_way) = Default::default();
-        let (changed, last, told) = Default::default();
-        Saving { saver, geometry, state, written, on_way, changed, last, told }
+        let (in_save, changed, last, told) = Default::default();
+        Saving { saver, geometry, state, written, on_way, in_save, changed, last, told }
     }
 
     /// The check is over.
     pub(super) fn begin(&mut self, found: &Found) {
         self.state = ClientState { files: found.files.clone(), ..found.state.clone() };
         self.changed |= found.is_news;
+    }
+
+    /// How a file looked when it was last known to be good; `None` while we write it.
+    pub(super) fn look(&self, file: usize) -> Option<Stamp> {
+        self.state.files[file].filter(|_| !self.written.contains(&file))
+    }
+
+    /// Nobody vouches for a file.
+    pub(super) fn forget(&mut self, file: usize) {
+        self.written.remove(&file);
+        self.state.files[file] = None;
+        self.changed = true;
+    }
+
+    /// A file was checked again, and looked like this before.
+    pub(super) fn look_again(&mut self, file: usize, stamp: Option<Stamp>) {
+        self.state.files[file] = stamp;
+        self.changed = true;
+    }
+
+    /// What has changed is to be saved now.
+    pub(super) fn hurry(&mut self) {
+        self.changed = true;
+        self.last = None;
     }
 
     /// A block goes to the disk.
@@ -71,29 +96,28 @@ impl Saving {
     }
 
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let waits = self.changed && self.saver.as_ref().is_some_and(|saver| !saver.is_busy());
+        let waits = self.changed && !self.saver.is_busy();
         waits.then(|| self.last.map_or(now, |last| last + SAVE_EVERY))
     }
 
     /// Whether all is saved, or nothing is.
     pub(super) fn is_at_rest(&self) -> bool {
-        let is_quiet = |saver: &Saver| !saver.is_busy() && !self.changed && self.on_way.is_empty();
-        self.saver.as_ref().is_none_or(is_quiet)
+        !self.saver.is_busy() && !self.changed && self.on_way.is_empty()
     }
 
     /// Hands over what is known now. `last` means that nothing will follow.
-    fn save(&mut self, torrent: &Torrent, last: bool, now: Instant) {
+    fn save(&mut self, torrent: &Torrent, unproven: &Bitfield, last: bool, now: Instant) {
         let is_due = self.next_deadline(now).is_some_and(|at| at <= now);
         let is_end = last && self.changed && self.on_way.is_empty();
-        if !is_due && !is_end {
+        if self.saver.is_busy() || !is_due && !is_end {
             return;
         }
         let snapshot = Snapshot {
-            state: self.state(torrent, now),
+            state: self.state(torrent, unproven, now),
             written: self.written.iter().copied().collect(),
         };
-        let Some(saver) = self.saver.as_mut().filter(|saver| !saver.is_busy()) else { return };
-        saver.save(snapshot);
+        self.in_save.clone_from(&snapshot.written);
+        self.saver.save(snapshot);
         self.changed = false;
         self.last = Some(now);
         let geometry = &self.geometry;
@@ -102,7 +126,7 @@ impl Saving {
     }
 
     /// Only what the disk has answered for.
-    fn state(&self, torrent: &Torrent, now: Instant) -> ClientState {
+    fn state(&self, torrent: &Torrent, unproven: &Bitfield, now: Instant) -> ClientState {
         let written = |(piece, mut blocks): (PieceIndex, Bitfield)| {
             for n in blocks.clone().ones() {
                 let block = self.geometry.block(piece, n);
@@ -110,10 +134,12 @@ impl Saving {
             }
             (piece, blocks)
         };
+        let mut pieces = torrent.have().clone();
+        unproven.ones().for_each(|piece| _ = pieces.set(piece, false));
         let status = torrent.status(now);
         ClientState {
             files: self.state.files.clone(),
-            pieces: torrent.have().clone(),
+            pieces,
             partials: torrent.received().map(written).collect(),
             uploaded: self.state.uploaded + status.uploaded,
             downloaded: self.state.downloaded + status.downloaded,
@@ -121,26 +147,28 @@ impl Saving {
         }
     }
 
-    /// What became of it; trouble is told once.
-    fn on_saved(&mut self, saved: Saved) -> Option<String> {
-        if let Some(saver) = &mut self.saver {
-            saver.on_saved();
-        }
+    /// What became of it. Returns what is to be told, once.
+    fn on_saved(&mut self, saved: &Saved) -> Option<String> {
+        self.saver.on_saved();
         let failure = match saved {
             Ok(looks) => {
                 for (file, stamp) in looks {
-                    self.state.files[file] = stamp;
+                    self.state.files[*file] = *stamp;
                 }
                 self.told = None;
                 return None;
             }
-            Err(SaveFailure::Data(e)) => e.to_string(),
+            Err(SaveFailure::Data(_)) => {
+                // What the system dropped then it will not write later: at the next start these
+                // files are checked.
+                self.in_save.iter().for_each(|file| self.state.files[*file] = None);
+                return None;
+            }
             Err(SaveFailure::State(e)) => {
+                self.written.extend(self.in_save.iter());
                 format!("{e}; the next start will have to check the data")
             }
         };
-        // Nobody knows any more which of the files were looked at.
-        self.written.extend(0..self.geometry.file_count());
         let is_new = self.told.as_ref() != Some(&failure);
         is_new.then(|| self.told.insert(failure).clone())
     }
@@ -150,13 +178,26 @@ impl Engine {
     /// Saves what is to be saved by now.
     pub(super) fn save(&mut self, now: Instant) {
         if let Stage::Running(torrent) = &self.stage {
-            self.saving.save(torrent, self.ending.is_some(), now);
+            self.saving.save(torrent, &self.doubts.unproven, self.ending.is_some(), now);
         }
     }
 
-    pub(super) fn on_saved(&mut self, saved: Saved) {
-        if let Some(trouble) = self.saving.on_saved(saved) {
+    pub(super) fn on_saved(&mut self, saved: Saved, now: Instant) {
+        if let Some(trouble) = self.saving.on_saved(&saved) {
             self.outlet.push(Report::Notice(trouble));
+        }
+        match saved {
+            Ok(looks) => {
+                self.on_safe(now);
+                // A file that we wrote, and that is gone or was cut meanwhile.
+                for (file, stamp) in looks {
+                    if self.is_too_short(file, stamp) {
+                        self.distrust(file, now);
+                    }
+                }
+            }
+            Err(SaveFailure::Data(e)) => self.on_unsaved(e, now),
+            Err(SaveFailure::State(_)) => {}
         }
     }
 }

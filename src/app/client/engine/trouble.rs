@@ -1,0 +1,283 @@
+//! What the disk's workers answer, and what is done when the machine refuses: the download waits,
+//! and tries again by itself.
+
+use super::{DESCRIPTORS_SHORT, Engine, Warmth};
+use crate::app::client::{Report, check};
+use crate::io::disk::{Done, Job};
+use crate::io::storage::DiskError;
+use crate::io::sys;
+use crate::proto::geometry::{BlockRef, PieceIndex};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+/// After trouble with the disk it is tried again so soon,
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// and each time after twice as long, up to this.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Trouble that comes back within this time is the same trouble.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Trouble with the disk.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// What the user was told, while it lasts.
+    told: Option<String>,
+    /// The same for reading what peers ask for, which does not keep others from coming.
+    told_of_reading: Option<String>,
+    wait: Duration,
+    /// What is tried next, and when.
+    probe: Option<Probe>,
+    at: Option<Instant>,
+    /// What is being tried.
+    tried: Option<Tried>,
+    /// Pieces that could not be read to be hashed.
+    unread: Vec<PieceIndex>,
+    /// When the last trouble was over.
+    over: Option<Instant>,
+}
+
+/// What shows whether the trouble is over.
+enum Probe {
+    Write(BlockRef, Vec<u8>),
+    Verify(PieceIndex),
+    Save,
+    Check,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Tried {
+    Write(BlockRef),
+    Verify(PieceIndex),
+    Save,
+    Check,
+}
+
+impl Trouble {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_there(&self) -> bool {
+        self.told.is_some() || self.told_of_reading.is_some()
+    }
+
+    /// Nothing is tried any more: it ends.
+    pub(super) fn give_up(&mut self) {
+        *self = Trouble::default();
+    }
+}
+
+/// Whether it may go well later.
+fn may_pass(error: &DiskError) -> bool {
+    use ErrorKind::{FileTooLarge, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let kind = error.source.kind();
+    error.is_transient()
+        || matches!(kind, FileTooLarge | IsADirectory | NotADirectory | NotFound | PermissionDenied)
+}
+
+impl Engine {
+    pub(super) fn on_disk(&mut self, done: Done, now: Instant) {
+        if matches!(done, Done::Written { .. } | Done::Verified { .. }) {
+            self.unwritten -= 1;
+        }
+        match done {
+            Done::Written { block, data, result } => self.on_written(block, data, result, now),
+            Done::Verified { piece, result } => self.on_verified(piece, result, now),
+            Done::Ready { range, result: Ok(parts) } => {
+                if self.trouble.told_of_reading.take().is_some() {
+                    self.outlet.push(Report::Notice("reading works again".into()));
+                }
+                self.on_ready(range, parts, Warmth::Warm, now);
+                self.send_unready();
+            }
+            Done::Ready { range, result: Err(e) } if sys::is_out_of_descriptors(&e.source) => {
+                // What is being sent holds files open. When it is sent, there is room again.
+                self.windows.forget();
+                self.unready.push_front(range);
+                self.retry_unready = Some(now + DESCRIPTORS_SHORT);
+            }
+            Done::Ready { range, result: Err(e) } => {
+                self.on_unready(range, &e, now);
+                self.send_unready();
+            }
+            Done::Synced(Ok(())) | Done::Flushed(Ok(())) => {}
+            // The next save tries the same, and waits if it fails.
+            Done::Synced(Err(e)) | Done::Flushed(Err(e)) => {
+                self.outlet.push(Report::Notice(e.to_string()));
+            }
+            Done::Warning(text) => self.outlet.push(Report::Notice(text)),
+            Done::Died(thread) => {
+                let why = format!("the thread '{thread}' has failed: a fault of this program");
+                self.end(Some(why), now);
+            }
+        }
+    }
+
+    fn on_written(
+        &mut self,
+        block: BlockRef,
+        data: Vec<u8>,
+        result: Result<(), DiskError>,
+        now: Instant,
+    ) {
+        self.saving.on_written(block);
+        let was_tried = self.trouble.tried == Some(Tried::Write(block));
+        let Err(e) = result else {
+            self.give_back(data);
+            if was_tried {
+                self.with_torrent(|t| t.on_found([block]));
+                self.recover(now);
+            }
+            return;
+        };
+        if !was_tried {
+            self.with_torrent(|t| t.on_unwritten(block, now));
+        }
+        let is_first = self.trouble.probe.is_none() && self.trouble.tried.is_none();
+        if self.ending.is_none() && (was_tried || is_first) {
+            self.suffer(Probe::Write(block, data), e, now);
+        } else {
+            self.give_back(data);
+        }
+    }
+
+    fn on_verified(&mut self, piece: PieceIndex, result: Result<bool, DiskError>, now: Instant) {
+        self.saving.on_change();
+        let was_tried = self.trouble.tried == Some(Tried::Verify(piece));
+        let result = match self.on_proven(piece, result, now) {
+            Some(result) => result,
+            None => return,
+        };
+        match result {
+            Ok(good) => {
+                if was_tried {
+                    self.recover(now);
+                }
+                self.with_torrent(|t| t.on_verified(piece, good, now));
+            }
+            Err(e) if e.is_absent() => {
+                self.with_torrent(|t| t.on_gone(piece, now));
+                self.distrust_all(self.geometry.whole_piece(piece), now);
+            }
+            Err(e) if was_tried || self.trouble.probe.is_none() => {
+                self.suffer(Probe::Verify(piece), e, now);
+            }
+            Err(_) => self.trouble.unread.push(piece),
+        }
+    }
+
+    /// What peers asked for cannot be read.
+    fn on_unready(&mut self, range: BlockRef, error: &DiskError, now: Instant) {
+        for (peer, block) in self.windows.failed(range) {
+            self.with_torrent(|t| t.on_unsent(peer, block, now));
+        }
+        if error.is_absent() {
+            return self.distrust_all(range, now);
+        }
+        self.cannot_read(error.to_string());
+    }
+
+    pub(super) fn cannot_read(&mut self, why: String) {
+        if self.trouble.told_of_reading.as_ref() != Some(&why) {
+            self.outlet.push(Report::Notice(format!("{why}; others wait for it")));
+            self.trouble.told_of_reading = Some(why);
+        }
+    }
+
+    /// The machine refused something: nothing is fetched until the same has gone well.
+    fn suffer(&mut self, probe: Probe, error: DiskError, now: Instant) {
+        if !may_pass(&error) {
+            return self.end(Some(error.to_string()), now);
+        }
+        if self.ending.is_some() {
+            return;
+        }
+        let trouble = &mut self.trouble;
+        let is_same = trouble.told.is_some()
+            || trouble.over.is_some_and(|over| now.duration_since(over) < CALM);
+        trouble.wait = if is_same { (trouble.wait * 2).min(RETRY_MAX) } else { RETRY_FIRST };
+        trouble.at = Some(now + trouble.wait);
+        (trouble.probe, trouble.tried) = (Some(probe), None);
+        let text = error.to_string();
+        if trouble.told.as_ref() != Some(&text) {
+            let notice = format!("{text}; the download waits and tries again");
+            self.outlet.push(Report::Notice(notice));
+            self.trouble.told = Some(text);
+        }
+        self.outlet.hurry();
+        self.with_torrent(|t| t.hold(now));
+    }
+
+    /// Tries again, if it is time.
+    pub(super) fn try_again(&mut self, now: Instant) {
+        if self.trouble.at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.trouble.at = None;
+        let Some(probe) = self.trouble.probe.take() else { return };
+        let (tried, job) = match probe {
+            Probe::Write(block, data) => {
+                self.saving.on_write(block);
+                (Tried::Write(block), Some(Job::Write { block, data }))
+            }
+            Probe::Verify(piece) => (Tried::Verify(piece), Some(Job::Verify { piece })),
+            Probe::Save => {
+                self.saving.hurry();
+                (Tried::Save, None)
+            }
+            Probe::Check => {
+                if let Err(e) = check::start(self.check.clone(), self.post.clone()) {
+                    return self.end(Some(e.to_string()), now);
+                }
+                (Tried::Check, None)
+            }
+        };
+        self.trouble.tried = Some(tried);
+        // With the download held the queue is all but empty.
+        if let Some(job) = job {
+            self.order(job, now);
+        }
+    }
+
+    /// What was refused has gone well.
+    fn recover(&mut self, now: Instant) {
+        let trouble = &mut self.trouble;
+        (trouble.tried, trouble.told, trouble.over) = (None, None, Some(now));
+        for piece in std::mem::take(&mut trouble.unread) {
+            self.order(Job::Verify { piece }, now);
+        }
+        self.outlet.push(Report::Notice("the disk works again: the download goes on".into()));
+        self.outlet.hurry();
+        self.with_torrent(|t| t.go_on(now));
+    }
+
+    /// The data could not be brought to the disk itself.
+    pub(super) fn on_unsaved(&mut self, error: DiskError, now: Instant) {
+        match self.trouble.probe {
+            Some(_) => {}
+            None => self.suffer(Probe::Save, error, now),
+        }
+    }
+
+    /// It could.
+    pub(super) fn on_safe(&mut self, now: Instant) {
+        if self.trouble.tried == Some(Tried::Save) {
+            self.recover(now);
+        }
+    }
+
+    /// The check at the start has ended.
+    pub(super) fn on_unchecked(&mut self, error: DiskError, now: Instant) {
+        self.suffer(Probe::Check, error, now);
+    }
+
+    /// The check at the start went well.
+    pub(super) fn on_found(&mut self, now: Instant) {
+        if self.trouble.tried == Some(Tried::Check) {
+            self.recover(now);
+        }
+    }
+}

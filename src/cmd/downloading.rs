@@ -252,8 +252,9 @@ pub const OPTIONS: &[Opt] = &[
         "seed_ratio",
         Kind::Float { min: -1.0, max: 1e9 },
         "-1",
-        "exit once so many bytes were sent in this run for each byte of the torrent (or for each \
-         that came in, if that is more); 0 at once when done; -1 for no limit",
+        "exit when it is done and so many bytes were sent for each byte that was wanted (or for \
+         each that came in, if that is more), earlier runs counted as far as they are remembered; \
+         0 at once when done; -1 for no limit",
     )
     .arg("ratio"),
     Opt::new(

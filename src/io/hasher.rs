@@ -64,7 +64,9 @@ impl Hasher<'_> {
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
         sender: SyncSender<(PieceIndex, Result<[u8; 20], E>)>,
     ) {
-        let mut buffer = vec![0; BUFFER.min(self.geometry.piece_length()) as usize];
+        // Never less: what is so large goes back to the system when it is freed, and pages that
+        // are not touched cost nothing.
+        let mut buffer = vec![0; BUFFER as usize];
         loop {
             // A thread that panicked here ends the whole run at the end of its scope.
             let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());

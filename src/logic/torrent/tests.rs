@@ -1,5 +1,6 @@
 //! One torrent and the peers it talks to, with the time in the line.
 
+mod asleep;
 mod extensions;
 mod limits;
 

@@ -63,9 +63,14 @@ impl Engine {
 
     fn progress(&self) -> Option<Progress> {
         let (torrent, since) = (self.torrent()?, self.finish.since?);
-        let (downloaded, uploaded) = torrent.transferred();
-        let (untold, wanted) = (torrent.owes_completed(), torrent.wanted());
-        Some(Progress { since, untold, uploaded, downloaded, wanted })
+        let (earlier, now) = (self.saving.earlier(), torrent.transferred());
+        Some(Progress {
+            since,
+            untold: torrent.owes_completed(),
+            downloaded: earlier.0 + now.0,
+            uploaded: earlier.1 + now.1,
+            wanted: torrent.wanted(),
+        })
     }
 
     fn run_hook(&mut self, program: PathBuf, now: Instant) {
@@ -91,7 +96,8 @@ impl Engine {
     fn hook_variables(&self) -> Vec<(&'static str, OsString)> {
         let target = std::path::absolute(&self.target).unwrap_or_else(|_| self.target.clone());
         let metainfo = &self.settings.metainfo;
-        let downloaded = self.torrent().map_or(0, |t| t.transferred().0);
+        let now = self.torrent().map_or(0, |t| t.transferred().0);
+        let downloaded = self.saving.earlier().0 + now;
         let trackers: Vec<String> = metainfo.tiers().into_iter().flatten().collect();
         vec![
             ("TR_APP_VERSION", env!("CARGO_PKG_VERSION").into()),

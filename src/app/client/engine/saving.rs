@@ -72,6 +72,11 @@ impl Saving {
         self.last = None;
     }
 
+    /// Payload that came in and went out in earlier runs, in bytes, as far as it is remembered.
+    pub(super) fn earlier(&self) -> (u64, u64) {
+        (self.state.downloaded, self.state.uploaded)
+    }
+
     /// A block goes to the disk.
     pub(super) fn on_write(&mut self, block: BlockRef) {
         self.on_way.insert(block);

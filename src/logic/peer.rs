@@ -142,6 +142,8 @@ pub struct Session {
     pub uploads: VecDeque<BlockRef>,
     /// Blocks handed on to be sent, and not yet said to be sent.
     pub sending: usize,
+    /// When the last of them was sent, or the first was asked for if that was later.
+    pub sent_at: Instant,
     /// Whether it stands in the round of uploads.
     pub in_round: bool,
     /// Its blocks leave as far as they are allowed to only, because there is an upload limit.
@@ -183,6 +185,7 @@ impl Session {
             snubbed: false,
             uploads: VecDeque::new(),
             sending: 0,
+            sent_at: now,
             in_round: false,
             paced: false,
             withheld: 0,
@@ -248,6 +251,11 @@ impl Session {
             askable.set(piece.get(), true);
         }
         self.have.set(piece.get(), true)
+    }
+
+    /// Whether it has taken nothing of what is being sent to it for `patience`.
+    pub fn is_deaf(&self, patience: Duration, now: Instant) -> bool {
+        self.sending > 0 && now.saturating_duration_since(self.sent_at) >= patience
     }
 
     /// Whether it wants to be served, now and by its own word.

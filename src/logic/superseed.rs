@@ -18,7 +18,7 @@ const MAX_OPEN: usize = 2;
 
 /// An offer of which nothing comes for so long holds nobody up any more: it may be that the peer
 /// is choked, slow, or knows nobody else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct Offer {
@@ -118,8 +118,9 @@ impl SuperSeed {
             if have.get(piece.get()) || guest.offered.get(piece.get()) {
                 continue;
             }
-            // Whoever was offered a piece will have it: that counts as much as having it.
-            let rank = availability(piece).max(self.times[piece.at()]);
+            // Whoever was offered a piece will have it: that counts as much as having it, nearly.
+            let available = availability(piece);
+            let rank = (available.max(self.times[piece.at()]), available);
             match best {
                 Some((lowest, _)) if rank > lowest => continue,
                 Some((lowest, _)) if rank == lowest => ties += 1,

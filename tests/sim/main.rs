@@ -1,17 +1,19 @@
 //! The logic of a whole swarm, played without a machine: no socket, file, thread or clock.
 
+mod liar;
 mod world;
 
 use bittornado::logic::torrent::Config;
 use bittornado::proto::geometry::Geometry;
 use std::time::Duration;
-use world::{Plan, World};
+use world::{Plan, Villain, World};
 
 /// A megabyte in pieces of 64 KiB, cut into three files; each leecher opens four connections.
 fn plan(seed: u64) -> Plan {
     let lengths = [500_000, 0, 548_000];
     Plan {
         seed,
+        seeds: 1,
         leechers: 20,
         geometry: Geometry::new(65_536, lengths).expect("sound measures"),
         corrupt_one_in: 0,
@@ -55,10 +57,11 @@ fn the_same_seed_plays_the_same_game() {
 fn a_peer_that_damages_everything_is_banned_and_the_rest_complete() {
     // Slow enough that the villain, kicked for its second bad piece, comes back for its third.
     let config = Config { upload_limit: Some(15_000), ..plan(5).config };
-    let mut world = World::new(Plan { villain: Some(3), leechers: 6, config, ..plan(5) });
+    let villain = Villain { node: 3, lies_one_in: 1, upload_limit: None, chokes_after: 0 };
+    let mut world = World::new(Plan { villain: Some(villain), leechers: 6, config, ..plan(5) });
     world.play(LIMIT);
-    let bans: usize = world.nodes.iter().map(|n| n.bans).sum();
-    assert!(bans > 0, "nobody was banned");
+    let banned: Vec<_> = world.nodes.iter().flat_map(|n| &n.banned).collect();
+    assert!(!banned.is_empty() && banned.iter().all(|ip| **ip == World::ip(3)), "{banned:?}");
     assert!((0..world.nodes.len()).all(|node| world.is_intact(node)));
 }
 

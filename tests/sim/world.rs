@@ -12,7 +12,7 @@ use bittornado::proto::hash::{Sha1, sha1};
 use bittornado::proto::ids::{InfoHash, PeerId};
 use bittornado::proto::wire::{Framer, Incoming, Limits, Message, Next, Pool, handshake};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,30 @@ const INFO_HASH: InfoHash = InfoHash([0x42; 20]);
 /// What the swarm is made of.
 pub struct Plan {
     pub seed: u64,
+    /// The first nodes are seeds.
+    pub seeds: usize,
     pub leechers: usize,
     pub geometry: Geometry,
     /// One block in so many is damaged on its way; 0 for none.
     pub corrupt_one_in: u32,
     /// A random connection is cut after so much time, again and again.
     pub cut_every: Option<Duration>,
-    /// This leecher damages every block it sends.
-    pub villain: Option<usize>,
+    pub villain: Option<Villain>,
     /// The seed super-seeds.
     pub super_seed: bool,
     pub config: Config,
+}
+
+/// One that damages what it sends.
+#[derive(Clone, Copy)]
+pub struct Villain {
+    pub node: usize,
+    /// One block in so many is damaged; 1 for every one.
+    pub lies_one_in: u32,
+    /// Bytes a second; `None` for as fast as the others.
+    pub upload_limit: Option<u64>,
+    /// After so many blocks it chokes and unchokes again; 0 for never.
+    pub chokes_after: u32,
 }
 
 enum Event {
@@ -60,7 +73,7 @@ pub struct Node {
     pub torrent: Torrent,
     pub store: Vec<u8>,
     pub failed_pieces: usize,
-    pub bans: usize,
+    pub banned: Vec<IpAddr>,
     pub complete_at: Option<Duration>,
     ends: BTreeMap<PeerKey, End>,
     pool: Pool,
@@ -77,6 +90,7 @@ pub struct World {
     events: BTreeMap<(Instant, u64), Event>,
     count: u64,
     trace: Sha1,
+    villain_sent: u32,
 }
 
 fn address(node: usize) -> SocketAddr {
@@ -92,7 +106,7 @@ impl World {
         let geometry = Arc::new(plan.geometry.clone());
         let pieces = geometry.piece_count();
         let node = |i: usize, seed: u64| {
-            let have = if i == 0 { Bitfield::full(pieces) } else { Bitfield::new(pieces) };
+            let have = if i < plan.seeds { Bitfield::full(pieces) } else { Bitfield::new(pieces) };
             let mut id = *b"-SI0001-000000000000";
             id[8..16].copy_from_slice(&(i as u64).to_be_bytes());
             let setup = Setup {
@@ -106,19 +120,22 @@ impl World {
                 seed,
             };
             let super_seeder = plan.super_seed && i == 0;
-            let config = Config { super_seeder, ..plan.config.clone() };
+            let mut config = Config { super_seeder, ..plan.config.clone() };
+            if let Some(villain) = plan.villain.filter(|v| v.node == i) {
+                config.upload_limit = villain.upload_limit.or(config.upload_limit);
+            }
             Node {
                 torrent: Torrent::new(setup, config, start),
-                store: if i == 0 { content.clone() } else { vec![0; content.len()] },
+                store: if i < plan.seeds { content.clone() } else { vec![0; content.len()] },
                 failed_pieces: 0,
-                bans: 0,
+                banned: Vec::new(),
                 complete_at: None,
                 ends: BTreeMap::new(),
                 pool: Pool::new(64),
                 wakes_at: None,
             }
         };
-        let nodes = (0..=plan.leechers).map(|i| node(i, rng.next_u64())).collect();
+        let nodes = (0..plan.seeds + plan.leechers).map(|i| node(i, rng.next_u64())).collect();
         let mut world = World {
             plan,
             content,
@@ -129,6 +146,7 @@ impl World {
             events: BTreeMap::new(),
             count: 0,
             trace: Sha1::new(),
+            villain_sent: 0,
         };
         (0..world.nodes.len()).for_each(|node| world.perform(node));
         world.plan_cut();
@@ -147,6 +165,11 @@ impl World {
             self.happen(event);
         }
         (self.now.duration_since(self.start), self.trace.clone().finish())
+    }
+
+    /// The address of a node.
+    pub fn ip(node: usize) -> IpAddr {
+        address(node).ip()
     }
 
     /// Whether a node's data is that of the seed.
@@ -240,7 +263,12 @@ impl World {
             let here = &mut self.nodes[node];
             let Some(end) = here.ends.get_mut(&key) else { return };
             match end.framer.next(&mut here.pool).expect("we speak the protocol") {
-                Next::Got(Incoming::Hello(hello)) => here.torrent.on_hello(key, hello, now),
+                Next::Got(Incoming::Hello(mut hello)) => {
+                    if self.plan.villain.is_some_and(|v| v.node == node) {
+                        hello.reserved = [0; 8];
+                    }
+                    here.torrent.on_hello(key, hello, now);
+                }
                 Next::Got(Incoming::Id(id)) => here.torrent.on_peer_id(key, id, now),
                 Next::Got(Incoming::Message(message)) => {
                     here.torrent.on_message(key, message, now);
@@ -279,7 +307,12 @@ impl World {
             Action::Greet(key) => {
                 let mut id = *b"-SI0001-000000000000";
                 id[8..16].copy_from_slice(&(node as u64).to_be_bytes());
-                self.send(node, key, handshake(INFO_HASH, PeerId(id)).to_vec());
+                let mut shake = handshake(INFO_HASH, PeerId(id));
+                if self.plan.villain.is_some_and(|v| v.node == node) {
+                    // It speaks no extension, so that a choke drops what it was asked.
+                    shake[20..28].fill(0);
+                }
+                self.send(node, key, shake.to_vec());
             }
             Action::Send(key, message) => {
                 let mut bytes = Vec::new();
@@ -318,7 +351,7 @@ impl World {
         match notice {
             Notice::HashFailed(_) => here.failed_pieces += 1,
             Notice::SuperSeeding => {}
-            Notice::Banned(_) => here.bans += 1,
+            Notice::Banned(address) => here.banned.push(address.ip()),
             Notice::Complete | Notice::Done => {
                 here.complete_at = Some(self.now.duration_since(self.start))
             }
@@ -377,7 +410,7 @@ impl World {
         let start = self.offset(block);
         let mut data = self.nodes[node].store[start..start + block.length() as usize].to_vec();
         let unlucky = self.plan.corrupt_one_in > 0 && self.rng.below(self.plan.corrupt_one_in) == 0;
-        if unlucky || self.plan.villain == Some(node) {
+        if unlucky || self.lies(node) {
             let at = self.rng.below(data.len() as u32) as usize;
             data[at] ^= 0x55;
         }
@@ -386,6 +419,24 @@ impl World {
         self.send(node, key, bytes);
         let left = self.nodes[node].ends.get(&key).map_or(self.now, |end| end.busy_until);
         self.at(left, Event::Sent { node, key, block });
+        self.maybe_choke(node, key);
+    }
+
+    fn lies(&mut self, node: usize) -> bool {
+        let Some(villain) = self.plan.villain.filter(|v| v.node == node) else { return false };
+        self.rng.below(villain.lies_one_in) == 0
+    }
+
+    /// A fickle villain chokes behind its own back: what it was asked is forgotten.
+    fn maybe_choke(&mut self, node: usize, key: PeerKey) {
+        let Some(villain) = self.plan.villain.filter(|v| v.node == node) else { return };
+        self.villain_sent += 1;
+        if villain.chokes_after > 0 && self.villain_sent % villain.chokes_after == 0 {
+            let mut bytes = Vec::new();
+            Message::Choke.encode_to(&mut bytes);
+            Message::Unchoke.encode_to(&mut bytes);
+            self.send(node, key, bytes);
+        }
     }
 
     fn close(&mut self, node: usize, key: PeerKey) {

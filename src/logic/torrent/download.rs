@@ -28,10 +28,15 @@ impl Torrent {
         if room == 0 || room * 8 < depth && !session.asked.is_empty() {
             return;
         }
-        if self.ledger.all_asked() {
-            return self.endgame_soon(now);
+        if !self.ledger.all_asked() {
+            self.ask_for(key, room, now);
         }
-        self.ask_for(key, room, now);
+        // A retry that somebody slow has may free blocks even where all are asked for.
+        if self.relieve(key, now) {
+            self.ask_for(key, room, now);
+        } else if self.ledger.all_asked() {
+            self.endgame_soon(now);
+        }
     }
 
     fn ask_for(&mut self, key: PeerKey, mut room: usize, now: Instant) {

@@ -16,6 +16,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// so long, in nanoseconds, for each byte: 100 kB a second.
 const NANOS_PER_BYTE: u64 = 10_000;
 
+/// Who is so many times slower than one that has nothing to do gives its retry up to it.
+const MUCH_SLOWER: f64 = 2.0;
+
 /// Since when who has the retry of a piece.
 pub(super) type Retries = BTreeMap<PieceIndex, (PeerKey, Instant)>;
 
@@ -49,19 +52,43 @@ impl Torrent {
         }
     }
 
+    /// A peer that has nothing to do may have the retry that a much slower one has. Whether there
+    /// was such a one.
+    pub(super) fn relieve(&mut self, key: PeerKey, now: Instant) -> bool {
+        let Some(session) = self.peers.get(&key).and_then(|p| p.session()) else { return false };
+        if session.choked || session.snubbed || !session.asked.is_empty() {
+            return false;
+        }
+        let rate = session.down.rate(now);
+        let is_slow = |owner: PeerKey| {
+            let session = self.peers.get(&owner).and_then(|p| p.session());
+            owner != key && session.is_none_or(|s| s.down.rate(now) * MUCH_SLOWER < rate)
+        };
+        let retry = self.ledger.exclusives().find_map(|(piece, owner)| {
+            let owner = owner.filter(|owner| is_slow(*owner))?;
+            session.have.get(piece.get()).then_some((piece, owner))
+        });
+        let Some((piece, owner)) = retry else { return false };
+        self.disown(piece, owner, now);
+        true
+    }
+
+    fn disown(&mut self, piece: PieceIndex, owner: PeerKey, now: Instant) {
+        self.ledger.disown(piece);
+        let Some(session) = self.session(owner) else { return };
+        let gone = session.drop_asked(|block| block.piece() == piece);
+        self.not_coming(&gone, now);
+        for block in gone {
+            self.say(owner, Message::Cancel(block), now);
+        }
+    }
+
     fn has_other(&self, piece: PieceIndex, owner: PeerKey) -> bool {
         self.sessions().any(|(key, s)| key != owner && !s.choked && s.have.get(piece.get()))
     }
 
     fn take_away(&mut self, piece: PieceIndex, owner: PeerKey, now: Instant) {
-        self.ledger.disown(piece);
-        if let Some(session) = self.session(owner) {
-            let gone = session.drop_asked(|block| block.piece() == piece);
-            self.not_coming(&gone, now);
-            for block in gone {
-                self.say(owner, Message::Cancel(block), now);
-            }
-        }
+        self.disown(piece, owner, now);
         // The others first: one of them is to have it.
         for key in self.open_keys().into_iter().filter(|key| *key != owner) {
             self.ask(key, now);

@@ -14,6 +14,13 @@ const RECHOKE_PERIOD: Duration = Duration::from_secs(5);
 /// Several changes within this time lead to one new choice.
 const RECHOKE_DELAY: Duration = Duration::from_millis(10);
 
+/// A peer that has taken nothing of what is sent to it for so long does not read: it takes no slot
+/// from those who do.
+const DEAF: Duration = Duration::from_secs(5);
+
+/// The same, under a limit.
+const DEAF_WITH_LIMIT: Duration = Duration::from_secs(60);
+
 /// Blocks handed on for one peer and not yet sent. Enough to fill its socket in one turn, few
 /// enough that a choke or cancel still has its effect.
 const MAX_SENDING: usize = 16;
@@ -29,6 +36,9 @@ impl Torrent {
             return Ok(());
         }
         let Some(session) = self.session(key) else { return Ok(()) };
+        if session.uploads.is_empty() && session.sending == 0 {
+            session.sent_at = now;
+        }
         session.uploads.push_back(block);
         let unchoked_at = session.unchoked_at.take();
         self.note_first_request(unchoked_at, now);
@@ -61,9 +71,14 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.said = now;
         let Some(session) = peer.session_mut() else { return };
+        let was_deaf = session.is_deaf(DEAF, now);
         session.sending = session.sending.saturating_sub(1);
+        session.sent_at = now;
         session.up.add(now, length);
         self.up.add(now, length);
+        if was_deaf {
+            self.rechoke_soon(now);
+        }
         self.enter_round(key);
         self.pump_uploads(now);
     }
@@ -128,8 +143,14 @@ impl Torrent {
     }
 
     pub(super) fn rechoke(&mut self, now: Instant) {
+        let patience = match self.upload_bucket.limit() {
+            None => DEAF,
+            // It may be we who are slow.
+            Some(_) => DEAF_WITH_LIMIT,
+        };
+        let sessions = self.sessions();
         let views: Vec<PeerView> =
-            self.sessions().map(|(key, session)| view(key, session, now)).collect();
+            sessions.map(|(key, session)| view(key, session, patience, now)).collect();
         if views.iter().any(|v| v.interested) {
             self.timers.set(Timer::Rechoke, now + RECHOKE_PERIOD);
         }
@@ -167,10 +188,10 @@ impl Torrent {
     }
 }
 
-fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
+fn view(key: PeerKey, session: &Session, patience: Duration, now: Instant) -> PeerView {
     PeerView {
         key,
-        interested: session.is_hungry(),
+        interested: session.is_hungry() && !session.is_deaf(patience, now),
         unchoked: !session.choking,
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),

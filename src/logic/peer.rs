@@ -20,6 +20,9 @@ pub const MAX_ASKED: usize = 250;
 /// The most requests a peer may have waiting with us; one that sends more is dropped.
 pub const MAX_WAITING: usize = 2048;
 
+/// So many requests that were taken back are remembered.
+const MAX_CANCELLED: usize = 2 * MAX_ASKED;
+
 /// Of so many pieces a peer may say that we may ask for them while it chokes us; BEP 6 has ten.
 pub const MAX_ALLOWED: usize = 64;
 
@@ -114,6 +117,11 @@ pub struct Session {
     pub allowed: Vec<PieceIndex>,
     /// The pieces it has, less those of which it rejected a request since it unchoked us.
     pub askable: Option<Bitfield>,
+    /// When that last became less.
+    pub barred_at: Instant,
+    /// Requests that were taken back and not answered yet, which a fast peer does by the block or
+    /// by a rejection (BEP 6); no more than [`MAX_CANCELLED`].
+    pub cancelled: VecDeque<BlockRef>,
     /// Pieces that we serve while we choke it.
     pub granted: Vec<PieceIndex>,
     /// So many bytes of them may still be had.
@@ -171,6 +179,8 @@ impl Session {
             have: Bitfield::new(pieces),
             allowed: Vec::new(),
             askable: None,
+            barred_at: now,
+            cancelled: VecDeque::new(),
             granted: Vec::new(),
             granted_bytes: 0,
             chatter: Chatter::new(now),
@@ -275,9 +285,30 @@ impl Session {
         (allowed.count() > 0).then_some(Cow::Owned(allowed))
     }
 
+    /// Notes that a request was taken back.
+    pub fn on_cancelled(&mut self, block: BlockRef) {
+        if !self.fast {
+            return;
+        }
+        if self.cancelled.len() >= MAX_CANCELLED {
+            self.cancelled.pop_front();
+        }
+        self.cancelled.push_back(block);
+    }
+
+    /// Whether a block or rejection may be the answer to a request that was taken back. To be
+    /// asked once for each: the request may have been made again since.
+    pub fn answers_cancelled(&mut self, block: BlockRef) -> bool {
+        match self.cancelled.iter().position(|b| *b == block) {
+            Some(n) => self.cancelled.remove(n).is_some(),
+            None => false,
+        }
+    }
+
     /// Notes that it rejected a request though it does not choke us: not to be asked for this
     /// piece again before it unchokes us anew, or it would go on for ever.
-    pub fn bar(&mut self, piece: PieceIndex) {
+    pub fn bar(&mut self, piece: PieceIndex, now: Instant) {
+        self.barred_at = now;
         self.askable.get_or_insert_with(|| self.have.clone()).set(piece.get(), false);
     }
 }

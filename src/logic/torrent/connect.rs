@@ -16,6 +16,10 @@ const MAX_HALF_OPEN: usize = 8;
 /// A handshake takes no longer than this, as in BitTornado.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A piece of which a peer rejected a request is not asked of it for so long, or longer, unless it
+/// unchokes us anew.
+const BARRED: Duration = Duration::from_secs(60);
+
 /// A connection may be of no use for so long before another takes its place.
 const LEAST_STAY: Duration = Duration::from_secs(60);
 
@@ -341,6 +345,12 @@ impl Torrent {
             }
             return None;
         }
+        if let Some(session) = self.session(key) {
+            if session.barred_at + BARRED <= now {
+                session.askable = None;
+            }
+        }
+        let peer = self.peers.get(&key)?;
         let mut deadline = silent;
         if let Some(session) = peer.session() {
             let mut said = peer.said;

@@ -113,6 +113,7 @@ impl Torrent {
         let length = u64::from(block.length());
         let floor = self.config.request_backlog;
         let Some(session) = self.session(key) else { return Ok(()) };
+        session.answers_cancelled(block);
         let asked = session.answered(block, floor, now);
         session.snubbed &= !asked;
         if asked {

@@ -87,14 +87,17 @@ impl Torrent {
         now: Instant,
     ) -> Result<(), PeerFault> {
         let Some(session) = self.session(key) else { return Ok(()) };
+        // What was taken back is rejected too, and may have been asked for again since.
+        if session.answers_cancelled(block) {
+            return Ok(());
+        }
         if !session.fast || !session.take_back(block) {
-            // It may be the answer to a cancel.
             return self.note_chatter(key, now);
         }
         if session.choked {
             session.allowed.retain(|piece| *piece != block.piece());
         } else {
-            session.bar(block.piece());
+            session.bar(block.piece(), now);
         }
         let idle = session.asked.is_empty();
         self.not_coming([&block], now);

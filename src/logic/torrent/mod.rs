@@ -366,6 +366,9 @@ impl Torrent {
     fn say(&mut self, key: PeerKey, message: Message, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.said = now;
+            if let (Message::Cancel(block), Some(session)) = (&message, peer.session_mut()) {
+                session.on_cancelled(*block);
+            }
             self.actions.push_back(Action::Send(key, message));
         }
     }

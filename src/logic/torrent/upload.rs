@@ -15,8 +15,8 @@ const RECHOKE_PERIOD: Duration = Duration::from_secs(5);
 const RECHOKE_DELAY: Duration = Duration::from_millis(10);
 
 /// A peer that has taken nothing of what is sent to it for so long does not read: it takes no slot
-/// from those who do.
-const DEAF: Duration = Duration::from_secs(5);
+/// from those who do. Shorter than [`RECHOKE_PERIOD`], so that the next choice knows.
+const DEAF: Duration = Duration::from_secs(4);
 
 /// The same, under a limit.
 const DEAF_WITH_LIMIT: Duration = Duration::from_secs(60);

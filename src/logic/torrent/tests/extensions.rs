@@ -130,6 +130,20 @@ fn a_peer_that_rejects_while_it_does_not_choke_is_not_asked_for_that_piece_again
 }
 
 #[test]
+fn the_rejection_of_what_was_taken_back_is_not_that_of_the_same_request_made_anew() {
+    let mut stage = Stage::new(1, ".", Config::default());
+    let key = stage.joins_speaking("20.0.0.1:5", 1, 0);
+    stage.hears(key, Message::HaveAll, 0);
+    let block = requests(&stage.hears(key, Message::Unchoke, 1))[0].1;
+    let now = stage.at(1);
+    stage.torrent.say(key, Message::Cancel(block), now);
+    stage.hears(key, Message::Reject(block), 1);
+    assert!(stage.torrent.session(key).unwrap().asked.contains(&block), "as if asked again");
+    stage.hears(key, Message::Reject(block), 1);
+    assert!(!stage.torrent.session(key).unwrap().asked.contains(&block));
+}
+
+#[test]
 fn what_a_fast_peer_asks_for_in_vain_is_rejected_and_a_plain_peer_is_dropped() {
     for fast in [true, false] {
         let mut stage = Stage::new(4, "#...", Config::default());

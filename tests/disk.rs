@@ -157,3 +157,49 @@ fn a_limit_of_file_sizes_is_an_error_with_a_name_and_not_the_end_of_the_process(
     again.wait_for(COMPLETE, SOON);
     assert!(stage.is_same(0));
 }
+
+/// A small file system in memory, unmounted with the test.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn new(at: std::path::PathBuf, size: &str) -> Small {
+        fs::create_dir_all(&at).unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(&at)
+            .status();
+        assert!(mount.unwrap().success());
+        Small(at)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_disk_is_told_and_nothing_is_lost_by_it() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("only root may mount a small file system: skipped");
+        return;
+    }
+    let stage = Stage::new(&[64 * PIECE]);
+    let small = Small::new(stage.dir.join("copy"), "1m");
+    let refused = stage.leech().args(["--alloc_type", "pre-allocate"]).run().expect(1);
+    assert!(refused.err.contains("2 MiB are needed, 1 MiB are free"), "{}", refused.err);
+    assert_eq!(fs::read_dir(stage.dir.join("copy")).unwrap().count(), 0);
+    let leech = stage.leech().start();
+    let path = stage.dir.join("copy/0");
+    let told = format!("cannot write '{}': No space left on device", path.display());
+    until(SOON, "that the disk is full", || leech.err().contains(&told).then_some(()));
+    drop(leech);
+    let part = fs::read(&path).unwrap();
+    drop(small);
+    fs::write(&path, &part).unwrap();
+    let mut again = stage.leech().start();
+    again.wait_for(COMPLETE, SOON);
+    assert!(stage.is_same(0));
+}

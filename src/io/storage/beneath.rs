@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +44,8 @@ pub(super) struct Root {
 #[derive(Debug)]
 struct Looked {
     name: PathBuf,
-    dir: Arc<OwnedFd>,
+    /// `None` if it is not there.
+    dir: Option<Arc<OwnedFd>>,
     at: Instant,
 }
 
@@ -111,18 +113,20 @@ impl Root {
         let known = last.as_ref().filter(|last| last.at.elapsed() < LOOK_AGAIN);
         if let (Some(known), Some(parent), Some(name)) = (known, path.parent(), path.file_name()) {
             if known.name == parent {
-                return Ok((Arc::clone(&known.dir), name));
+                let dir = known.dir.as_ref().ok_or(ErrorKind::NotFound)?;
+                return Ok((Arc::clone(dir), name));
             }
         }
-        let (dir, name) = self.parent(path, false)?;
-        let dir = Arc::new(dir);
+        let found = self.parent(path, false).map(|(dir, name)| (Arc::new(dir), name));
+        let dir = match &found {
+            Ok((dir, _)) => Some(Arc::clone(dir)),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(_) => return found,
+        };
         // The root itself may be the file, and then the directory has no name beneath it.
-        *last = path.parent().map(|parent| Looked {
-            name: parent.into(),
-            dir: Arc::clone(&dir),
-            at: Instant::now(),
-        });
-        Ok((dir, name))
+        let looked = |parent: &Path| Looked { name: parent.into(), dir, at: Instant::now() };
+        *last = path.parent().map(looked);
+        found
     }
 
     /// The length of a regular file; `None` if there is nothing of this name.
@@ -195,11 +199,31 @@ impl Root {
         sys::may_write_at(&dir, OsStr::new("."))
     }
 
+    /// Takes nothing for known any more: directories were made.
+    pub fn look_again(&self) {
+        *lock(&self.last) = None;
+    }
+
+    /// The directory of the root, to bring all beneath it to the disk; and the number of its
+    /// device.
+    pub fn whole(&self) -> io::Result<(File, u64)> {
+        let dir = File::open(or_here(&self.path))?;
+        let device = dir.metadata()?.dev();
+        Ok((dir, device))
+    }
+
+    /// The number of the device a file is on.
+    pub fn device(&self, path: &Path) -> io::Result<u64> {
+        let (dir, name) = self.look(path)?;
+        sys::device_at(&dir, name)
+    }
+
     /// Opens the directory a file lies in, and gives the file's name in it.
     fn parent<'a>(&'a self, path: &'a Path, create: bool) -> io::Result<(OwnedFd, &'a OsStr)> {
         let (base, steps, name) = self.split(path)?;
         let mut dir = match sys::open_dir(or_here(base)) {
             Err(error) if create && error.kind() == ErrorKind::NotFound => {
+                self.look_again();
                 std::fs::create_dir_all(base)?;
                 sys::open_dir(base)?
             }
@@ -208,6 +232,7 @@ impl Root {
         for step in steps.components() {
             dir = match self.step(&dir, step, path) {
                 Err(error) if create && error.kind() == ErrorKind::NotFound => {
+                    self.look_again();
                     sys::make_dir_at(&dir, step.as_os_str())?;
                     self.step(&dir, step, path)?
                 }

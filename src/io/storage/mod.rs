@@ -22,6 +22,7 @@ pub use faults::{Call, Fault, Faults};
 pub use handles::MAX_FILES_OPEN;
 pub use options::{Locks, Options, WRITE_BUFFER};
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
@@ -79,6 +80,9 @@ pub struct Storage {
 /// How many buffers go into one system call.
 const BUFFERS_A_CALL: usize = 32;
 
+/// More files than this that wait for the disk are brought there together.
+const MANY_DIRTY: usize = 100;
+
 impl Storage {
     /// The files of a torrent beneath `root`, with the measures of `geometry`. Touches nothing.
     pub fn new(
@@ -131,6 +135,7 @@ impl Storage {
         self.check_space()?;
         if in_folder {
             std::fs::create_dir_all(&self.root.path).map_err(about_root("create"))?;
+            self.root.look_again();
         }
         self.move_in()?;
         for (number, file) in self.own_files().filter(|(_, f)| f.length == 0) {
@@ -292,6 +297,11 @@ impl Storage {
             path: self.options.aside.clone().unwrap_or_default(),
             source,
         });
+        let dirty = match dirty.len() {
+            ..=MANY_DIRTY => dirty,
+            // Many files are much sooner on the disk together; one by one is the other way.
+            _ => self.sync_together(&dirty).unwrap_or(dirty),
+        };
         for number in dirty {
             let synced = self.open(number, false).and_then(|file| {
                 self.faults().meet(Call::Sync, 0)?;
@@ -303,6 +313,17 @@ impl Storage {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Brings all that is on the root's file system to the disk, and says which files are left.
+    fn sync_together(&self, dirty: &BTreeSet<usize>) -> io::Result<BTreeSet<usize>> {
+        let (root, device) = self.root.whole()?;
+        self.faults().meet(Call::Sync, 0)?;
+        sys::sync_file_system(&root)?;
+        let elsewhere = |file: &usize| {
+            !self.root.device(&self.files[*file].path).is_ok_and(|other| other == device)
+        };
+        Ok(dirty.iter().copied().filter(elsewhere).collect())
     }
 
     /// Like [`Storage::sync`], and closes the files that were written.

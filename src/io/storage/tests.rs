@@ -544,3 +544,28 @@ fn a_root_that_was_replaced_is_found_again() {
     assert!(error.to_string().ends_with("a symbolic link is in the way"), "{error}");
     assert_eq!(fs::read(dir.join("out/c")).unwrap(), [1; 10]);
 }
+
+#[test]
+fn many_files_are_brought_to_the_disk_together() {
+    let dir = Dir::new();
+    let names: Vec<String> = (0..MANY_DIRTY + 1).map(|n| format!("d/f{n}")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(|n| (n.as_str(), 10)).collect();
+    let (options, faults) = with_faults();
+    let s = storage(&dir.join("t"), 10, &files, options);
+    let write = || {
+        for piece in s.geometry().pieces() {
+            s.write(s.geometry().whole_piece(piece), &[1; 10]).unwrap();
+        }
+    };
+    write();
+    s.sync().unwrap();
+    assert_eq!((faults.count(Call::Sync), s.handles().dirty.len()), (1, 0));
+    write();
+    faults.inject(Call::Sync, 0..1, Fault::Error(EIO));
+    s.sync().unwrap();
+    assert_eq!(faults.count(Call::Sync), 2 + names.len(), "and else one by one");
+    write();
+    faults.inject(Call::Sync, 0..2, Fault::Error(EIO));
+    assert!(s.sync().is_err());
+    assert_eq!(s.handles().dirty.len(), 1);
+}

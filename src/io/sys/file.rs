@@ -209,6 +209,25 @@ pub fn claimed_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<u64> 
     Ok(u64::try_from(stat.st_blocks).unwrap_or(0) * 512)
 }
 
+/// The number of the device that a file of this name in `dir` is on.
+///
+/// # Errors
+/// What fstatat(2) says.
+pub fn device_at(dir: &OwnedFd, name: &OsStr) -> io::Result<u64> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    // Some machines have it narrower.
+    #[allow(clippy::useless_conversion, reason = "not on all machines")]
+    Ok(stat.st_dev.into())
+}
+
+/// Waits until all that was written to the file system of an open file is on the disk itself.
+///
+/// # Errors
+/// What syncfs(2) says.
+pub fn sync_file_system(of: &File) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(of)?)
+}
+
 /// How many bytes are free for us on the file system of this path.
 ///
 /// # Errors

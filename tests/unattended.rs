@@ -347,7 +347,10 @@ fn a_user_without_any_rights_can_download_and_seed() {
 #[test]
 fn a_process_that_was_stopped_for_a_while_keeps_its_peers() {
     let stage = Stage::of_pieces(3);
-    let mut client = stage.client("origin/shared").args(["--timeout", "3"]).start();
+    let mut client = stage
+        .client("origin/shared")
+        .args(["--timeout", "3", "--timeout_check_interval", "1"])
+        .start();
     client.wait_for(COMPLETE, SOON);
     let port: u16 = until(SOON, "the port", || {
         let out = client.out();

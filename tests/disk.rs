@@ -150,7 +150,9 @@ fn is_in_copy(path: &Path) -> bool {
 #[test]
 fn a_limit_of_file_sizes_is_an_error_with_a_name_and_not_the_end_of_the_process() {
     let stage = Stage::new(&[8 * PIECE]);
-    let done = stage.limited("ulimit -f 100").run().expect(1);
+    let mut leech = stage.limited("ulimit -f 100").start();
+    leech.wait_for("waiting for the disk", SOON);
+    let done = leech.stop(SOON).expect(1);
     let told = format!("cannot write '{}': File too large", stage.dir.join("copy/0").display());
     assert!(done.err.contains(&told), "{}", done.err);
     let mut again = stage.leech().start();

@@ -340,3 +340,34 @@ fn what_is_taken_as_it_is_is_checked_before_it_is_sent() {
     let mut source = stage.client("file").start();
     assert_eq!(first_percent(&mut source), 93);
 }
+
+#[test]
+fn priorities_are_remembered_until_others_are_given() {
+    let stage = Stage::new(1);
+    for name in ["a", "b"] {
+        stage.dir.write(format!("tree/{name}"), content(name, 2 * PIECE));
+    }
+    let url = "http://127.0.0.1:9/announce";
+    stage.dir.cmd("btmakemetafile").args([url, "tree", "--piece_size_pow2", "15"]).run().expect(0);
+    let run = |args: &[&str]| {
+        let args = ["tree.torrent", "--saveas", "tree"].iter().chain(args);
+        let mut client = stage
+            .dir
+            .cmd("btdownload")
+            .args(["--bind", "127.0.0.1", "--minport", "10000", "--maxport", "60000"])
+            .args(args)
+            .start();
+        client.wait_for("listening", SOON);
+        until(SOON, "the check", || {
+            ["seeding: ", "downloading: "].iter().any(|s| client.out().contains(s)).then_some(())
+        });
+        client.stop(STOP);
+        let saved = fs::read(stage.states().remove(0)).unwrap();
+        let at = saved.windows(11).position(|w| w.starts_with(b"8:priority")).unwrap();
+        saved[at + 10..at + 14].to_vec()
+    };
+    assert_eq!(run(&["--priority", "-1,1"]), b"2:\xff\x01");
+    assert_eq!(run(&[]), b"2:\xff\x01");
+    assert_eq!(run(&["--priority", "1,1"]), b"0:6:");
+    assert_eq!(run(&[]), b"0:6:");
+}

@@ -376,7 +376,11 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
 /// scripts give the same one to all torrents.
 fn wishes(env: &mut Env, parsed: &Parsed, info: &Info) -> Vec<Priority> {
     let list = parsed.text("priority");
-    let words = list.split(',').map(str::trim).filter(|_| !list.trim().is_empty());
+    if list.trim().is_empty() {
+        // As the last time, if there was one.
+        return Vec::new();
+    }
+    let words = list.split(',').map(str::trim);
     let given: Option<Vec<Priority>> =
         words.map(|w| w.parse().ok().and_then(Priority::from_number)).collect();
     match given.and_then(|given| priorities(info, &given)) {
@@ -550,19 +554,24 @@ mod tests {
         use Priority::{High, Normal, Off};
         let metainfo = torrent(b"a", b"b");
         for (list, expected) in [
-            ("", vec![Normal, Normal]),
+            ("1,1", vec![Normal, Normal]),
             (" 0 , -1", vec![High, Off]),
             ("1", vec![]),
             ("1,1,1", vec![]),
             ("1,3", vec![]),
             ("1,x", vec![]),
             ("1,", vec![]),
+            ("", vec![]),
         ] {
             let (mut env, said) = Env::captured("btdownloadheadless", [""; 0], "/nonexistent");
             let wishes = wishes(&mut env, &parsed(&["--priority", list]), &metainfo.info);
             assert_eq!(wishes, expected, "{list}");
             let warning = "btdownloadheadless: --priority: bad priority list given, ignored\n";
-            assert_eq!(said.err(), if expected.is_empty() { warning } else { "" }, "{list}");
+            assert_eq!(
+                said.err(),
+                if expected.is_empty() && !list.is_empty() { warning } else { "" },
+                "{list}"
+            );
         }
     }
 

@@ -272,8 +272,11 @@ impl Client {
         let geometry = settings.metainfo.info.geometry();
         let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
         let target = target::choose(&settings.metainfo.info, &settings.saveas);
-        let storage = Arc::new(storage(&settings, target.clone(), &geometry));
         let place = place(&settings, &target, &geometry);
+        if let (Some(place), true) = (&place, settings.priorities.is_empty()) {
+            settings.priorities = place.priorities();
+        }
+        let storage = Arc::new(storage(&settings, target.clone(), &geometry));
         let (peer_id, seed) = identity();
         let (port, listeners) = listen(&settings, seed)?;
         let reactor = Reactor::new().map_err(StartError::System)?;

@@ -10,6 +10,7 @@ use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::reason;
 use crate::io::save::{SaveError, save};
 use crate::io::storage::{DiskError, Storage};
+use crate::logic::priority::Priority;
 use crate::proto::geometry::Geometry;
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
@@ -96,6 +97,13 @@ impl Place {
         let state = ClientState::decode(&bytes, self.about()).map_err(|e| unusable(&e))?;
         self.touch();
         Ok(Some(state))
+    }
+
+    /// How much each file was wanted the last time; empty if that is not known.
+    pub(super) fn priorities(&self) -> Vec<Priority> {
+        // A state of no use is told of by the check.
+        let saved = self.load().ok().flatten().map(|state| state.priority).unwrap_or_default();
+        saved.into_iter().map_while(|n| Priority::from_number(n.into())).collect()
     }
 
     /// Notes that the state is still of use: the time of the file says so.

@@ -4,6 +4,7 @@ use super::{Engine, Stage};
 use crate::app::client::Report;
 use crate::app::client::check::Found;
 use crate::app::client::state::{SaveFailure, Saved, Saver, Snapshot};
+use crate::logic::priority::Priority;
 use crate::logic::torrent::Torrent;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
@@ -148,7 +149,7 @@ impl Saving {
             partials: torrent.received().map(written).collect(),
             uploaded: self.state.uploaded + status.uploaded,
             downloaded: self.state.downloaded + status.downloaded,
-            priority: self.state.priority.clone(),
+            priority: priorities(torrent),
         }
     }
 
@@ -176,6 +177,16 @@ impl Saving {
         };
         let is_new = self.told.as_ref() != Some(&failure);
         is_new.then(|| self.told.insert(failure).clone())
+    }
+}
+
+/// As they are saved: empty where nothing is special.
+fn priorities(torrent: &Torrent) -> Vec<i8> {
+    let all = torrent.priorities();
+    match all.iter().all(|priority| *priority == Priority::default()) {
+        true => Vec::new(),
+        // From -1 to 2.
+        false => all.iter().map(|priority| priority.number() as i8).collect(),
     }
 }
 

@@ -72,10 +72,8 @@ impl Trouble {
 
 /// Whether it may go well later.
 fn may_pass(error: &DiskError) -> bool {
-    use ErrorKind::{FileTooLarge, IsADirectory, NotADirectory, NotFound, PermissionDenied};
-    let kind = error.source.kind();
-    error.is_transient()
-        || matches!(kind, FileTooLarge | IsADirectory | NotADirectory | NotFound | PermissionDenied)
+    use ErrorKind::{FileTooLarge, PermissionDenied};
+    error.is_transient() || matches!(error.source.kind(), FileTooLarge | PermissionDenied)
 }
 
 impl Engine {

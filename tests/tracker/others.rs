@@ -17,7 +17,7 @@ fn two_trackers_trade_peers() {
     let hash = folder(&other_dir, &["http://nowhere.invalid/announce"]);
     let other = tracker(&other_dir, &["--allowed_dir", "tor"]);
     other.announce_of(&hash, 'a', "port=7");
-    other.announce_of(&hash, 'b', "port=8&left=0");
+    other.announce_of(&hash, 'b', "port=8");
 
     let url = format!("http://{}/announce", other.on);
     folder(&dir, &[&url]);
@@ -32,7 +32,7 @@ fn two_trackers_trade_peers() {
     let counts = ours.announce_of(&hash, 'c', "port=9").bencoded();
     assert_eq!(counts["incomplete"], 1, "they are listed, and not counted as ours");
     let counts = other.announce_of(&hash, 'd', "port=0").bencoded();
-    assert_eq!(counts["incomplete"], 2, "a and d: the other tracker was not noted");
+    assert_eq!(counts["incomplete"], 3, "a, b and d: the other tracker was not noted");
     let asked = other.stop().out;
     let line = asked.lines().find(|line| line.contains("tracker=1")).unwrap();
     for part in ["event=stopped", "port=0", "left=1", "numwant=5", "compact=1"] {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::app::tracker::{
-    Aggregator, Dealings, Door, InfoPage, Rules, Scraping, Settings, Sources, Target, Tracker,
-    Trackers,
+    Aggregator, Dealings, Door, InfoPage, Ranges, Rules, Scraping, Settings, Sources, Target,
+    Tracker, Trackers,
 };
 use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
@@ -26,6 +26,7 @@ const OPTIONS: &[Opt] = &[
         "",
         "addresses or host names to listen on, separated by commas; empty = all",
     ),
+    Opt::new("udp", Kind::Flag, "0", "take UDP packets (BEP 15) too, at the same port number"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too"),
     Opt::new(
         "socket_timeout",
@@ -123,6 +124,14 @@ const OPTIONS: &[Opt] = &[
         "0",
         "tell clients ('min interval') not to announce again within so many seconds; 0 = do not",
     ),
+    Opt::new(
+        "trusted_proxies",
+        Kind::Text,
+        "",
+        "addresses or networks, separated by commas, whose X-Forwarded-For is believed",
+    )
+    .arg("list"),
+    Opt::new("stats", Kind::Flag, "1", "have figures for machines at /stats.json and /metrics"),
     Opt::new("external_ip", Kind::Flag, "0", "tell clients the address that they come from"),
     Opt::new("compact_reqd", Kind::Flag, "1", "refuse clients that do not ask for compact answers"),
     Opt::new("keep_dead", Kind::Flag, "0", "keep torrents without peers in scrape and info page"),
@@ -310,6 +319,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         env.error(format_args!("warning: --multitracker_enabled: {why}"));
     }
     let listen = addresses(env, options)?;
+    let trusted_proxies = trusted_proxies(env, options)?;
     let favicon = favicon(env, options);
     let seconds = |name| Duration::from_secs(options.int(name).unsigned_abs());
     let keep_alive = seconds("keepalive");
@@ -331,6 +341,10 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
     };
     Ok(Settings {
         listen,
+        udp: options.flag("udp"),
+        inherited: handed_over(env),
+        notify: env.var("NOTIFY_SOCKET").filter(|address| !address.is_empty()),
+        watchdog: variable(env, "WATCHDOG_USEC").map(Duration::from_micros),
         gate: Door {
             timeout: seconds("socket_timeout"),
             check_interval: seconds("timeout_check_interval"),
@@ -352,6 +366,8 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
             url => InfoPage::Redirect(url.into()),
         },
         favicon,
+        trusted_proxies,
+        stats: options.flag("stats"),
         trust_forwarded: options.int("only_local_override_ip") == 0,
         log,
         flush_interval: Duration::from_secs_f64(options.float("min_time_between_log_flushes")),
@@ -365,6 +381,26 @@ fn number(options: &Parsed, name: &str) -> u32 {
 
 fn count(options: &Parsed, name: &str) -> usize {
     usize::try_from(options.int(name)).expect("the table has bounds")
+}
+
+fn variable(env: &Env, name: &str) -> Option<u64> {
+    env.var(name)?.to_str()?.parse().ok().filter(|n| *n > 0)
+}
+
+/// How many sockets a service manager handed over to this process.
+fn handed_over(env: &Env) -> u32 {
+    let for_us = variable(env, "LISTEN_PID") == Some(std::process::id().into());
+    let count = variable(env, "LISTEN_FDS").filter(|_| for_us).unwrap_or(0);
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn trusted_proxies(env: &mut Env, options: &Parsed) -> Result<Option<Ranges>, Exit> {
+    let text = options.text("trusted_proxies");
+    let (ranges, odd) = Ranges::read(text.replace(',', "\n").as_bytes());
+    match odd.first() {
+        Some(odd) => Err(env.wrong_usage(format_args!("--trusted_proxies: '{odd}' is no network"))),
+        None => Ok((!text.trim().is_empty()).then_some(ranges)),
+    }
 }
 
 fn dealings(options: &Parsed) -> Dealings {

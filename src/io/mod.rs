@@ -12,6 +12,7 @@ pub mod pages;
 pub mod reactor;
 pub mod save;
 pub mod screen;
+pub mod service;
 pub mod signals;
 pub mod storage;
 pub mod sys;

@@ -13,4 +13,5 @@ pub mod ids;
 pub mod metainfo;
 pub mod peer_priority;
 pub mod resume;
+pub mod udp;
 pub mod wire;

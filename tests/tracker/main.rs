@@ -6,6 +6,8 @@ mod access;
 mod checks;
 mod others;
 mod recorded;
+mod service;
+mod udp;
 #[path = "../util/mod.rs"]
 mod util;
 

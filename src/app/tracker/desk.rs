@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::io::gate::{Answer, Request};
 use crate::io::pages::{Page, Render};
-use crate::logic::registry::address::Forwarded;
+use crate::logic::registry::access::Ranges;
+use crate::logic::registry::address::{Forwarded, behind_proxies};
 use crate::logic::registry::limit::{Limit, WINDOW};
 use crate::logic::registry::{Aggregator, Asker, Refused, Registry};
 use crate::logic::rng::Rng;
@@ -22,6 +23,7 @@ use crate::proto::ids::InfoHash;
 
 use super::lists::Lists;
 use super::page::{Snapshot, Sort, escaped};
+use super::stats::{self, Counters};
 
 /// With more torrents than this, what tells of all of them is made at most every [`REUSED`].
 const MANY: usize = 2000;
@@ -65,6 +67,15 @@ pub struct Desk {
     pub favicon: Option<Arc<Vec<u8>>>,
     /// Whether proxies may say for whom they ask.
     pub trust_forwarded: bool,
+    /// Proxies whose word on others counts in any case.
+    pub trusted_proxies: Option<Ranges>,
+    /// Whether `/stats.json` and `/metrics` are there.
+    pub stats: bool,
+    /// What was done since the start.
+    pub counters: Counters,
+    /// HTTP connections there are.
+    pub connections: usize,
+    born: Instant,
     /// Whether .torrent files can be had.
     pub allow_get: bool,
     /// Whether good announces are to be forwarded.
@@ -103,6 +114,11 @@ impl Desk {
             info_page: InfoPage::Shown,
             favicon: None,
             trust_forwarded: false,
+            trusted_proxies: None,
+            stats: false,
+            counters: Counters::default(),
+            connections: 0,
+            born: now,
             allow_get: false,
             forwards: false,
             limit: Limit::new(0, now),
@@ -121,19 +137,24 @@ impl Desk {
 
     /// The answer to a request.
     pub fn reply(&mut self, request: &Request, now: Instant) -> Reply {
-        if !self.registry.access.serves(request.from.ip()) {
+        self.counters.requests += 1;
+        let from = self.requester(request);
+        let serves = |ip| self.registry.access.serves(ip);
+        if !serves(request.from.ip()) || !serves(from) {
             let answer = uncached(400, "Not Authorized").body(failure(&Refused::Address));
             return Reply::Now(answer);
         }
         match &request.path[..] {
             b"" | b"/" | b"//" | b"/index.html" => self.info_page(request, now),
             b"/announce" | b"/announce.php" | b"/tracker.php/announce" => {
-                self.announce(request, now)
+                self.announce(request, from, now)
             }
             b"/scrape" | b"/scrape.php" | b"/tracker.php/scrape" => {
                 Reply::Now(self.scrape(request, now))
             }
             b"/file" => self.file(request),
+            b"/health" => Reply::Now(uncached(200, "OK").body("ok\n")),
+            b"/stats.json" | b"/metrics" => Reply::Now(self.statistics(&request.path, now)),
             b"/favicon.ico" => Reply::Now(match &self.favicon {
                 Some(icon) => {
                     Answer { body: Arc::clone(icon), ..Answer::new(200, "OK", "image/x-icon") }
@@ -180,14 +201,15 @@ impl Desk {
         }
     }
 
-    fn announce(&mut self, request: &Request, now: Instant) -> Reply {
+    fn announce(&mut self, request: &Request, from: IpAddr, now: Instant) -> Reply {
+        self.counters.announces += 1;
         let announce = match Announce::from_query(request.query()) {
             Ok(announce) => announce,
-            Err(garbage) => return Reply::Now(malformed(&garbage)),
+            Err(garbage) => return self.refuse(malformed(&garbage)),
         };
-        let asker = Asker { ip: self.requester(request), six: None };
+        let asker = Asker { ip: from, six: None };
         if self.limit.exceeded(asker.ip, now) {
-            return Reply::Now(too_often());
+            return self.refuse(too_often());
         }
         let answer = match self.registry.announce(&announce, asker, &mut self.rng) {
             Ok(_) if self.registry.settings().aggregator != Aggregator::No => {
@@ -196,11 +218,11 @@ impl Desk {
             Ok(reply) => uncached(200, "OK").body(reply.encode()),
             Err(refused @ Refused::OldClient) => {
                 let answer = Answer::new(400, "Bad Request", "text/plain");
-                return Reply::Now(answer.body(refused.to_string()));
+                return self.refuse(answer.body(refused.to_string()));
             }
             // With status 200, since many clients show the reason only then.
             Err(refused) => {
-                return Reply::Now(uncached(200, "Not Authorized").body(failure(&refused)));
+                return self.refuse(uncached(200, "Not Authorized").body(failure(&refused)));
             }
         };
         match self.forwards && !announce.from_tracker {
@@ -209,18 +231,47 @@ impl Desk {
         }
     }
 
+    fn refuse(&mut self, answer: Answer) -> Reply {
+        self.counters.refused += 1;
+        Reply::Now(answer)
+    }
+
+    /// The figures of this moment.
+    pub fn figures(&self, now: Instant) -> [stats::Figure; stats::FIGURES] {
+        let uptime = now.saturating_duration_since(self.born);
+        stats::figures(&self.registry.totals(), &self.counters, self.connections, uptime)
+    }
+
+    fn statistics(&self, path: &[u8], now: Instant) -> Answer {
+        let figures = self.figures(now);
+        let (content_type, text) = match path {
+            _ if !self.stats => return not_found(),
+            b"/stats.json" => ("application/json", stats::json(&figures)),
+            _ => ("text/plain; version=0.0.4", stats::prometheus(&figures)),
+        };
+        Answer::new(200, "OK", content_type).header("Cache-Control", "no-cache").body(text)
+    }
+
     fn requester(&self, request: &Request) -> IpAddr {
+        let socket = request.from.ip();
+        if let Some(trusted) = self.trusted_proxies.as_ref().filter(|t| t.contains(socket)) {
+            let list = request.header("x-forwarded-for");
+            return list.and_then(|list| behind_proxies(list, trusted)).unwrap_or(socket);
+        }
+        if !self.trust_forwarded {
+            return socket;
+        }
         let forwarded = Forwarded {
             x_forwarded_for: request.header("x-forwarded-for"),
             client_ip: request.header("client-ip"),
             via: request.header("via"),
             from: request.header("from"),
         };
-        let said = if self.trust_forwarded { forwarded.address() } else { None };
-        said.unwrap_or(request.from.ip())
+        forwarded.address().unwrap_or(socket)
     }
 
     fn scrape(&mut self, request: &Request, now: Instant) -> Answer {
+        self.counters.scrapes += 1;
         let named = scraped_hashes(request.query());
         let all = named.is_none();
         match self.registry.scrape(named.as_deref()) {

@@ -9,7 +9,10 @@ mod multi;
 mod nat;
 mod page;
 mod state;
+mod stats;
+mod udp;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use crate::io::gate::Settings as Door;
+pub use crate::logic::registry::access::Ranges;
 pub use crate::logic::registry::{Aggregator, Scraping, Settings as Rules, Trackers};
 pub use desk::InfoPage;
 pub use lists::Sources;
@@ -29,6 +33,7 @@ use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
 use crate::io::reactor::{Event, Reactor};
 use crate::io::save::SaveError;
+use crate::io::service::{self, Inherited, Notifier};
 use crate::io::signals::{self, Signal};
 use crate::io::{reason, sys};
 use crate::logic::registry::limit::Limit;
@@ -41,6 +46,7 @@ use log::Log;
 use multi::Multi;
 use nat::Checks;
 use state::Saver;
+use udp::Udp;
 
 /// Messages that may wait for the reactor.
 const MESSAGES: usize = 64;
@@ -55,6 +61,14 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Settings {
     /// Where to listen. Port 0 lets the system choose; all others with port 0 then get the same.
     pub listen: Vec<SocketAddr>,
+    /// Whether packets of UDP are taken there too.
+    pub udp: bool,
+    /// Listen at so many sockets that were handed over, instead of those addresses.
+    pub inherited: u32,
+    /// Where the service manager wants to hear how it goes.
+    pub notify: Option<OsString>,
+    /// How often it wants to hear that the tracker lives.
+    pub watchdog: Option<Duration>,
     /// The HTTP door.
     pub gate: Door,
     /// The rules.
@@ -81,6 +95,10 @@ pub struct Settings {
     pub favicon: Option<Vec<u8>>,
     /// Whether proxies may say for whom they ask, whoever they are.
     pub trust_forwarded: bool,
+    /// Proxies that may in any case.
+    pub trusted_proxies: Option<Ranges>,
+    /// Whether there are figures for machines.
+    pub stats: bool,
     /// Where the access log goes.
     pub log: Target,
     /// How long lines of it may gather.
@@ -115,6 +133,10 @@ impl From<fetch::Done> for Message {
 pub enum Notice {
     /// It listens here.
     Listening(SocketAddr),
+    /// It takes UDP packets here.
+    ListeningUdp(SocketAddr),
+    /// How it goes, in one line.
+    Status(String),
     /// The state file was damaged.
     Damaged {
         /// The file.
@@ -142,6 +164,8 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::Listening(on) => write!(f, "listening on {on}"),
+            Notice::ListeningUdp(on) => write!(f, "listening on {on} for UDP"),
+            Notice::Status(text) => f.write_str(text),
             Notice::Damaged { path, error, kept_as } => {
                 let (path, kept_as) = (path.display(), kept_as.display());
                 write!(f, "warning: state file '{path}': {error}; kept as '{kept_as}', ")?;
@@ -206,6 +230,10 @@ struct Asker {
 pub struct Tracker {
     reactor: Reactor,
     gate: Gate,
+    udp: Udp,
+    notifier: Option<Notifier>,
+    watchdog: Option<Duration>,
+    next_alive: Instant,
     pages: Pages<Asker>,
     desk: Desk,
     watcher: Option<Watcher>,
@@ -241,7 +269,8 @@ impl Tracker {
         let now = Instant::now();
         let mut reactor = Reactor::new().map_err(TrackerError::Machine)?;
         // First the port, which tells whether another tracker runs on these files.
-        let (gate, listening) = open_gate(&settings, &mut reactor, now)?;
+        let mut udp = Udp::new([random(), random()], now);
+        let (gate, listening) = open_gate(&settings, &mut reactor, &mut udp, now)?;
         let mut desk = Desk::new(Registry::new(settings.registry, now, random()), random(), now);
         desk.limit = Limit::new(settings.announce_rate, now);
         let reader = read_lists(settings.sources, &mut desk, tell)?;
@@ -265,17 +294,25 @@ impl Tracker {
             .map_err(TrackerError::Machine)?;
         multi.on_lists(&desk.registry, now, &mut desk.rng);
         desk.forwards = multi.forwards();
-        let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp];
+        let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp, Signal::User1];
         signals::watch(&heard, move |signal| _ = post.send(Message::Signal(signal)))
             .map_err(TrackerError::Machine)?;
         desk.allow_get = settings.allow_get;
         desk.info_page = settings.info_page;
         desk.favicon = settings.favicon.map(Into::into);
         desk.trust_forwarded = settings.trust_forwarded;
-        listening.into_iter().for_each(|on| tell(Notice::Listening(on)));
+        desk.trusted_proxies = settings.trusted_proxies;
+        desk.stats = settings.stats;
+        listening.into_iter().for_each(tell);
+        // Without one that can be reached, it is as if there were none.
+        let notifier = settings.notify.and_then(|address| Notifier::new(&address).ok());
         Ok(Tracker {
             reactor,
             gate,
+            udp,
+            notifier,
+            watchdog: settings.watchdog.map(|period| period / 2),
+            next_alive: now,
             pages: Pages::new(settings.temporary),
             desk,
             watcher,
@@ -303,6 +340,7 @@ impl Tracker {
     /// The last writing of the state file, or poll(2), fails.
     pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
         let mut events = Vec::new();
+        self.say("READY=1");
         while !self.ended {
             let wait = match self.copying {
                 Some(_) => Duration::ZERO,
@@ -316,7 +354,35 @@ impl Tracker {
             self.on_events(&events, now);
             self.on_time(now, tell);
         }
+        self.say("STOPPING=1");
         self.end()
+    }
+
+    fn say(&self, words: &str) {
+        self.notifier.iter().for_each(|notifier| notifier.say(words));
+    }
+
+    /// How it goes, in one line.
+    fn status(&self, now: Instant) -> String {
+        let (totals, counters) = (self.desk.registry.totals(), &self.desk.counters);
+        let uptime = self.desk.figures(now)[4].3;
+        format!(
+            "{} torrents, {} peers ({} seeds), {} connections, {} announces in {uptime} s",
+            totals.torrents,
+            totals.peers,
+            totals.seeds,
+            self.gate.connections(),
+            counters.announces,
+        )
+    }
+
+    /// Tells the service manager that the tracker lives, and how.
+    fn say_alive(&mut self, now: Instant) {
+        if self.notifier.is_some() && self.next_alive <= now {
+            self.next_alive = now + self.watchdog.unwrap_or(TELL_INTERVAL).min(TELL_INTERVAL);
+            let alive = if self.watchdog.is_some() { "\nWATCHDOG=1" } else { "" };
+            self.say(&format!("STATUS={}{alive}", self.status(now)));
+        }
     }
 
     fn next_deadline(&self) -> Instant {
@@ -325,6 +391,7 @@ impl Tracker {
             self.pages.next_deadline(),
             self.checks.next_deadline(),
             self.multi.next_deadline(),
+            self.notifier.as_ref().map(|_| self.next_alive),
             self.log.next_deadline(),
             Some(self.desk.registry.next_expiry()),
         ];
@@ -338,6 +405,7 @@ impl Tracker {
                 self.log.reopen(now);
                 self.next_parse = now;
             }
+            Message::Signal(Signal::User1) => tell(Notice::Status(self.status(now))),
             Message::Signal(_) => self.ended = true,
             Message::LogTrouble(what) => tell(Notice::LogTrouble(what)),
             Message::Lists(news) => {
@@ -358,8 +426,10 @@ impl Tracker {
     }
 
     fn on_events(&mut self, events: &[Event], now: Instant) {
+        self.desk.connections = self.gate.connections();
         for event in events {
-            let known = self.gate.on_event(&mut self.reactor, event, now)
+            let known = self.udp.on_event(&mut self.desk, event, now)
+                || self.gate.on_event(&mut self.reactor, event, now)
                 || self.pages.on_event(&mut self.reactor, event);
             if !known {
                 let registry = &mut self.desk.registry;
@@ -412,6 +482,7 @@ impl Tracker {
         self.serve(now);
         self.check_peers(now);
         self.multi.on_time(now);
+        self.say_alive(now);
         self.log.on_time(now);
         self.desk.registry.expire(now);
         if self.next_parse <= now {
@@ -467,6 +538,7 @@ impl Tracker {
 
     fn end(mut self) -> Result<(), TrackerError> {
         self.gate.stop_listening(&mut self.reactor);
+        self.udp.close(&mut self.reactor);
         // Nobody may wait for room in it any more.
         drop(self.mailbox);
         let unsaved =
@@ -517,19 +589,49 @@ fn take_news(news: News, desk: &mut Desk, tell: &mut dyn FnMut(Notice)) {
 fn open_gate(
     settings: &Settings,
     reactor: &mut Reactor,
+    udp: &mut Udp,
     now: Instant,
-) -> Result<(Gate, Vec<SocketAddr>), TrackerError> {
+) -> Result<(Gate, Vec<Notice>), TrackerError> {
     let room = sys::raise_descriptor_limit().saturating_sub(RESERVED).max(1);
     let mut gate_settings = settings.gate.clone();
     gate_settings.connections =
         gate_settings.connections.min(usize::try_from(room).unwrap_or(usize::MAX));
     let mut gate = Gate::new(gate_settings, now);
-    let mut listening: Vec<SocketAddr> = Vec::new();
-    for mut on in settings.listen.iter().copied() {
-        if let (0, Some(first)) = (on.port(), listening.first()) {
-            on.set_port(first.port());
-        }
-        listening.push(gate.listen(reactor, on).map_err(|e| TrackerError::Listen(on, e))?);
+    let mut told = Vec::new();
+    for socket in service::inherited(settings.inherited).map_err(TrackerError::Machine)? {
+        told.push(adopt(socket, &mut gate, udp, reactor).map_err(TrackerError::Machine)?);
     }
-    Ok((gate, listening))
+    if !told.is_empty() {
+        return Ok((gate, told));
+    }
+    let mut port = 0;
+    for mut on in settings.listen.iter().copied() {
+        if on.port() == 0 {
+            on.set_port(port);
+        }
+        let refused = |e| TrackerError::Listen(on, e);
+        let there = gate.listen(reactor, on).map_err(refused)?;
+        port = there.port();
+        told.push(Notice::Listening(there));
+        if settings.udp {
+            udp.listen(reactor, there).map_err(refused)?;
+            told.push(Notice::ListeningUdp(there));
+        }
+    }
+    Ok((gate, told))
+}
+
+fn adopt(
+    socket: Inherited,
+    gate: &mut Gate,
+    udp: &mut Udp,
+    reactor: &mut Reactor,
+) -> io::Result<Notice> {
+    match socket {
+        Inherited::Listener(socket) => gate.adopt(reactor, socket).map(Notice::Listening),
+        Inherited::Datagrams(socket) => {
+            let on = sys::local_address(&socket)?;
+            udp.adopt(reactor, socket).map(|()| Notice::ListeningUdp(on))
+        }
+    }
 }

@@ -162,7 +162,16 @@ impl Gate {
     /// # Errors
     /// The port is taken, the address not ours, or the right to it missing.
     pub fn listen(&mut self, reactor: &mut Reactor, on: SocketAddr) -> io::Result<SocketAddr> {
-        let socket = Arc::new(sys::listen(on, true)?);
+        self.adopt(reactor, sys::listen(on, true)?)
+    }
+
+    /// Opens it at a socket that listens already. Returns its address.
+    ///
+    /// # Errors
+    /// It is no socket of the internet.
+    pub fn adopt(&mut self, reactor: &mut Reactor, socket: OwnedFd) -> io::Result<SocketAddr> {
+        sys::set_nonblocking(&socket)?;
+        let socket = Arc::new(socket);
         let on = sys::local_address(&socket)?;
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
         self.listeners.push(Listener { token, socket });

@@ -135,6 +135,20 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A new handle of one of this process' own descriptors, by its number: the safe way to what was
+/// handed over at the start.
+///
+/// # Errors
+/// There is none with that number, or the kernel is older than 5.6.
+pub fn own_descriptor(number: i32) -> io::Result<OwnedFd> {
+    let this = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    let flags = rustix::process::PidfdGetfdFlags::empty();
+    Ok(rustix::process::pidfd_getfd(&this, number, flags)?)
+}
+
 /// Raises this process' limit of open descriptors as far as its owner may, and says what it is
 /// now (`u64::MAX`: none).
 pub fn raise_descriptor_limit() -> u64 {

@@ -80,6 +80,36 @@ fn bound(on: SocketAddr, reuse: bool, kind: SocketType) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// What a socket of the internet is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// To listen for TCP connections.
+    Listener,
+    /// To take UDP packets.
+    Datagrams,
+}
+
+/// What a descriptor is for; `None` if it is no such socket.
+pub fn socket_kind(socket: impl AsFd) -> Option<SocketKind> {
+    local_address(&socket).ok()?;
+    match sockopt::socket_type(&socket).ok()? {
+        SocketType::DGRAM => Some(SocketKind::Datagrams),
+        SocketType::STREAM if sockopt::socket_acceptconn(&socket).ok()? => {
+            Some(SocketKind::Listener)
+        }
+        _ => None,
+    }
+}
+
+/// Has calls on a descriptor return at once, whatever it was opened with.
+///
+/// # Errors
+/// It is no open descriptor.
+pub fn set_nonblocking(descriptor: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&descriptor)?;
+    Ok(rustix::fs::fcntl_setfl(&descriptor, flags | rustix::fs::OFlags::NONBLOCK)?)
+}
+
 /// Takes a connection that waits, and its other end's address.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::access::Ranges;
 use crate::proto::announce::answer::address;
 
 /// What proxies say about whom they speak for: the values of these headers.
@@ -33,6 +34,19 @@ impl Forwarded<'_> {
         };
         address(value).filter(|ip| !is_local(*ip))
     }
+}
+
+/// Whom a proxy speaks for: of the addresses in `X-Forwarded-For`, where each proxy adds the one
+/// it heard, the last that is no trusted proxy itself. `None` if there is none that can be read.
+pub fn behind_proxies(x_forwarded_for: &[u8], trusted: &Ranges) -> Option<IpAddr> {
+    let mut heard = None;
+    for part in x_forwarded_for.rsplit(|b| *b == b',') {
+        heard = Some(address(part)?);
+        if heard.is_some_and(|ip| !trusted.contains(ip)) {
+            break;
+        }
+    }
+    heard
 }
 
 /// What follows the last word `for` of a `Via` header.
@@ -74,6 +88,17 @@ mod tests {
         for ip in ["172.32.0.1", "9.9.9.9", "2001:db8::1", "::ffff:9.9.9.9"] {
             assert!(!is_local(ip.parse().unwrap()), "{ip}");
         }
+    }
+
+    #[test]
+    fn what_stands_before_the_first_stranger_is_his_own_word() {
+        let trusted = Ranges::read(b"10.0.0.0/8").0;
+        let of = |text: &str| behind_proxies(text.as_bytes(), &trusted).map(|ip| ip.to_string());
+        assert_eq!(of("6.6.6.6").as_deref(), Some("6.6.6.6"));
+        assert_eq!(of("1.1.1.1, 6.6.6.6,10.0.0.2, 10.0.0.1").as_deref(), Some("6.6.6.6"));
+        assert_eq!(of("10.0.0.3, 10.0.0.1").as_deref(), Some("10.0.0.3"));
+        assert_eq!(of("1.1.1.1, nonsense"), None);
+        assert_eq!(of(""), None);
     }
 
     #[test]

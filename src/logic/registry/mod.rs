@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod address;
+pub mod connection;
 mod index;
 pub mod limit;
 pub mod multi;

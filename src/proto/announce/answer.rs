@@ -145,6 +145,15 @@ pub struct Announce {
     pub password: Option<Box<[u8]>>,
 }
 
+/// What only some know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Secrets {
+    /// The secret of the dedicated seed.
+    pub seed_id: Option<Box<[u8]>>,
+    /// The password of those who forward announces to an aggregator.
+    pub password: Option<Box<[u8]>>,
+}
+
 /// Why an announce is malformed. `Display` gives what the original put after
 /// `you sent me garbage - `.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,6 +296,16 @@ impl Announce {
             seed_id: sent.get("seed_id").map(Box::from),
             password: sent.get("password").map(Box::from),
         })
+    }
+
+    /// The `seed_id` and the `password` in a query, for announces that came in another way.
+    pub fn secrets(query: &[u8]) -> Secrets {
+        if query.is_empty() {
+            return Secrets::default();
+        }
+        let sent = Sent::read(query);
+        let own = |name| sent.get(name).map(Box::from);
+        Secrets { seed_id: own("seed_id"), password: own("password") }
     }
 
     /// How the peers are to be listed for it; `None` if it did not ask for compact lists and

@@ -1,0 +1,164 @@
+//! The tracker's UDP door (BEP 15), on the reactor of the other.
+//!
+//! A packet is answered at once or not at all. Until an asker has proved its address by its
+//! connection id, no answer is longer than its question.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::io::reactor::{Event, Interest, Reactor, Token};
+use crate::io::sys;
+use crate::logic::registry::connection::Ids;
+use crate::logic::registry::{Asker, Refused};
+use crate::proto::announce::answer::{Announce, Reply};
+use crate::proto::udp::{
+    Ask, Bad, MAX_PACKET, Request, put_announced, put_connected, put_error, put_scraped,
+};
+
+use super::desk::Desk;
+
+/// Packets answered in one turn; more wait for the next, so that others are served between.
+const AT_ONCE: usize = 128;
+
+struct Socket {
+    token: Token,
+    socket: Arc<OwnedFd>,
+    /// Packets to look for in the next turn: one more look than packets costs a system call.
+    expected: usize,
+}
+
+/// The door.
+pub struct Udp {
+    sockets: Vec<Socket>,
+    ids: Ids,
+    packet: Box<[u8; MAX_PACKET]>,
+    answer: Vec<u8>,
+}
+
+impl Udp {
+    /// A door that nobody can reach yet.
+    pub fn new(secret: [u64; 2], now: Instant) -> Udp {
+        let (packet, answer) = (Box::new([0; MAX_PACKET]), Vec::new());
+        Udp { sockets: Vec::new(), ids: Ids::new(secret, now), packet, answer }
+    }
+
+    /// Opens it at an address; an IPv6 one takes IPv6 only.
+    ///
+    /// # Errors
+    /// The port is taken, the address not ours, or the right to it missing.
+    pub fn listen(&mut self, reactor: &mut Reactor, on: SocketAddr) -> io::Result<()> {
+        self.adopt(reactor, sys::bind_udp(on, false)?)
+    }
+
+    /// Opens it at a socket that is bound already.
+    ///
+    /// # Errors
+    /// It is no open socket.
+    pub fn adopt(&mut self, reactor: &mut Reactor, socket: OwnedFd) -> io::Result<()> {
+        sys::set_nonblocking(&socket)?;
+        let socket = Arc::new(socket);
+        let token = reactor.add(Arc::clone(&socket), Interest::READ);
+        self.sockets.push(Socket { token, socket, expected: 1 });
+        Ok(())
+    }
+
+    /// Takes an event; `false` if it is not of this door.
+    pub fn on_event(&mut self, desk: &mut Desk, event: &Event, now: Instant) -> bool {
+        let Some(place) = self.sockets.iter().position(|s| s.token == event.token) else {
+            return false;
+        };
+        let (socket, expected) = {
+            let socket = &self.sockets[place];
+            (Arc::clone(&socket.socket), socket.expected)
+        };
+        let mut taken = 0;
+        self.sockets[place].expected = loop {
+            if taken == expected {
+                break (expected * 2).min(AT_ONCE);
+            }
+            match sys::recv_from(&socket, &mut self.packet[..]) {
+                Ok((length, from)) => {
+                    taken += 1;
+                    if self.answer(desk, length, from, now) {
+                        // What finds no room is lost, as any packet may be: the asker asks again.
+                        let _ = sys::send_to(&socket, &self.answer, from);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break taken.max(1),
+                // An answer to somebody could not be delivered: not a matter of this socket.
+                Err(_) => taken += 1,
+            }
+        };
+        true
+    }
+
+    /// Writes the answer to a packet, if there is one.
+    fn answer(&mut self, desk: &mut Desk, length: usize, from: SocketAddr, now: Instant) -> bool {
+        let ip = from.ip().to_canonical();
+        if !desk.registry.access.serves(ip) {
+            return false;
+        }
+        desk.counters.udp_packets += 1;
+        let out = &mut self.answer;
+        let (connection, transaction, ask) = match Request::read(&self.packet[..length]) {
+            Ok(Request { connection, transaction, ask }) => (connection, transaction, Some(ask)),
+            Err(Bad::Request(connection, transaction)) => (connection, transaction, None),
+            Err(Bad::Packet) => return false,
+        };
+        if let Some(Ask::Connect) = ask {
+            put_connected(out, transaction, self.ids.give(ip, now));
+            return true;
+        }
+        if !self.ids.knows(connection, ip, now) {
+            put_error(out, transaction, "connection id unknown");
+            return out.len() <= length;
+        }
+        match ask {
+            Some(Ask::Announce(mut announce)) => {
+                // There is no room for an address of the asker's own family.
+                announce.given_ip = announce.given_ip.filter(|_| ip.is_ipv4());
+                let asker = Asker { ip, six: Some(ip.is_ipv6()) };
+                match announced(desk, &announce, asker, now) {
+                    Ok(reply) => put_announced(out, transaction, &reply),
+                    Err(refused) => put_error(out, transaction, &refused.to_string()),
+                }
+            }
+            Some(Ask::Scrape(hashes)) => {
+                desk.counters.scrapes += 1;
+                match desk.registry.scrape(Some(&[])) {
+                    Ok(_) => {
+                        let counts = hashes.iter().map(|hash| desk.registry.scraped(hash).counts);
+                        put_scraped(out, transaction, counts);
+                    }
+                    Err(refused) => put_error(out, transaction, &refused.to_string()),
+                }
+            }
+            _ => put_error(out, transaction, "bad request"),
+        }
+        true
+    }
+
+    /// Closes it.
+    pub fn close(&mut self, reactor: &mut Reactor) {
+        self.sockets.drain(..).for_each(|s| reactor.remove(s.token));
+    }
+}
+
+fn announced(
+    desk: &mut Desk,
+    announce: &Announce,
+    asker: Asker,
+    now: Instant,
+) -> Result<Reply, Refused> {
+    desk.counters.announces += 1;
+    let limited = desk.limit.exceeded(asker.ip, now);
+    let result = match limited {
+        true => Err(Refused::TooOften),
+        false => desk.registry.announce(announce, asker, &mut desk.rng),
+    };
+    desk.counters.refused += u64::from(result.is_err());
+    result
+}

@@ -55,7 +55,7 @@ pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
 pub use state::Keep;
 pub use stop::{Haste, StopSignals, Stopper};
-pub use wanted::{files_on_disk, priorities};
+pub use wanted::priorities;
 
 /// Messages from workers that wait for the reactor. All workers together have fewer jobs under
 /// way, so none of them waits for room here.

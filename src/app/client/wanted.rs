@@ -1,4 +1,4 @@
-//! Which files of a torrent are wanted, as users say it and as logic and disk take it.
+//! Which files of a torrent are wanted, as users say it and as the logic takes it.
 
 use crate::logic::priority::Priority;
 use crate::proto::metainfo::Info;
@@ -27,13 +27,6 @@ pub fn priorities(info: &Info, given: &[Priority]) -> Option<Vec<Priority>> {
     Some(all)
 }
 
-/// Which files are to be on disk: the wanted ones, but never padding. `priorities` as for
-/// [`Settings`](super::Settings).
-pub fn files_on_disk(info: &Info, priorities: &[Priority]) -> Vec<bool> {
-    let wanted = |file: usize| priorities.get(file).copied().unwrap_or_default().is_wanted();
-    info.files.iter().enumerate().map(|(i, file)| wanted(i) && !file.pad).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,13 +47,11 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_wanted_as_the_file_before_it_and_never_on_disk() {
+    fn padding_is_wanted_as_the_file_before_it() {
         let info = info("fpfpf");
         let all = [Low, Low, Off, Off, High];
         assert_eq!(priorities(&info, &[Low, Off, High]).unwrap(), all);
         assert_eq!(priorities(&info, &[Low, High, Off, Low, High]).unwrap(), all);
-        assert_eq!(files_on_disk(&info, &all), [true, false, false, false, true]);
-        assert_eq!(files_on_disk(&info, &[]), [true, false, true, false, true]);
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub struct Session {
     pub in_round: bool,
     /// Its blocks leave as far as they are allowed to only, because there is an upload limit.
     pub paced: bool,
+    /// It waits since then because others ask for what nobody has.
+    pub held_since: Option<Instant>,
     /// Bytes of the block handed on last that were not allowed to leave yet.
     pub withheld: u32,
     /// It was unchoked then while it was interested, and has asked for nothing since.
@@ -199,6 +201,7 @@ impl Session {
             in_round: false,
             paced: false,
             withheld: 0,
+            held_since: None,
             unchoked_at: None,
             down: Meter::new(now, window),
             up: Meter::new(now, window),

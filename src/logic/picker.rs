@@ -164,6 +164,16 @@ impl Picker {
         self.order.count(piece.get()) + self.seeds
     }
 
+    /// Whether a peer that is no seed has a piece.
+    pub fn is_spread(&self, piece: PieceIndex) -> bool {
+        self.order.count(piece.get()) > 0
+    }
+
+    /// How many pieces no peer has that is no seed.
+    pub fn unspread(&self) -> u32 {
+        self.order.unspread()
+    }
+
     /// How many times the whole content is there among the peers: the availability of the rarest
     /// piece, and the share of pieces that are less rare. Goes through all pieces.
     pub fn distributed_copies(&self) -> f64 {

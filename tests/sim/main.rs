@@ -1,11 +1,15 @@
 //! The logic of a whole swarm, played without a machine: no socket, file, thread or clock.
 
 mod liar;
+mod swarm;
+mod table;
 mod world;
 
 use bittornado::logic::torrent::Config;
 use bittornado::proto::geometry::Geometry;
 use std::time::Duration;
+use swarm::Role;
+use table::MIB;
 use world::{Plan, Villain, World};
 
 /// A megabyte in pieces of 64 KiB, cut into three files; each leecher opens four connections.
@@ -106,4 +110,67 @@ fn a_super_seed_sends_little_more_than_one_copy() {
     assert!(copies < 1.1, "{copies:.2} copies");
     assert!(copies < normal, "{copies:.2} copies, {normal:.2} without");
     assert!(took < long * 3 / 2, "{took:?}, {long:?} without");
+}
+
+#[test]
+fn one_seed_and_eight_leechers_come_near_the_bound() {
+    let seed = table::part(Role::Seed, 4.0 * MIB, 100.0 * MIB);
+    let leecher = table::part(Role::Leecher, 4.0 * MIB, 100.0 * MIB);
+    let play = || table::run(table::broadcast(1, 64, 8, seed.clone(), leecher.clone()));
+    let outcome = play();
+    assert!(outcome.ratio() < 1.18, "{:.3} times the bound", outcome.ratio());
+    assert!(outcome.copies < 1.18, "the seed sent {:.2} copies", outcome.copies);
+    assert_eq!(outcome.digest, play().digest, "the same seed plays the same game");
+}
+
+#[test]
+fn who_gives_nothing_gets_less_while_others_want_it() {
+    let part = |role, up| table::part(role, up * MIB, 4.0 * MIB);
+    let honest = table::some(18, part(Role::Leecher, 1.0));
+    let riders = table::some(6, part(Role::FreeRider, 1.0));
+    let parts = table::some(1, part(Role::Seed, 8.0)).chain(honest).chain(riders).collect();
+    let share = table::run(table::plan(2, 24, parts)).riders.expect("there are some");
+    assert!(share < 0.8, "a free rider got {:.0} % of what others got", share * 100.0);
+}
+
+#[test]
+fn a_download_limit_holds_from_the_start_with_one_peer_and_with_fifty() {
+    for (limit, seeds) in [(20 << 10, 1), (20 << 10, 50), (200 << 20, 1), (200 << 20, 50)] {
+        let fast = 2048.0 * MIB;
+        let mut leecher = table::part(Role::Leecher, fast, fast);
+        leecher.config.download_limit = Some(limit);
+        let parts =
+            table::some(1, leecher).chain(table::some(seeds, table::part(Role::Seed, fast, fast)));
+        let geometry = Geometry::new(4 << 20, [4 << 30]).expect("sound measures");
+        let plan = swarm::Plan {
+            seed: 3,
+            geometry,
+            parts: parts.collect(),
+            cut_every: None,
+            latency: (0, 1),
+        };
+        let mut world = swarm::World::new(plan);
+        let mut at = |second: f64| {
+            world.play_until(Duration::from_secs_f64(second));
+            world.nodes[0].received as f64 / limit as f64
+        };
+        // All is set up within half a second.
+        let (begun, second, end) = (at(0.5), at(1.5), at(10.5));
+        let block = 16_384.0 / limit as f64;
+        assert!(second - begun <= 1.05 + block, "{} in the first second", second - begun);
+        let share = (end - begun) / 10.0;
+        assert!((0.95..=1.05).contains(&share), "{share:.3} of {limit} from {seeds} peers");
+    }
+}
+
+/// Some minutes with `--release`; prints the table. SWARM names a part of the games.
+#[test]
+#[ignore = "long"]
+fn long_swarms_end_near_the_bound_of_their_links() {
+    let only = std::env::var("SWARM").unwrap_or_default();
+    let size = |name, usual| std::env::var(name).map_or(usual, |n| n.parse().expect("a number"));
+    let (mib, leechers) = (size("SWARM_MIB", 256), size("SWARM_LEECHERS", 100));
+    let games = table::games(mib as u64, leechers);
+    let slow = table::play(games.into_iter().filter(|game| game.name.contains(&only)).collect());
+    assert!(slow.is_empty(), "too slow: {slow:?}");
 }

@@ -26,6 +26,8 @@ struct Table {
 pub(super) struct Order {
     /// How many peers have each piece, wherever it stands.
     counts: Vec<u32>,
+    /// How many of them are 0.
+    zeros: u32,
     priorities: Vec<Priority>,
     /// Where in its table a piece stands.
     positions: Vec<u32>,
@@ -38,6 +40,7 @@ impl Order {
         let normal = Table { pieces: (0..count).collect(), ends: vec![count] };
         Order {
             counts: vec![0; count as usize],
+            zeros: count,
             priorities: vec![Priority::Normal; count as usize],
             positions: (0..count).collect(),
             tables: [Table::default(), normal, Table::default()],
@@ -47,6 +50,11 @@ impl Order {
     /// How many peers have a piece.
     pub(super) fn count(&self, piece: u32) -> u32 {
         self.counts[piece as usize]
+    }
+
+    /// How many pieces nobody has.
+    pub(super) fn unspread(&self) -> u32 {
+        self.zeros
     }
 
     /// How many peers have each piece.
@@ -78,6 +86,7 @@ impl Order {
     /// One more peer has a piece.
     pub(super) fn increase(&mut self, piece: u32) {
         let level = self.count(piece) as usize;
+        self.zeros -= u32::from(self.counts[piece as usize] == 0);
         self.counts[piece as usize] += 1;
         if let Some(table) = self.table(piece) {
             table.reach(level + 1);
@@ -94,6 +103,7 @@ impl Order {
             return;
         }
         self.counts[piece as usize] -= 1;
+        self.zeros += u32::from(self.counts[piece as usize] == 0);
         if let Some(table) = self.table(piece) {
             let first = table.ends[level - 1];
             table.ends[level - 1] += 1;
@@ -229,6 +239,7 @@ mod tests {
                 }
             }
             assert_eq!(order.counts(), counts);
+            assert_eq!(order.unspread() as usize, counts.iter().filter(|c| **c == 0).count());
             check(&order, &gone);
         }
     }

@@ -279,11 +279,11 @@ impl Torrent {
     }
 
     pub(super) fn may_dial(&self) -> bool {
-        let half_open = self.peers.values().filter(|p| p.session().is_none()).count();
+        let half_open = || self.peers.values().filter(|p| p.session().is_none()).count();
         let wished = self.config.max_initiate;
         let wished = if self.reached { wished } else { wished.saturating_add(wished / 2) };
         let limit = wished.min(self.config.max_connections);
-        !self.stopping && half_open < MAX_HALF_OPEN && self.peers.len() < limit
+        !self.stopping && self.peers.len() < limit && half_open() < MAX_HALF_OPEN
     }
 
     /// Opens as many connections as there may be.

@@ -62,7 +62,7 @@ impl Torrent {
     /// many blocks sent side by side would all take long.
     pub(super) fn serve_portion(&mut self, key: PeerKey, now: Instant) {
         let portion = u32::try_from(self.upload_bucket.portion()).unwrap_or(u32::MAX);
-        if !self.begin_block(key) {
+        if !self.begin_block(key, now) {
             return self.leave_round(key);
         }
         let Some(session) = self.session(key) else { return };
@@ -78,7 +78,7 @@ impl Torrent {
     }
 
     /// Hands on the peer's next block, unless one is on its way; false if there is none.
-    fn begin_block(&mut self, key: PeerKey) -> bool {
+    fn begin_block(&mut self, key: PeerKey, now: Instant) -> bool {
         let Some(session) = self.session(key) else { return false };
         if session.withheld > 0 {
             return true;
@@ -87,7 +87,8 @@ impl Torrent {
         if session.sending > 0 {
             return false;
         }
-        let Some(block) = session.uploads.pop_front() else { return false };
+        let Some(block) = self.next_upload(key, now) else { return false };
+        let Some(session) = self.session(key) else { return false };
         session.sending += 1;
         session.withheld = block.length();
         if !std::mem::replace(&mut session.paced, true) {

@@ -8,8 +8,9 @@
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
-//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `limits`
-//! (how fast), `track` (announces), `config` (what users set), `status`, `details` (what they see).
+//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `spread`
+//! (what a seed sends first), `replan` (what others have by now), `limits` (how fast), `track`
+//! (announces), `config` (what users set), `status`, `details` (what they see).
 
 mod config;
 mod connect;
@@ -21,7 +22,9 @@ mod fast;
 mod introduce;
 mod limits;
 mod offers;
+mod replan;
 mod retry;
+mod spread;
 mod status;
 mod talk;
 mod track;
@@ -148,6 +151,8 @@ enum Timer {
     Upload,
     /// The download limit has tokens again.
     Download,
+    /// Those who wait for others' first copies are looked at again.
+    Spread,
     /// Find something for idle peers to do.
     Endgame,
     /// Look whether retries of bad pieces take too long.
@@ -184,6 +189,7 @@ pub struct Torrent {
     upload_bucket: Bucket,
     limits: limits::Limits,
     download_bucket: Bucket,
+    spread: spread::Spread,
     up: Meter,
     down: Meter,
     discarded: u64,
@@ -235,6 +241,7 @@ impl Torrent {
                 .with_unit(config.upload_unit_size.into()),
             limits: limits::Limits::new(config.auto_upload_limit, now),
             download_bucket: Bucket::new(config.download_limit, now),
+            spread: spread::Spread::default(),
             up: Meter::new(now, config.rate_window).with_head_start(config.upload_rate_fudge),
             down: Meter::new(now, config.rate_window),
             discarded: 0,
@@ -278,6 +285,10 @@ impl Torrent {
                 Timer::Offer => self.offer_all(now),
                 Timer::Upload => self.pump_uploads(now),
                 Timer::Download => self.ask_all(now),
+                Timer::Spread => {
+                    self.release_held();
+                    self.pump_uploads(now);
+                }
                 Timer::Endgame => self.endgame(now),
                 Timer::Retries => self.look_at_retries(now),
             }

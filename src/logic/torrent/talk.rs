@@ -96,6 +96,7 @@ impl Torrent {
         session.useful += u32::from(lacking);
         session.gains.add(now, size);
         self.picker.add(piece);
+        self.replan(piece, now);
         self.on_spread(key, piece, now);
         if lacking || self.ledger.is_done() {
             self.after_learning(key, now);

@@ -477,7 +477,7 @@ fn serve_limited(config: Config, peers: u8, seconds: u64) -> (u64, usize, u64) {
 
 #[test]
 fn an_upload_limit_holds_in_small_portions_and_few_wake_ups() {
-    for (limit, peers) in [(20_480, 1), (20_480, 50), (1_000_000, 50), (200 << 20, 1)] {
+    for (limit, peers) in [(20_480, 1), (20_480, 50), (200 << 20, 1), (200 << 20, 50)] {
         let config = Config { upload_limit: Some(limit), ..Config::default() };
         let (sent, wakes, largest) = serve_limited(config, peers, 10);
         let share = sent as f64 / (limit as f64 * 10.0);
@@ -574,6 +574,53 @@ fn what_is_not_coming_is_not_charged_to_the_download_limit() {
     stage.hears(first, Message::Choke, 1);
     let again = requests(&stage.hears(second, Message::Unchoke, 1));
     assert_eq!(again.len(), asked.len());
+}
+
+#[test]
+fn what_waits_at_a_seed_and_others_have_by_now_is_taken_back_for_something_rarer() {
+    let mut stage = Stage::new(40, &".".repeat(40), Config::default());
+    let (seed, other) = (stage.joins("20.0.0.1:5", 1, 0), stage.joins("20.0.0.2:5", 2, 0));
+    stage.has(seed, &"#".repeat(40), 0);
+    let asked = requests(&stage.hears(seed, Message::Unchoke, 0));
+    let piece = asked.last().unwrap().1.piece();
+    let waits: Vec<BlockRef> =
+        asked.iter().map(|(_, block)| *block).filter(|block| block.piece() == piece).collect();
+    assert_eq!(waits.len(), 2, "{asked:?}");
+    let actions = stage.hears(other, Message::Have(piece), 1);
+    for block in waits {
+        assert!(sends(&actions, seed, &Message::Cancel(block)), "{actions:?}");
+    }
+    let instead = requests(&actions);
+    assert!(instead.iter().all(|(key, block)| *key == seed && block.piece() != piece));
+    assert_eq!(instead.len(), 2);
+}
+
+#[test]
+fn a_seed_sends_first_what_nobody_has_and_lets_copies_wait_for_those_who_take() {
+    let mut stage = Stage::new(40, &"#".repeat(40), Config::default());
+    let (a, b) = (stage.joins("20.0.0.1:5", 1, 0), stage.joins("20.0.0.2:5", 2, 0));
+    stage.hears(a, Message::Interested, 0);
+    stage.hears(b, Message::Interested, 0);
+    stage.until(1);
+    let served = |actions: &[Action]| -> Vec<(PeerKey, BlockRef)> {
+        let served = actions.iter().filter_map(|action| match action {
+            Action::SendBlock(key, block) => Some((*key, *block)),
+            _ => None,
+        });
+        served.collect()
+    };
+    for n in 0..20 {
+        let block = stage.block(n / 2, n % 2);
+        stage.hears(a, Message::Request(block), 1);
+    }
+    let (copy, first) = (stage.block(0, 0), stage.block(30, 0));
+    assert_eq!(served(&stage.hears(b, Message::Request(copy), 1)), [], "a copy waits");
+    assert_eq!(served(&stage.hears(b, Message::Request(first), 1)), [(b, first)]);
+    let now = stage.at(2);
+    stage.torrent.on_block_sent(a, copy, now);
+    let next = stage.block(8, 0);
+    assert_eq!(served(&stage.until(3)), [(a, next)]);
+    assert_eq!(served(&stage.until(5)), [(b, copy)], "nobody waits for who takes nothing");
 }
 
 #[test]

@@ -105,15 +105,15 @@ impl Torrent {
             if paced || self.upload_bucket.limit().is_some() {
                 self.serve_portion(key, now);
             } else {
-                self.serve_block(key);
+                self.serve_block(key, now);
             }
         }
     }
 
-    fn serve_block(&mut self, key: PeerKey) {
+    fn serve_block(&mut self, key: PeerKey, now: Instant) {
         self.leave_round(key);
+        let Some(block) = self.next_upload(key, now) else { return };
         let Some(session) = self.session(key) else { return };
-        let Some(block) = session.uploads.pop_front() else { return };
         session.sending += 1;
         self.actions.push_back(Action::SendBlock(key, block));
         self.enter_round(key);

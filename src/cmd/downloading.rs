@@ -37,7 +37,7 @@ pub const OPTIONS: &[Opt] = &[
         Kind::Text,
         "",
         "which files to fetch: a comma-separated list with one number for each, in the order of \
-         btshowmetainfo: 0 first, 1 as usual, 2 last, -1 not at all; empty for all",
+         btshowmetainfo: 0 first, 1 as usual, 2 last, -1 not at all; empty for what was said the last time, or all",
     )
     .arg("list"),
     Opt::new("minport", PORT, "6881", "first port to try to listen on"),

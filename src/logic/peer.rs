@@ -162,6 +162,8 @@ pub struct Session {
     pub withheld: u32,
     /// It was unchoked then while it was interested, and has asked for nothing since.
     pub unchoked_at: Option<Instant>,
+    /// It was unchoked and asked for nothing: until then it counts as not interested.
+    pub lazy_until: Option<Instant>,
     /// Payload that came from it.
     pub down: Meter,
     /// Payload that went to it.
@@ -203,6 +205,7 @@ impl Session {
             withheld: 0,
             held_since: None,
             unchoked_at: None,
+            lazy_until: None,
             down: Meter::new(now, window),
             up: Meter::new(now, window),
             gains: Meter::new(now, window),

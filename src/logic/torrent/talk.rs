@@ -77,6 +77,9 @@ impl Torrent {
         let Some(session) = self.session(key) else { return Ok(()) };
         let changed = session.wanting != wants;
         session.wanting = wants;
+        if wants && changed && !session.choking && session.sending == 0 {
+            session.unchoked_at = Some(now);
+        }
         if !wants {
             self.drop_uploads(key, now);
         }

@@ -18,7 +18,11 @@ const RECHOKE_DELAY: Duration = Duration::from_millis(10);
 /// from those who do. Shorter than [`RECHOKE_PERIOD`], so that the next choice knows.
 const DEAF: Duration = Duration::from_secs(4);
 
-/// The same, under a limit.
+/// Who was unchoked and asked for nothing within [`DEAF`] is no candidate for so long, unless it
+/// asks.
+const LAZY: Duration = Duration::from_secs(60);
+
+/// The same as [`DEAF`], under a limit.
 const DEAF_WITH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Blocks handed on for one peer and not yet sent. Enough to fill its socket in one turn, few
@@ -40,8 +44,12 @@ impl Torrent {
             session.sent_at = now;
         }
         session.uploads.push_back(block);
+        let was_lazy = session.lazy_until.take().is_some();
         let unchoked_at = session.unchoked_at.take();
         self.note_first_request(unchoked_at, now);
+        if was_lazy {
+            self.rechoke_soon(now);
+        }
         self.enter_round(key);
         self.pump_uploads(now);
         Ok(())
@@ -142,12 +150,25 @@ impl Torrent {
         }
     }
 
+    /// Who was unchoked and asks for nothing gives its slot up to others for a while.
+    fn note_lazy(&mut self, now: Instant) {
+        for peer in self.peers.values_mut() {
+            let Some(session) = peer.session_mut() else { continue };
+            let waited = session.unchoked_at.map(|at| now.saturating_duration_since(at));
+            let known = session.lazy_until.is_some_and(|until| until > now);
+            if !known && waited.is_some_and(|waited| waited >= DEAF) {
+                session.lazy_until = Some(now + LAZY);
+            }
+        }
+    }
+
     pub(super) fn rechoke(&mut self, now: Instant) {
         let patience = match self.upload_bucket.limit() {
             None => DEAF,
             // It may be we who are slow.
             Some(_) => DEAF_WITH_LIMIT,
         };
+        self.note_lazy(now);
         let sessions = self.sessions();
         let views: Vec<PeerView> =
             sessions.map(|(key, session)| view(key, session, patience, now)).collect();
@@ -191,7 +212,9 @@ impl Torrent {
 fn view(key: PeerKey, session: &Session, patience: Duration, now: Instant) -> PeerView {
     PeerView {
         key,
-        interested: session.is_hungry() && !session.is_deaf(patience, now),
+        interested: session.is_hungry()
+            && !session.is_deaf(patience, now)
+            && session.lazy_until.is_none_or(|at| at <= now),
         unchoked: !session.choking,
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),

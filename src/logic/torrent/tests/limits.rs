@@ -138,26 +138,30 @@ fn without_auto_kick_a_liar_is_borne() {
 }
 
 #[test]
-fn those_who_do_not_read_take_no_slot() {
-    let mut stage = Stage::seed();
-    let deaf: Vec<PeerKey> = (1..9).map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0)).collect();
-    for key in &deaf {
-        stage.hears(*key, Message::Interested, 0);
-    }
-    stage.until(1);
-    let unchoked = |stage: &mut Stage, key| !stage.torrent.session(key).unwrap().choking;
-    for key in &deaf {
-        if unchoked(&mut stage, *key) {
-            let request = Message::Request(stage.block(0, 0));
-            stage.hears(*key, request, 1);
+fn those_who_do_not_read_or_do_not_ask_take_no_slot() {
+    for asks in [true, false] {
+        let mut stage = Stage::seed();
+        let deaf: Vec<PeerKey> =
+            (1..8).map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0)).collect();
+        for key in &deaf {
+            stage.hears(*key, Message::Interested, 0);
         }
+        stage.until(1);
+        let unchoked = |stage: &mut Stage, key| !stage.torrent.session(key).unwrap().choking;
+        for key in &deaf {
+            assert!(unchoked(&mut stage, *key), "there is a slot for each");
+            let request = Message::Request(stage.block(0, 0));
+            if asks {
+                stage.hears(*key, request, 1);
+            }
+        }
+        let readers: Vec<PeerKey> =
+            (1..7).map(|n| stage.joins(&format!("20.0.1.{n}:5"), 50 + n, 2)).collect();
+        for key in &readers {
+            stage.hears(*key, Message::Interested, 2);
+        }
+        stage.until(8);
+        let served = readers.iter().filter(|key| unchoked(&mut stage, **key)).count();
+        assert_eq!(served, readers.len(), "asks: {asks}");
     }
-    let reader = stage.joins("20.0.1.1:5", 50, 2);
-    stage.hears(reader, Message::Interested, 2);
-    stage.until(13);
-    assert!(unchoked(&mut stage, reader));
-    let asked = |key: &PeerKey| stage.torrent.peers[key].session().unwrap().sending > 0;
-    let slots = deaf.iter().filter(|k| asked(k));
-    let slots = slots.filter(|k| !stage.torrent.peers[k].session().unwrap().choking).count();
-    assert_eq!(slots, 0, "that do not read have a slot");
 }

@@ -2,7 +2,8 @@
 //!
 //! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
-//! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time).
+//! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
+//! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed).
 
 mod actions;
 mod doubt;

@@ -3,6 +3,7 @@
 mod asleep;
 mod extensions;
 mod limits;
+mod mutated;
 
 use super::*;
 use crate::logic::candidates::Source;

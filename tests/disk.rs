@@ -205,3 +205,24 @@ fn a_full_disk_is_told_and_nothing_is_lost_by_it() {
     again.wait_for(COMPLETE, SOON);
     assert!(stage.is_same(0));
 }
+
+#[test]
+fn bytes_that_moved_in_are_checked_again_unless_the_user_trusts_them() {
+    for (double_check, is_same) in [("1", true), ("0", false)] {
+        let stage = Stage::new(&[PIECE / 2, 3 * PIECE]);
+        let mut leech = stage.leech().args(["--priority", "1,-1"]).start();
+        leech.wait_for(COMPLETE, SOON);
+        leech.stop(SOON).expect(0);
+        let state = stage.dir.join("../.local/state/bittornado");
+        let parts = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path());
+        let parts = parts.filter(|path| path.extension().is_some_and(|e| e == "parts"));
+        for path in parts {
+            let mut bytes = fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+        let mut all = stage.leech().args(["--double_check", double_check]).start();
+        all.wait_for(COMPLETE, SOON);
+        assert_eq!(stage.is_same(1), is_same, "--double_check {double_check}");
+    }
+}

@@ -77,7 +77,7 @@ fn unwanted_files_are_not_made_and_what_came_of_them_moves_in_later() {
     again.wait_for(COMPLETE, SOON);
     assert!(!again.out().contains("downloading:"), "{}", again.out());
     again.stop(SOON).expect(0);
-    let mut all = stage.leech().start();
+    let mut all = stage.leech().args(["--priority", "1,1,1"]).start();
     all.wait_for(COMPLETE, SOON);
     assert!((0..3).all(|n| stage.is_same(n)));
     all.stop(SOON).expect(0);
@@ -221,7 +221,8 @@ fn bytes_that_moved_in_are_checked_again_unless_the_user_trusts_them() {
             *bytes.last_mut().unwrap() ^= 1;
             fs::write(&path, bytes).unwrap();
         }
-        let mut all = stage.leech().args(["--double_check", double_check]).start();
+        let all = ["--priority", "1,1", "--double_check", double_check];
+        let mut all = stage.leech().args(all).start();
         all.wait_for(COMPLETE, SOON);
         assert_eq!(stage.is_same(1), is_same, "--double_check {double_check}");
     }

@@ -34,6 +34,9 @@ const REUSED: Duration = Duration::from_secs(5);
 /// What is said of anything that does not exist.
 const NOT_HERE: &str = "your file may exist elsewhere in the universe\nbut alas, not here\n";
 
+/// Shorter answers to announces are never compressed: it would cost more than it saves.
+const WORTH_GZIP: usize = 256;
+
 /// What `/` shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InfoPage {
@@ -215,7 +218,11 @@ impl Desk {
             Ok(_) if self.registry.settings().aggregator != Aggregator::No => {
                 uncached(200, "OK").body(encode_noted())
             }
-            Ok(reply) => uncached(200, "OK").body(reply.encode()),
+            Ok(reply) => {
+                let body = reply.encode();
+                let plain = body.len() < WORTH_GZIP;
+                Answer { plain, ..uncached(200, "OK").body(body) }
+            }
             Err(refused @ Refused::OldClient) => {
                 let answer = Answer::new(400, "Bad Request", "text/plain");
                 return self.refuse(answer.body(refused.to_string()));

@@ -1,13 +1,12 @@
 //! The access log: lines in the original's form, and the thread that writes them, since a disk or
 //! a reader that stalls must not hold up the reactor.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::io::gate::{Request, Sent};
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
@@ -21,6 +20,9 @@ use crate::app::clock::Civil;
 
 /// Chunks that may wait for the writing thread.
 const WAITING: usize = 8;
+
+/// Why writing to memory is expected to go well.
+const NO_ERROR: &str = "a Vec takes every write";
 
 /// Text that is handed over without waiting for its time.
 const CHUNK: usize = 64 * 1024;
@@ -53,6 +55,27 @@ pub struct Log {
     flush_interval: Duration,
     flushed: Instant,
     lost: u64,
+    date: Date,
+}
+
+/// The date as lines have it, made anew once a second.
+#[derive(Default)]
+struct Date {
+    second: u64,
+    text: String,
+}
+
+impl Date {
+    fn now(&mut self) -> &str {
+        let now = SystemTime::now();
+        // Moments before 1970 are taken as its beginning, here as by `Civil`.
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if second != self.second || self.text.is_empty() {
+            self.second = second;
+            self.text = Civil::from(now).log_date().to_string();
+        }
+        &self.text
+    }
 }
 
 impl Log {
@@ -80,7 +103,15 @@ impl Log {
             write_all(output, &receiver, &post);
             drop(end);
         })?;
-        Ok(Log { jobs: sender, ended, text, flush_interval, flushed: now, lost: 0 })
+        Ok(Log {
+            jobs: sender,
+            ended,
+            text,
+            flush_interval,
+            flushed: now,
+            lost: 0,
+            date: Date::default(),
+        })
     }
 
     /// Notes a request that was answered.
@@ -89,7 +120,8 @@ impl Log {
             self.lost += 1;
             return;
         }
-        self.text.extend_from_slice(access_line(request, status, sent).as_bytes());
+        let date = self.date.now();
+        put_access(&mut self.text, date, request, status, sent);
     }
 
     /// Notes what came of a connection to a peer, in BitTornado's form.
@@ -101,7 +133,7 @@ impl Log {
         };
         let mut id = String::new();
         percent_encode(&mut id, &check.id.0);
-        let date = Civil::from(SystemTime::now()).log_date();
+        let date = self.date.now();
         let (ip, port) = (check.at.ip(), check.at.port());
         let line = format!("{ip} - {id} [{date}] \"!natcheck-{ip}:{port}\" {code} 0 - -\n");
         if self.text.len() < KEPT {
@@ -200,28 +232,32 @@ fn remark(what: &str) -> String {
     format!("# {what}:  {} UTC\n", Civil::from(SystemTime::now()).minute())
 }
 
-/// `IP IDENT - [DATE] "REQUEST" STATUS BYTES "REFERER" "USER-AGENT"`, the date in UTC.
-fn access_line(request: &Request, status: u16, sent: Sent) -> String {
+/// Appends `IP IDENT - [DATE] "REQUEST" STATUS BYTES "REFERER" "USER-AGENT"`.
+fn put_access(text: &mut Vec<u8>, date: &str, request: &Request, status: u16, sent: Sent) {
     let ident = if sent.gzipped { "gzip" } else { "-" };
-    let date = Civil::from(SystemTime::now()).log_date();
-    let mut line = format!("{} {ident} - [{date}] \"", request.from.ip());
-    escape(&mut line, request.line());
-    let _ = write!(line, "\" {status} {} \"", sent.bytes);
-    escape(&mut line, request.header("referer").unwrap_or(b"-"));
-    line.push_str("\" \"");
-    escape(&mut line, request.header("user-agent").unwrap_or(b"-"));
-    line.push_str("\"\n");
-    line
+    let mut put = |part: std::fmt::Arguments| text.write_fmt(part);
+    put(format_args!("{} {ident} - [{date}] \"", request.from.ip())).expect(NO_ERROR);
+    escape(text, request.line());
+    text.write_fmt(format_args!("\" {status} {} \"", sent.bytes)).expect(NO_ERROR);
+    escape(text, request.header("referer").unwrap_or(b"-"));
+    text.extend_from_slice(b"\" \"");
+    escape(text, request.header("user-agent").unwrap_or(b"-"));
+    text.extend_from_slice(b"\"\n");
 }
 
 /// Appends what a stranger sent so that it can neither end its field nor its line.
-fn escape(line: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => line.extend(['\\', char::from(*byte)]),
-            b' '..=b'~' => line.push(char::from(*byte)),
-            _ => _ = write!(line, "\\x{byte:02x}"),
+fn escape(text: &mut Vec<u8>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let odd = |b: &u8| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\');
+        let plain = bytes.iter().position(odd).unwrap_or(bytes.len());
+        text.extend_from_slice(&bytes[..plain]);
+        bytes = &bytes[plain..];
+        let Some((first, rest)) = bytes.split_first() else { return };
+        match first {
+            b'"' | b'\\' => text.extend_from_slice(&[b'\\', *first]),
+            _ => write!(text, "\\x{first:02x}").expect(NO_ERROR),
         }
+        bytes = rest;
     }
 }
 
@@ -231,8 +267,8 @@ mod tests {
 
     #[test]
     fn strangers_cannot_forge_fields_or_lines() {
-        let mut line = String::new();
+        let mut line = Vec::new();
         escape(&mut line, b"a\" 200 \\ \x1b[2J\r\xc3\xa4");
-        assert_eq!(line, r#"a\" 200 \\ \x1b[2J\x0d\xc3\xa4"#);
+        assert_eq!(String::from_utf8(line).unwrap(), r#"a\" 200 \\ \x1b[2J\x0d\xc3\xa4"#);
     }
 }

@@ -1,6 +1,7 @@
 //! Answers on their way out.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,6 +13,12 @@ use crate::io::sys;
 /// else for tens of milliseconds.
 #[cfg(feature = "gzip")]
 const MAX_COMPRESSED: usize = 64 * 1024;
+
+/// Room for a usual head, and a short body behind it.
+const HEAD: usize = 512;
+
+/// Bodies up to this length are copied behind the head: cheaper than sending two pieces.
+const JOINED: usize = 2048;
 
 /// What a request is answered with.
 #[derive(Debug, Clone)]
@@ -26,6 +33,8 @@ pub struct Answer {
     pub body: Arc<Vec<u8>>,
     /// Whether the body is compressed already.
     pub gzipped: bool,
+    /// Whether it must not be.
+    pub plain: bool,
 }
 
 impl Answer {
@@ -37,6 +46,7 @@ impl Answer {
             headers: vec![("Content-Type", content_type.into())],
             body: Arc::default(),
             gzipped: false,
+            plain: false,
         }
     }
 
@@ -55,7 +65,7 @@ impl Answer {
     /// Compresses the body if that is shorter. Without the feature `gzip` it never is.
     pub(super) fn compress(&mut self) {
         #[cfg(feature = "gzip")]
-        if !self.gzipped && self.body.len() <= MAX_COMPRESSED {
+        if !self.gzipped && !self.plain && self.body.len() <= MAX_COMPRESSED {
             let small = gzip(&self.body);
             if small.len() < self.body.len() {
                 self.body = Arc::new(small);
@@ -68,12 +78,14 @@ impl Answer {
     pub(super) fn head(&self, version: Version, stays: Option<bool>) -> Vec<u8> {
         // With connections that stay, the version must allow it; without, all is as recorded.
         let minor = u8::from(stays.is_some() && version == Version::Http11);
-        let mut head = format!("HTTP/1.{minor} {} {}\r\n", self.status, clean(&self.reason));
+        let mut head = String::with_capacity(HEAD);
+        let line = write!(head, "HTTP/1.{minor} {} {}\r\n", self.status, clean(&self.reason));
+        line.expect("a String takes every write");
         if version == Version::Bare {
             return head.into_bytes();
         }
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {}\r\n", clean(value)));
+            [name, ": ", &clean(value), "\r\n"].iter().for_each(|part| head.push_str(part));
         }
         if self.gzipped {
             head.push_str("Content-Encoding: gzip\r\n");
@@ -83,7 +95,8 @@ impl Answer {
             (Some(false), Version::Http11) => head.push_str("Connection: close\r\n"),
             _ => {}
         }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len()));
+        let length = write!(head, "Content-Length: {}\r\n\r\n", self.body.len());
+        length.expect("a String takes every write");
         head.into_bytes()
     }
 }
@@ -115,7 +128,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(head: Vec<u8>, body: Arc<Vec<u8>>) -> Outgoing {
+    pub fn new(mut head: Vec<u8>, mut body: Arc<Vec<u8>>) -> Outgoing {
+        if body.len() <= JOINED {
+            head.extend_from_slice(&body);
+            body = Arc::default();
+        }
         Outgoing { head, body, sent: 0 }
     }
 
@@ -131,7 +148,11 @@ impl Outgoing {
         while self.sent < self.len() {
             let head = &self.head[self.sent.min(self.head.len())..];
             let body = &self.body[self.sent.saturating_sub(self.head.len())..];
-            match sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], false) {
+            let sent = match body {
+                [] => sys::send(&socket, head, false),
+                _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], false),
+            };
+            match sent {
                 Ok(n) => self.sent += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(e) => return Err(e),

@@ -12,6 +12,7 @@ mod request;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -119,10 +120,33 @@ struct Connection {
     since: Instant,
 }
 
+/// Hashes tokens, which no stranger chooses, by one multiplication.
+#[derive(Debug, Default)]
+struct Product(u64);
+
+type Plain = BuildHasherDefault<Product>;
+
+impl Hasher for Product {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.write_u32((*b).into()));
+    }
+
+    fn write_u32(&mut self, n: u32) {
+        let mixed = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
 #[derive(Debug)]
 struct Listener {
     token: Token,
     socket: Arc<OwnedFd>,
+    /// Connections to look for in the next turn: looking once more than there are costs a call.
+    expected: usize,
 }
 
 /// The door.
@@ -135,7 +159,7 @@ pub struct Gate {
     /// A descriptor to give up when there is no other, so that a connection can be taken and
     /// closed instead of waking us for ever.
     spare: Option<File>,
-    connections: HashMap<Token, Connection>,
+    connections: HashMap<Token, Connection, Plain>,
     asked: VecDeque<(Visitor, Request)>,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
@@ -150,7 +174,7 @@ impl Gate {
             listeners: Vec::new(),
             paused: false,
             spare: spare(),
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             asked: VecDeque::new(),
             buffer: Box::new([0; READ_SIZE]),
         }
@@ -174,7 +198,7 @@ impl Gate {
         let socket = Arc::new(socket);
         let on = sys::local_address(&socket)?;
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.listeners.push(Listener { token, socket });
+        self.listeners.push(Listener { token, socket, expected: 1 });
         Ok(on)
     }
 
@@ -199,10 +223,15 @@ impl Gate {
     }
 
     fn accept(&mut self, reactor: &mut Reactor, place: usize, now: Instant) {
-        for _ in 0..ACCEPTS {
+        let expected = self.listeners[place].expected;
+        self.listeners[place].expected = (expected * 2).min(ACCEPTS);
+        for taken in 0..expected {
             match sys::accept(&self.listeners[place].socket) {
                 Ok((socket, from)) => self.admit(reactor, socket, from, now),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.listeners[place].expected = taken.max(1);
+                    return;
+                }
                 // Said also when nobody waits: the kernel looks for a descriptor first.
                 Err(e) if sys::is_out_of_descriptors(&e) => {
                     if self.evict(reactor) {

@@ -224,7 +224,8 @@ impl<'a> Sent<'a> {
     fn read(query: &'a [u8]) -> Sent<'a> {
         let mut sent = Sent::default();
         for (key, value) in pairs(query) {
-            if let Some(place) = NAMES.iter().position(|n| n.as_bytes() == &*key) {
+            let is = |name: &&str| name.len() == key.len() && name.as_bytes() == &*key;
+            if let Some(place) = NAMES.iter().position(is) {
                 sent.values[place].get_or_insert(value);
             }
         }
@@ -250,7 +251,9 @@ impl<'a> Sent<'a> {
 
 /// A decimal number as the original reads it: a sign and blanks around it are fine.
 fn integer(text: &[u8]) -> Option<i128> {
-    std::str::from_utf8(text).ok()?.trim().parse().ok()
+    let text = std::str::from_utf8(text).ok()?.trim();
+    // Nearly all are short, and 128 bits cost more.
+    text.parse::<i64>().map(i128::from).or_else(|_| text.parse()).ok()
 }
 
 impl Announce {

@@ -3,18 +3,18 @@
 //! reached by messages, and none of them can hold up an announce.
 
 mod desk;
+mod door;
 mod lists;
 mod log;
 mod multi;
 mod nat;
+mod notice;
 mod page;
 mod state;
 mod stats;
 mod udp;
 
 use std::ffi::OsString;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ pub use desk::InfoPage;
 pub use lists::Sources;
 pub use log::Target;
 pub use multi::Dealings;
+pub use notice::{Notice, TrackerError};
 
 use crate::io::fetch;
 use crate::io::gate::{Answer, Gate, Request, Visitor};
@@ -33,13 +34,12 @@ use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
 use crate::io::reactor::{Event, Reactor};
 use crate::io::save::SaveError;
-use crate::io::service::{self, Inherited, Notifier};
+use crate::io::service::Notifier;
 use crate::io::signals::{self, Signal};
-use crate::io::{reason, sys};
+use crate::io::sys;
 use crate::logic::registry::limit::Limit;
 use crate::logic::registry::{Copying, Registry};
 use crate::proto::ids::PeerId;
-use crate::proto::resume::StateError;
 use desk::{Desk, Reply};
 use lists::{News, Reader, Watcher};
 use log::Log;
@@ -50,9 +50,6 @@ use udp::Udp;
 
 /// Messages that may wait for the reactor.
 const MESSAGES: usize = 64;
-
-/// Descriptors kept for other things than connections.
-const RESERVED: u64 = 64;
 
 /// How often troubles of which there may be many are told.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
@@ -128,96 +125,6 @@ impl From<fetch::Done> for Message {
     }
 }
 
-/// What the operator should know while the tracker runs.
-#[derive(Debug)]
-pub enum Notice {
-    /// It listens here.
-    Listening(SocketAddr),
-    /// It takes UDP packets here.
-    ListeningUdp(SocketAddr),
-    /// How it goes, in one line.
-    Status(String),
-    /// The state file was damaged.
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: StateError,
-        /// Where it is now.
-        kept_as: PathBuf,
-    },
-    /// The state file could not be written. It will be tried again.
-    NotSaved(SaveError),
-    /// What is wrong with the log.
-    LogTrouble(String),
-    /// What is wrong with a list, or with a .torrent file.
-    ListTrouble(String),
-    /// The pages for people cannot be made.
-    NoPages(io::Error),
-    /// So many lines of the log were lost, since writing it takes too long.
-    LinesLost(u64),
-    /// So many peers and torrents had to make room for others.
-    Evicted(u64),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Notice::Listening(on) => write!(f, "listening on {on}"),
-            Notice::ListeningUdp(on) => write!(f, "listening on {on} for UDP"),
-            Notice::Status(text) => f.write_str(text),
-            Notice::Damaged { path, error, kept_as } => {
-                let (path, kept_as) = (path.display(), kept_as.display());
-                write!(f, "warning: state file '{path}': {error}; kept as '{kept_as}', ")?;
-                f.write_str("starting with an empty one")
-            }
-            Notice::NotSaved(error) => write!(f, "warning: {error}"),
-            Notice::LogTrouble(what) | Notice::ListTrouble(what) => write!(f, "warning: {what}"),
-            Notice::NoPages(e) => write!(f, "warning: cannot make pages: {}", reason(e)),
-            Notice::LinesLost(n) => {
-                write!(f, "warning: the log cannot keep up, {n} lines are lost")
-            }
-            Notice::Evicted(n) => {
-                write!(
-                    f,
-                    "warning: there is no more room, {n} peers or torrents had to go for others"
-                )
-            }
-        }
-    }
-}
-
-/// Why the tracker does not start, or ends.
-#[derive(Debug)]
-pub enum TrackerError {
-    /// Listening at this address fails.
-    Listen(SocketAddr, io::Error),
-    /// The named file cannot be read.
-    Read(PathBuf, io::Error),
-    /// The log cannot be opened.
-    Log(io::Error),
-    /// The state file cannot be written.
-    Save(SaveError),
-    /// The machine gives no descriptor or thread, or polling fails.
-    Machine(io::Error),
-}
-
-impl fmt::Display for TrackerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TrackerError::Listen(on, e) => write!(f, "cannot listen on {on}: {}", reason(e)),
-            TrackerError::Read(path, e) => {
-                write!(f, "cannot read '{}': {}", path.display(), reason(e))
-            }
-            TrackerError::Log(e) => write!(f, "cannot open the log: {}", reason(e)),
-            TrackerError::Save(e) => e.fmt(f),
-            TrackerError::Machine(e) => write!(f, "cannot run: {}", reason(e)),
-        }
-    }
-}
-
-impl std::error::Error for TrackerError {}
-
 /// Who asked for a page.
 struct Asker {
     visitor: Visitor,
@@ -270,7 +177,7 @@ impl Tracker {
         let mut reactor = Reactor::new().map_err(TrackerError::Machine)?;
         // First the port, which tells whether another tracker runs on these files.
         let mut udp = Udp::new([random(), random()], now);
-        let (gate, listening) = open_gate(&settings, &mut reactor, &mut udp, now)?;
+        let (gate, listening) = door::open(&settings, &mut reactor, &mut udp, now)?;
         let mut desk = Desk::new(Registry::new(settings.registry, now, random()), random(), now);
         desk.limit = Limit::new(settings.announce_rate, now);
         let reader = read_lists(settings.sources, &mut desk, tell)?;
@@ -583,55 +490,5 @@ fn take_news(news: News, desk: &mut Desk, tell: &mut dyn FnMut(Notice)) {
     news.troubles.into_iter().for_each(|what| tell(Notice::ListTrouble(what)));
     if let Some(lists) = news.lists {
         desk.take(lists);
-    }
-}
-
-fn open_gate(
-    settings: &Settings,
-    reactor: &mut Reactor,
-    udp: &mut Udp,
-    now: Instant,
-) -> Result<(Gate, Vec<Notice>), TrackerError> {
-    let room = sys::raise_descriptor_limit().saturating_sub(RESERVED).max(1);
-    let mut gate_settings = settings.gate.clone();
-    gate_settings.connections =
-        gate_settings.connections.min(usize::try_from(room).unwrap_or(usize::MAX));
-    let mut gate = Gate::new(gate_settings, now);
-    let mut told = Vec::new();
-    for socket in service::inherited(settings.inherited).map_err(TrackerError::Machine)? {
-        told.push(adopt(socket, &mut gate, udp, reactor).map_err(TrackerError::Machine)?);
-    }
-    if !told.is_empty() {
-        return Ok((gate, told));
-    }
-    let mut port = 0;
-    for mut on in settings.listen.iter().copied() {
-        if on.port() == 0 {
-            on.set_port(port);
-        }
-        let refused = |e| TrackerError::Listen(on, e);
-        let there = gate.listen(reactor, on).map_err(refused)?;
-        port = there.port();
-        told.push(Notice::Listening(there));
-        if settings.udp {
-            udp.listen(reactor, there).map_err(refused)?;
-            told.push(Notice::ListeningUdp(there));
-        }
-    }
-    Ok((gate, told))
-}
-
-fn adopt(
-    socket: Inherited,
-    gate: &mut Gate,
-    udp: &mut Udp,
-    reactor: &mut Reactor,
-) -> io::Result<Notice> {
-    match socket {
-        Inherited::Listener(socket) => gate.adopt(reactor, socket).map(Notice::Listening),
-        Inherited::Datagrams(socket) => {
-            let on = sys::local_address(&socket)?;
-            udp.adopt(reactor, socket).map(|()| Notice::ListeningUdp(on))
-        }
     }
 }

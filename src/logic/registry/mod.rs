@@ -11,6 +11,7 @@ mod index;
 pub mod limit;
 pub mod multi;
 mod peer;
+mod room;
 mod rules;
 mod state;
 mod swarm;
@@ -39,9 +40,6 @@ pub const MAX_PAST: usize = 1 << 18;
 
 /// Peers that wait to be connected to at most. Beyond, they wait for their next announce.
 pub const MAX_CHECKS: usize = 1024;
-
-/// Torrents of which the emptiest makes room for a new one.
-const SAMPLE: usize = 16;
 
 /// A peer that is to be connected to before it is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,80 +339,6 @@ impl Registry {
         swarm.update(secret, at, &Peer { unreached, ..old }, heard);
         self.changed |= old.unreached != unreached;
         true
-    }
-
-    /// Adds a new peer. If there is no room, others go.
-    fn add(&mut self, peer: &Peer, request: &Announce, rng: &mut Rng) {
-        if self.settings.max_peers == 0 || self.settings.max_torrents == 0 {
-            return;
-        }
-        if self.peers >= self.settings.max_peers {
-            self.evict_peer(&request.info_hash, rng);
-        }
-        let full = self.swarms.len() >= self.settings.max_torrents;
-        if full && self.swarms.find(&request.info_hash).is_none() {
-            self.evict_torrent(rng);
-        }
-        let (secret, place) = (self.swarms.secret, self.place(request.info_hash));
-        let swarm = self.swarms.at_mut(place);
-        if request.event == Told::Completed {
-            swarm.completed = swarm.completed.saturating_add(1);
-        }
-        swarm.insert(secret, peer, true);
-        self.peers += 1;
-        self.seeds += usize::from(peer.left == 0);
-        self.changed = true;
-    }
-
-    /// Forgets the emptiest of some torrents.
-    fn evict_torrent(&mut self, rng: &mut Rng) {
-        let count = u32::try_from(self.swarms.len()).unwrap_or(u32::MAX);
-        let drawn: Vec<usize> = (0..SAMPLE).map(|_| rng.below(count) as usize).collect();
-        if let Some(place) = drawn.into_iter().min_by_key(|place| self.swarms.at(*place).1.len()) {
-            self.forget(place);
-            self.evicted += 1;
-        }
-    }
-
-    /// Forgets a peer, best one that is silent, of the largest of some torrents: so a flood pushes
-    /// out itself, and small torrents live.
-    fn evict_peer(&mut self, hash: &InfoHash, rng: &mut Rng) {
-        let count = u32::try_from(self.swarms.len()).unwrap_or(u32::MAX);
-        let drawn: Vec<usize> = (0..SAMPLE).map(|_| rng.below(count) as usize).collect();
-        let all = drawn.into_iter().chain(self.swarms.find(hash));
-        let Some(place) = all.max_by_key(|place| self.swarms.at(*place).1.len()) else { return };
-        let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
-        let Some(at) = swarm.oldest(rng) else { return };
-        self.seeds -= usize::from(swarm.packed()[at].is_seed());
-        swarm.remove(secret, at);
-        self.peers -= 1;
-        self.evicted += 1;
-        self.changed = true;
-        if swarm.is_empty() && !self.settings.keep_dead {
-            self.forget(place);
-        }
-    }
-
-    /// The place of a torrent's swarm, new or not.
-    fn place(&mut self, hash: InfoHash) -> usize {
-        if let Some(place) = self.swarms.find(&hash) {
-            return place;
-        }
-        let completed = self.past.remove(&hash).unwrap_or(0);
-        let mut swarm = Swarm::default();
-        swarm.completed = completed;
-        self.swarms.push(hash, swarm)
-    }
-
-    /// Takes out a swarm; its completed downloads are remembered.
-    fn forget(&mut self, place: usize) {
-        let (hash, swarm) = self.swarms.remove(place);
-        self.peers -= swarm.len();
-        self.seeds -= swarm.seeds();
-        if swarm.completed > 0 && self.past.len() < MAX_PAST {
-            self.past.insert(hash, swarm.completed);
-        }
-        self.changed = true;
     }
 
     /// What a scrape tells: of the torrents `named`, those unknown left out, or of all.

@@ -4,6 +4,7 @@
 
 mod access;
 mod checks;
+mod hostile;
 mod others;
 mod recorded;
 mod service;

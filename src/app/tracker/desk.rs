@@ -26,7 +26,7 @@ use super::page::{Snapshot, Sort, escaped};
 use super::stats::{self, Counters};
 
 /// With more torrents than this, what tells of all of them is made at most every [`REUSED`].
-const MANY: usize = 2000;
+const MANY: usize = 200;
 
 /// How long it is used again then.
 const REUSED: Duration = Duration::from_secs(5);

@@ -25,7 +25,7 @@ pub const OPTIONS: &[Opt] = &[
         SECONDS,
         "15",
         "seconds in which a request must have come; its answer may take that and the time that \
-         its length needs at 4 KiB/s",
+         its length needs at 16 KiB/s",
     ),
     Opt::new(
         "timeout_check_interval",

@@ -40,7 +40,13 @@ const READ_SIZE: usize = 16 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes in a second at which an answer must be taken, beyond the ordinary time.
-const SLOWEST: usize = 4 * 1024;
+const SLOWEST: usize = 16 * 1024;
+
+/// An answer longer than this may wait for its reader.
+const LONG: usize = 16 * 1024;
+
+/// Bytes of answers that may wait for their readers, all together. Beyond, the slowest are closed.
+const MAX_HELD: usize = 32 << 20;
 
 /// How the door is kept.
 #[derive(Debug, Clone)]
@@ -365,9 +371,32 @@ impl Gate {
         let extra = Duration::from_secs((outgoing.len() / SLOWEST) as u64);
         connection.deadline = now + self.settings.timeout + extra;
         connection.since = now;
+        let long = outgoing.len() > LONG;
         connection.stage = Stage::Answering(outgoing, manner.end);
         self.send(reactor, visitor.0, now);
+        if long {
+            self.bound_held(reactor, visitor.0);
+        }
         Some(sent)
+    }
+
+    /// Closes those who take longest to read their answers while all answers that wait to be read
+    /// are too much together, but not the last visitor.
+    fn bound_held(&mut self, reactor: &mut Reactor, last: Token) {
+        loop {
+            let held = |c: &Connection| match &c.stage {
+                Stage::Answering(outgoing, _) => outgoing.len(),
+                _ => 0,
+            };
+            if self.connections.values().map(held).sum::<usize>() <= MAX_HELD {
+                return;
+            }
+            let others = self.connections.iter().filter(|(t, c)| **t != last && held(c) > LONG);
+            let Some(token) = others.min_by_key(|(_, c)| c.since).map(|(token, _)| *token) else {
+                return;
+            };
+            self.close(reactor, token);
+        }
     }
 
     fn send(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {

@@ -242,3 +242,24 @@ fn compresses_only_for_whom_it_suits_and_only_if_that_is_shorter() {
     assert!(head.contains("\r\nContent-Encoding: gzip\r\nContent-Length: "), "{head}");
     assert!(d.sent[1].gzipped && d.sent[1].bytes < 60);
 }
+
+#[test]
+fn those_who_never_read_cannot_fill_the_memory() {
+    let mut door = door(settings());
+    // Each answer is far longer than the kernel takes.
+    door.times = 12 << 20;
+    let mut visitors = Vec::new();
+    for n in 0..6 {
+        let mut visitor = door.visit();
+        visitor.write_all(b"GET /a HTTP/1.0\r\n\r\n").unwrap();
+        visitors.push(visitor);
+        door.turns(|door| door.sent.len() > n);
+        door.now += Duration::from_millis(1);
+    }
+    let held = |c: &Connection| match &c.stage {
+        Stage::Answering(outgoing, _) => outgoing.len(),
+        _ => 0,
+    };
+    let all: usize = door.gate.connections.values().map(held).sum();
+    assert!(all <= MAX_HELD && door.gate.connections() == 1, "{all}");
+}

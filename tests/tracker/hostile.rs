@@ -1,0 +1,140 @@
+//! What a tracker on the open Internet meets: through all of it good announces are answered soon,
+//! memory stays small, and nothing raw comes out.
+
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use super::*;
+
+impl Tracker {
+    /// A good announce is answered within two seconds.
+    fn serves(&mut self, what: &str) {
+        let began = Instant::now();
+        let answer = self.announce('g', "port=9");
+        assert!(answer.status_line.ends_with("200 OK"), "{what}: {answer:?}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{what}: {:?}", began.elapsed());
+        assert!(self.process.runs(), "{what}");
+    }
+
+    /// Its memory in KiB.
+    fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// Closes with a reset instead of an end.
+fn reset(stream: TcpStream) {
+    let socket = OwnedFd::from(stream);
+    rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn good_announces_are_answered_through_all_kinds_of_abuse() {
+    let dir = Dir::new();
+    let mut tracker = tracker(&dir, &["--keepalive", "5", "--udp", "1", "--logfile", "log"]);
+    tracker.serves("in peace");
+    let mut held = Vec::new();
+    let good = b"GET /scrape HTTP/1.1\r\nHost: x\r\n\r\n";
+    let requests: [(&str, Vec<u8>); 9] = [
+        ("half a request", b"GET /announce?info_ha".to_vec()),
+        ("pipelined by the thousand", good.repeat(20_000)),
+        (
+            "an absurd length",
+            b"GET / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n".into(),
+        ),
+        (
+            "a body in chunks",
+            b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n".into(),
+        ),
+        ("many headers", [&b"GET / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(5000)].concat()),
+        ("a long header", [&b"GET / HTTP/1.1\r\nA: "[..], &[b'a'; 100_000]].concat()),
+        ("binary", (0..=255).cycle().take(20_000).collect()),
+        ("another protocol", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec()),
+        (
+            "doubled parameters",
+            b"GET /announce?info_hash=%00&info_hash=&left=-9&left=z&port=1&port \
+            HTTP/1.0\r\n\r\n"
+                .to_vec(),
+        ),
+    ];
+    for (what, request) in &requests {
+        for n in 0..20 {
+            let mut stream = tracker.connect(None);
+            stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            // It may be closed or full meanwhile: that is as it should be.
+            let _ = stream.write_all(request);
+            match n % 3 {
+                0 => reset(stream),
+                1 => held.push(stream),
+                _ => drop(stream),
+            }
+        }
+        tracker.serves(what);
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for n in 0..3000usize {
+        let packet: Vec<u8> = (0..n % 2000).map(|b| (b * n) as u8).collect();
+        let _ = socket.send_to(&packet, tracker.on);
+    }
+    tracker.serves("packets of nonsense");
+    assert!(tracker.memory() < 64 * 1024, "{} KiB", tracker.memory());
+    drop(held);
+    tracker.stop();
+    let log = dir.read("log");
+    let raw = |b: &u8| !(b' '..=b'~').contains(b) && *b != b'\n';
+    assert!(!log.iter().any(raw), "nothing raw in the log");
+}
+
+#[test]
+fn invented_torrents_and_peers_do_not_fill_the_memory() {
+    let dir = Dir::new();
+    let args = ["--udp", "1", "--max_torrents", "20000", "--max_peers", "50000"];
+    let mut tracker = tracker(&dir, &args);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.connect(tracker.on).unwrap();
+    socket.send(&[&0x417_2710_1980u64.to_be_bytes()[..], &[0; 8]].concat()).unwrap();
+    let mut answer = [0; 2048];
+    socket.recv(&mut answer).unwrap();
+    let connection: [u8; 8] = answer[8..16].try_into().unwrap();
+    let mut sizes = Vec::new();
+    for round in 0..4u32 {
+        for n in 0..40_000u32 {
+            let mut packet = [&connection[..], &[0, 0, 0, 1, 0, 0, 0, 9]].concat();
+            packet.extend_from_slice(format!("{:020}", round * 40_000 + n).as_bytes());
+            packet.extend_from_slice(format!("{n:020}").as_bytes());
+            packet.extend_from_slice(&[0; 40]);
+            packet.extend_from_slice(&[0, 9]);
+            socket.send(&packet).unwrap();
+            socket.recv(&mut answer).unwrap();
+        }
+        sizes.push(tracker.memory());
+    }
+    assert!(sizes[3] < 64 * 1024 && sizes[3] < sizes[0] * 3 / 2, "{sizes:?} KiB");
+    tracker.serves("after the flood");
+    assert_eq!(tracker.get("/stats.json").text().matches("\"torrents\":20000,").count(), 1);
+}
+
+#[test]
+fn nothing_raw_stands_in_page_header_or_log() {
+    let dir = Dir::new();
+    std::fs::create_dir(dir.join("tor")).unwrap();
+    let (text, hash) = torrent("<script>\"'&\u{1b}[2J", "");
+    dir.write("tor/a\"b\r\nX: y.torrent", text);
+    let args = ["--allowed_dir", "tor", "--allow_get", "1"];
+    let tracker = tracker(&dir, &args);
+    let page = tracker.get("/").text();
+    assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;") && !page.contains('\u{1b}'), "{page}");
+    assert!(!page.contains("<script"), "{page}");
+    let file = tracker.get(&format!("/file?info_hash={hash}"));
+    let disposition = file.header("Content-Disposition").unwrap();
+    assert!(disposition.starts_with("attachment; filename=\"a_b__X__y.torrent\""), "{disposition}");
+    assert_eq!(file.header("X"), None);
+    tracker.ask(b"GET /\x1b[2J\" HTTP/1.0\r\nReferer: \xff\"\r\nUser-Agent: a\tb\r\n\r\n", None);
+    let out = tracker.stop().out;
+    assert!(!out.bytes().any(|b| b < b' ' && b != b'\n' || b > b'~'), "{out}");
+}

@@ -137,6 +137,16 @@ impl Conn {
         self.outbox.sendable() > 0
     }
 
+    /// Bytes of memory that what waits takes: blocks that were not begun are places in files.
+    pub fn queued(&self) -> usize {
+        self.outbox.queued()
+    }
+
+    /// All bytes that the socket has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.outbox.taken()
+    }
+
     /// From now on blocks leave only as far as they are allowed to: so many bytes of them more.
     /// Messages before and between them go in any case.
     pub fn allow(&mut self, bytes: u64) {

@@ -17,6 +17,13 @@ pub(super) const MAX_STRANGERS: usize = 64;
 /// They have so long to say it.
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes that wait in memory for peers to take them, for all connections together. When it is
+/// more, somebody who does not read is dropped,
+const MAX_QUEUED: usize = 4 * 1024 * 1024;
+
+/// but nobody for whom no more than this waits, as for a slow reader: a block and some messages.
+const USUAL_QUEUE: usize = 24 * 1024;
+
 /// Who is meant by a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
@@ -37,6 +44,11 @@ pub(super) struct Link {
     pub dialing: bool,
     /// Not read from until a block buffer is free.
     pub stalled: bool,
+    /// What waited for it when that was last looked at.
+    queued: usize,
+    /// What it had taken by then, and when it last took something.
+    taken: u64,
+    took_at: Option<Instant>,
 }
 
 struct Stranger {
@@ -53,6 +65,8 @@ pub(super) struct Links {
     peers: BTreeMap<PeerKey, Link>,
     accepting: bool,
     limits: Limits,
+    /// Bytes that wait for all peers.
+    queued: usize,
 }
 
 impl Links {
@@ -72,6 +86,7 @@ impl Links {
             peers: BTreeMap::new(),
             accepting: false,
             limits,
+            queued: 0,
         }
     }
 
@@ -157,7 +172,8 @@ impl Links {
     fn watch(&mut self, conn: Conn, interest: Interest, who: Who, reactor: &mut Reactor) -> Link {
         let token = reactor.add(conn.socket(), interest);
         self.by_token.insert(token, who);
-        Link { conn, token, interest, dialing: false, stalled: false }
+        let (dialing, stalled) = (false, false);
+        Link { conn, token, interest, dialing, stalled, queued: 0, taken: 0, took_at: None }
     }
 
     pub(super) fn peer(&mut self, key: PeerKey) -> Option<&mut Link> {
@@ -168,6 +184,7 @@ impl Links {
     pub(super) fn close(&mut self, key: PeerKey, pool: &mut Pool, reactor: &mut Reactor) {
         if let Some(mut link) = self.peers.remove(&key) {
             link.conn.release(pool);
+            self.queued -= link.queued;
             self.by_token.remove(&link.token);
             reactor.remove(link.token);
         }
@@ -186,8 +203,91 @@ impl Links {
         }
     }
 
+    /// Notes what waits for a peer after it was sent what it takes. If that is too much for all
+    /// together, says whom to drop: of those for whom more than usual waits the one that took
+    /// nothing for the longest time.
+    pub(super) fn weigh(&mut self, key: PeerKey, now: Instant) -> Option<PeerKey> {
+        let link = self.peers.get_mut(&key)?;
+        let (queued, taken) = (link.conn.queued(), link.conn.taken());
+        if taken != link.taken {
+            (link.taken, link.took_at) = (taken, Some(now));
+        }
+        self.queued = self.queued - link.queued + queued;
+        link.queued = queued;
+        if self.queued <= MAX_QUEUED {
+            return None;
+        }
+        let greedy = self.peers.iter().filter(|(_, link)| link.queued > USUAL_QUEUE);
+        greedy.min_by_key(|(_, link)| link.took_at).map(|(key, _)| *key)
+    }
+
     /// Those that wait for a block buffer.
     pub(super) fn stalled(&self) -> Vec<PeerKey> {
         self.peers.iter().filter(|(_, l)| l.stalled).map(|(k, _)| *k).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::conn::{Outcome, Staging};
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    /// Links to so many peers, and their ends.
+    fn links(count: u64) -> (Links, Reactor, Vec<UnixStream>) {
+        let mut reactor = Reactor::new().unwrap();
+        let mut links = Links::new(vec![], Limits::default(), &mut reactor);
+        let geometry = Arc::new(Geometry::new(32_768, [32_768]).unwrap());
+        let mut ends = Vec::new();
+        for key in 0..count {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            theirs.set_nonblocking(true).unwrap();
+            let conn = Conn::new(ours.into());
+            links.add_dialed(PeerKey(key), conn, Arc::clone(&geometry), &mut reactor);
+            ends.push(theirs);
+        }
+        (links, reactor, ends)
+    }
+
+    fn send(links: &mut Links, key: PeerKey, bytes: usize, now: Instant) -> Option<PeerKey> {
+        let conn = &mut links.peer(key).unwrap().conn;
+        conn.push_bytes(&vec![0; bytes]);
+        conn.flush(&mut Staging::default(), &mut Outcome::default()).unwrap();
+        links.weigh(key, now)
+    }
+
+    #[test]
+    fn those_who_never_read_take_a_few_megabytes_together_and_cost_no_reader_its_place() {
+        const DEAF: u64 = 50;
+        let (mut links, mut reactor, mut ends) = links(DEAF + 1);
+        let (start, reader) = (Instant::now(), PeerKey(DEAF));
+        let mut dropped = Vec::new();
+        for step in 0..60 {
+            let now = start + Duration::from_secs(step);
+            for key in 0..=DEAF {
+                let key = PeerKey(key);
+                if links.peer(key).is_none() {
+                    continue;
+                }
+                // To the one that reads the most is said.
+                let bytes = if key == reader { 900_000 } else { 15_000 };
+                let mut greedy = send(&mut links, key, bytes, now);
+                while let Some(key) = greedy {
+                    dropped.push(key);
+                    links.close(key, &mut Pool::new(0), &mut reactor);
+                    greedy = links.weigh(reader, now);
+                }
+                assert!(links.queued <= MAX_QUEUED);
+            }
+            while links.peer(reader).unwrap().conn.is_sending() {
+                while ends[DEAF as usize].read(&mut [0; 65_536]).is_ok() {}
+                assert_eq!(send(&mut links, reader, 0, now), None);
+            }
+        }
+        assert!(!dropped.is_empty() && !dropped.contains(&reader), "{dropped:?}");
+        let waiting: usize = links.peers.values().map(|link| link.conn.queued()).sum();
+        assert_eq!(links.queued, waiting);
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Out>,
     /// Bytes from our memory that are not sent yet.
     queued: usize,
+    /// All bytes that the socket has taken.
+    taken: u64,
     /// A buffer that was sent, for the next one.
     spare: Vec<u8>,
     /// What the socket will probably take at once, in bytes.
@@ -80,10 +82,21 @@ impl Outbox {
         Outbox {
             queue: VecDeque::new(),
             queued: 0,
+            taken: 0,
             spare: Vec::new(),
             room: LEAST_ROOM,
             allowance: None,
         }
+    }
+
+    /// Bytes of our memory that wait.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Bytes that have left so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// So many bytes of blocks more may leave, and no others from now on.
@@ -120,7 +133,12 @@ impl Outbox {
             bytes.clear();
             self.queue.push_back(Out::Bytes { bytes, sent: 0, ends: None });
         }
-        let Some(Out::Bytes { bytes, .. }) = self.queue.back_mut() else { return };
+        let Some(Out::Bytes { bytes, sent, .. }) = self.queue.back_mut() else { return };
+        // Who always leaves something behind must not make us keep all it ever took.
+        if *sent > MAX_COPIED && *sent > bytes.len() / 2 {
+            bytes.drain(..*sent);
+            *sent = 0;
+        }
         let before = bytes.len();
         write(bytes);
         self.queued += bytes.len() - before;
@@ -187,6 +205,7 @@ impl Outbox {
     /// Takes from the queue what has left with the first `sent` bytes. What is left of a block
     /// that was begun becomes bytes of ours.
     fn settle(&mut self, mut sent: usize, staging: &Staging, blocks: &mut Vec<BlockRef>) {
+        self.taken += sent as u64;
         let mut at = 0;
         while let Some(out) = self.queue.front_mut().filter(|_| sent > 0) {
             let length = out.length();
@@ -209,7 +228,9 @@ impl Outbox {
             if now == length {
                 match self.queue.pop_front() {
                     Some(Out::Bytes { bytes, ends, .. }) => {
-                        self.spare = bytes;
+                        if bytes.capacity() <= MAX_COPIED {
+                            self.spare = bytes;
+                        }
                         blocks.extend(ends);
                     }
                     Some(Out::Block { block, .. }) => blocks.push(block),
@@ -399,5 +420,23 @@ fn took(result: io::Result<usize>) -> io::Result<usize> {
     match result {
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_not_kept_for_one_who_always_leaves_something() {
+        let (mut outbox, mut sent) = (Outbox::new(), Vec::new());
+        outbox.gather(|out| out.extend([0; 1000]));
+        for _ in 0..1000 {
+            outbox.gather(|out| out.extend([0; 1000]));
+            outbox.settle(1000, &Staging::default(), &mut sent);
+        }
+        let Some(Out::Bytes { bytes, .. }) = outbox.queue.front() else { panic!("it is empty") };
+        assert!(bytes.capacity() < 100_000, "{} bytes", bytes.capacity());
+        assert_eq!((outbox.queued(), outbox.taken()), (1000, 1_000_000));
     }
 }

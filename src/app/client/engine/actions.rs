@@ -193,7 +193,12 @@ impl Engine {
         }
         self.flushed = blocks;
         match outcome {
-            Ok(()) => self.links.settle(key, &mut self.reactor),
+            Ok(()) => {
+                self.links.settle(key, &mut self.reactor);
+                while let Some(deaf) = self.links.weigh(key, now) {
+                    self.lose(deaf, now);
+                }
+            }
             Err(e) => {
                 self.lose(key, now);
                 match (e.kind(), e.raw_os_error()) {

@@ -328,14 +328,16 @@ impl<'a> Walk<'a> {
             self.looks -= 1;
             let peer = &self.peers[self.at];
             if peer.suits(self.asked.form) {
-                let peer = peer.unpack(|number| self.swarm.wide(number));
-                let ip = peer.listed_ip();
-                if self.asked.six.is_none_or(|six| six == ip.is_ipv6()) {
-                    let Peer { id, port, crypto, .. } = peer;
-                    chosen.push(Listed { id, ip, port, crypto });
+                let listed = peer.listed(|number| self.swarm.wide(number));
+                if self.asked.six.is_none_or(|six| six == listed.ip.is_ipv6()) {
+                    chosen.push(listed);
                 }
             }
-            self.at = (self.at + self.stride) % self.peers.len();
+            self.at += self.stride;
+            // The stride is at most as long as the list.
+            if self.at >= self.peers.len() {
+                self.at -= self.peers.len();
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the tracker answers: lists of peers, counts, refusals, in bencode (BEP 3, 7, 23, 24, 31, 48).
 
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -117,24 +118,25 @@ impl Reply {
     }
 
     fn put_compact(&self, out: &mut Vec<u8>) {
-        let (mut four, mut six) = (Vec::with_capacity(self.peers.len() * 6), Vec::new());
+        let sixes = self.peers.iter().filter(|peer| peer.ip.is_ipv6()).count();
+        // The lengths are known, so the lists need no place of their own before.
+        put_length(out, (self.peers.len() - sixes) * 6);
         for peer in &self.peers {
-            let list = match peer.ip {
-                IpAddr::V4(ip) => {
-                    four.extend_from_slice(&ip.octets());
-                    &mut four
-                }
-                IpAddr::V6(ip) => {
-                    six.extend_from_slice(&ip.octets());
-                    &mut six
-                }
-            };
-            list.extend_from_slice(&peer.port.to_be_bytes());
+            if let IpAddr::V4(ip) = peer.ip {
+                out.extend_from_slice(&ip.octets());
+                out.extend_from_slice(&peer.port.to_be_bytes());
+            }
         }
-        put_bytes(out, &four);
-        if !six.is_empty() {
-            put_bytes(out, b"peers6");
-            put_bytes(out, &six);
+        if sixes == 0 {
+            return;
+        }
+        put_bytes(out, b"peers6");
+        put_length(out, sixes * 18);
+        for peer in &self.peers {
+            if let IpAddr::V6(ip) = peer.ip {
+                out.extend_from_slice(&ip.octets());
+                out.extend_from_slice(&peer.port.to_be_bytes());
+            }
         }
     }
 
@@ -153,6 +155,11 @@ impl Reply {
         }
         out.push(b'e');
     }
+}
+
+/// Begins a string of this many bytes.
+fn put_length(out: &mut Vec<u8>, bytes: usize) {
+    write!(out, "{bytes}:").expect("a Vec takes every write");
 }
 
 fn put_count(out: &mut Vec<u8>, key: &str, n: u32) {

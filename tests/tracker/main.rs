@@ -4,6 +4,7 @@
 
 mod access;
 mod checks;
+mod foreign;
 mod hostile;
 mod others;
 mod recorded;

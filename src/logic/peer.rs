@@ -120,7 +120,7 @@ pub struct Session {
     /// When that last became less.
     pub barred_at: Instant,
     /// Requests that were taken back and not answered yet, which a fast peer does by the block or
-    /// by a rejection (BEP 6); no more than [`MAX_CANCELLED`].
+    /// by a rejection (BEP 6); no more than `MAX_CANCELLED`.
     pub cancelled: VecDeque<BlockRef>,
     /// Pieces that we serve while we choke it.
     pub granted: Vec<PieceIndex>,

@@ -24,7 +24,7 @@ const ANNOUNCE: usize = 98;
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What the asker was given by [`Answer::Connected`]; [`MAGIC`] in a request to connect.
+    /// What the asker was given by the answer to [`Ask::Connect`]; `MAGIC` in a request to connect.
     pub connection: u64,
     /// The asker's number for it, to be given back.
     pub transaction: u32,

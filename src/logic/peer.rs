@@ -128,6 +128,10 @@ pub struct Session {
     pub granted_bytes: u64,
     /// Talk of it that led to nothing.
     pub chatter: Chatter,
+    /// Of the pieces that came so many were told to it, or were had when it was told all.
+    pub told: u64,
+    /// When it was last told of any.
+    pub told_at: Option<Instant>,
     /// We do not answer its requests.
     pub choking: bool,
     /// We would like to download from it.
@@ -188,6 +192,8 @@ impl Session {
             granted: Vec::new(),
             granted_bytes: 0,
             chatter: Chatter::new(now),
+            told: 0,
+            told_at: None,
             choking: true,
             interested: false,
             choked: true,

@@ -445,6 +445,14 @@ impl World {
             Action::Greet(key) => self.outbox.push((key, Word::Hello)),
             Action::Send(_, Message::Unchoke) if self.nodes[node].part.role == Role::FreeRider => {}
             Action::Send(key, message) => self.outbox.push((key, Word::Message(message))),
+            Action::News => {
+                let torrent = self.nodes[node].torrent.as_mut();
+                let news = torrent.map(|t| t.take_news(Duration::ZERO, self.now));
+                for (key, pieces) in news.into_iter().flatten() {
+                    let haves = pieces.into_iter().map(Message::Have);
+                    self.outbox.extend(haves.map(|have| (key, Word::Message(have))));
+                }
+            }
             Action::SendBlock(key, block) => {
                 self.deliver_words(node);
                 if self.nodes[node].part.role == Role::Boaster {

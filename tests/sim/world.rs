@@ -319,6 +319,13 @@ impl World {
                 message.encode_to(&mut bytes);
                 self.send(node, key, bytes);
             }
+            Action::News => {
+                for (key, pieces) in self.nodes[node].torrent.take_news(Duration::ZERO, self.now) {
+                    for piece in pieces {
+                        self.act(node, Action::Send(key, Message::Have(piece)));
+                    }
+                }
+            }
             Action::SendBlock(key, block) => self.send_block(node, key, block),
             // The pipes have their own pace.
             Action::Allow(..) => {}

@@ -167,6 +167,7 @@ impl Torrent {
         let speaks = peer.speaks;
         let mut session = Session::new(id, pieces, self.config.rate_window, now);
         session.fast = speaks.fast;
+        session.told = self.news.end();
         session.up = session.up.with_head_start(self.config.upload_rate_fudge);
         peer.stage = Stage::Open(Box::new(session));
         match peer.direction {

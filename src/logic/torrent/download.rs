@@ -183,19 +183,6 @@ impl Torrent {
         }
     }
 
-    /// A piece is had now; `lacked`: and it was wanted.
-    fn on_piece(&mut self, piece: PieceIndex, lacked: bool, now: Instant) {
-        for key in self.open_keys() {
-            let Some(session) = self.session(key) else { continue };
-            if !session.have.get(piece.get()) {
-                self.say(key, Message::Have(piece), now);
-            } else if lacked {
-                session.useful -= 1;
-                self.tell_interest(key, now);
-            }
-        }
-    }
-
     pub(super) fn after_piece(&mut self, was_done: bool, now: Instant) {
         let complete = self.ledger.is_complete();
         // The last piece may be one that was put off while its hash was taken.

@@ -8,7 +8,7 @@
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
-//! `disk` (what is found there), `offers` (super-seeding), `upload` (choking, serving), `spread`
+//! `disk` (what is found there), `news` (pieces told to others), `offers` (super-seeding), `upload` (choking, serving), `spread`
 //! (what a seed sends first), `replan` (what others have by now), `limits` (how fast), `track`
 //! (announces), `config` (what users set), `status`, `details` (what they see).
 
@@ -21,6 +21,7 @@ mod endgame;
 mod fast;
 mod introduce;
 mod limits;
+mod news;
 mod offers;
 mod replan;
 mod retry;
@@ -95,6 +96,8 @@ pub enum Action {
     Greet(PeerKey),
     /// Send a message.
     Send(PeerKey, Message),
+    /// Pieces came that peers are to be told of: by and by, [`Torrent::take_news`].
+    News,
     /// Send a block from disk; answer by `on_block_sent`.
     SendBlock(PeerKey, BlockRef),
     /// Blocks leave this connection only as far as they are allowed to from now on: so many bytes
@@ -190,6 +193,7 @@ pub struct Torrent {
     limits: limits::Limits,
     download_bucket: Bucket,
     spread: spread::Spread,
+    news: news::News,
     up: Meter,
     down: Meter,
     discarded: u64,
@@ -242,6 +246,7 @@ impl Torrent {
             limits: limits::Limits::new(config.auto_upload_limit, now),
             download_bucket: Bucket::new(config.download_limit, now),
             spread: spread::Spread::default(),
+            news: news::News::default(),
             up: Meter::new(now, config.rate_window).with_head_start(config.upload_rate_fudge),
             down: Meter::new(now, config.rate_window),
             discarded: 0,

@@ -4,6 +4,7 @@ mod asleep;
 mod extensions;
 mod limits;
 mod mutated;
+mod news;
 
 use super::*;
 use crate::logic::candidates::Source;

@@ -15,9 +15,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A `have` waits so long for others and for what else is to be said: in a fast download pieces
-/// come by the hundred a second, and each is told to hundreds of peers.
+/// A `have` waits so long for others: in a fast download pieces come by the hundred a second, and
+/// each is told to hundreds of peers.
 const HAVE_DELAY: Duration = Duration::from_millis(25);
+
+/// Those who cannot ask for them yet are told no oftener.
+const HAVE_GAP: Duration = Duration::from_millis(250);
 
 impl Engine {
     /// Does all that is to be done, and sends all that is to be sent, once a turn.
@@ -43,8 +46,8 @@ impl Engine {
                 let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id);
                 self.queue(key, |conn| conn.push_bytes(&wire::handshake(info_hash, id)));
             }
-            Action::Send(key, message @ Message::Have(_)) => self.queue_later(key, &message, now),
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
+            Action::News => _ = self.tell_at.get_or_insert(now + HAVE_DELAY),
             Action::SendBlock(key, block) => self.send_block(key, block, now),
             Action::Allow(key, bytes) => self.queue(key, |conn| conn.allow(bytes)),
             Action::Close(key) => self.links.close(key, &mut self.pool, &mut self.reactor),
@@ -76,19 +79,17 @@ impl Engine {
         }
     }
 
-    /// Like [`queue`](Self::queue), for what may wait for more of its kind.
-    fn queue_later(&mut self, key: PeerKey, message: &Message, now: Instant) {
-        if let Some(link) = self.links.peer(key) {
-            link.conn.push(message);
-            self.later.insert(key);
-            self.later_at.get_or_insert(now + HAVE_DELAY);
+    /// Tells of the pieces that came, when that has waited long enough.
+    pub(super) fn tell_news(&mut self, now: Instant) {
+        if self.tell_at.take_if(|at| *at <= now).is_none() {
+            return;
         }
-    }
-
-    /// Has what waited long enough sent.
-    pub(super) fn send_later_ones(&mut self, now: Instant) {
-        if self.later_at.take_if(|at| *at <= now).is_some() {
-            self.dirty.append(&mut self.later);
+        let Stage::Running(torrent) = &mut self.stage else { return };
+        let news = torrent.take_news(HAVE_GAP, now);
+        self.tell_at = torrent.has_news().then_some(now + HAVE_DELAY);
+        for (key, pieces) in news {
+            let push = |conn: &mut Conn| pieces.iter().for_each(|p| conn.push(&Message::Have(*p)));
+            self.queue(key, push);
         }
     }
 
@@ -182,7 +183,6 @@ impl Engine {
         if link.dialing {
             return;
         }
-        self.later.remove(&key);
         let mut blocks = std::mem::take(&mut self.flushed);
         let outcome = link.conn.flush(&mut self.staging, &mut blocks);
         for block in blocks.sent.drain(..) {

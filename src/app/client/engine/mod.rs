@@ -153,9 +153,8 @@ struct Engine {
     is_claiming: bool,
     /// Connections with something new to send.
     dirty: BTreeSet<PeerKey>,
-    /// Connections with something new that may wait until `later_at`.
-    later: BTreeSet<PeerKey>,
-    later_at: Option<Instant>,
+    /// When the peers are told of the pieces that came.
+    tell_at: Option<Instant>,
     staging: Staging,
     flushed: Outcome,
     /// Block buffers were given back since somebody last looked for one.
@@ -217,8 +216,7 @@ impl Engine {
             check,
             is_claiming: false,
             dirty: BTreeSet::new(),
-            later: BTreeSet::new(),
-            later_at: None,
+            tell_at: None,
             staging: Staging::default(),
             flushed: Outcome::default(),
             buffers_came: false,
@@ -284,7 +282,7 @@ impl Engine {
         let retry = self.trouble.next_deadline();
         let all = [torrent, ending, strangers, report, save, retry, self.door_opens, self.flush];
         all.into_iter()
-            .chain([self.goal_deadline(now), self.retry_unready, self.later_at])
+            .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
             .flatten()
             .min()
     }
@@ -309,7 +307,7 @@ impl Engine {
         self.try_again(now);
         self.links.expire_strangers(now, &mut self.reactor);
         self.open_door(now);
-        self.send_later_ones(now);
+        self.tell_news(now);
         if self.retry_unready.take_if(|at| *at <= now).is_some() {
             self.send_unready();
         }

@@ -1,7 +1,7 @@
 //! Finds things by their 20 bytes: a table of places in a list that somebody else keeps.
 //!
 //! Four bytes a slot and no copy of the names, where a `HashMap` would hold each name again: a
-//! tracker has a million peers. Open addressing with linear probing; at most seven slots of ten
+//! tracker has a million peers. Open addressing with linear probing; at most four slots of five
 //! are in use. Names come from strangers, so they are hashed with a secret.
 
 use std::hash::{DefaultHasher, Hasher};
@@ -62,8 +62,8 @@ impl Index {
 
     /// Adds a place. `hash_of` gives the hash of what is at any place that was added.
     pub fn insert(&mut self, hash: u32, place: u32, hash_of: impl Fn(u32) -> u32) {
-        if (self.used + 1) * 10 > self.slots.len() * 7 {
-            self.resize(self.slots.len() + self.slots.len() / 2 + 8, hash_of);
+        if (self.used + 1) * 5 > self.slots.len() * 4 {
+            self.resize(self.slots.len() + self.slots.len() / 4 + 8, hash_of);
         }
         self.put(hash, place);
         self.used += 1;
@@ -176,9 +176,9 @@ mod tests {
         let mut index = Index::default();
         for n in 0..10_000 {
             index.insert(hash(1, &name(n)), n, |p| hash(1, &name(p)));
-            assert!(index.used * 10 <= index.capacity() * 7);
+            assert!(index.used * 5 <= index.capacity() * 4);
         }
-        assert!(index.capacity() < 24_000, "{}", index.capacity());
+        assert!(index.capacity() < 16_000, "{}", index.capacity());
         for n in 100..10_000 {
             index.remove(hash(1, &name(n)), n, |p| hash(1, &name(p)));
         }

@@ -123,7 +123,7 @@ impl Swarm {
         let (last, leecher) = (self.peers.len(), !packed.is_seed());
         if last == self.peers.capacity() {
             // Doubling would waste a third of a tracker's memory.
-            self.peers.reserve_exact(1 + last / 8);
+            self.peers.reserve_exact(1 + last / 16);
         }
         self.peers.push(packed);
         if self.places.capacity() > 0 {

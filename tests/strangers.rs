@@ -32,15 +32,15 @@ struct Victim {
 impl Victim {
     /// One that has everything.
     fn seed() -> Victim {
-        Victim::start(true)
+        Victim::start(true, &[])
     }
 
     /// One that has nothing.
     fn leecher() -> Victim {
-        Victim::start(false)
+        Victim::start(false, &[])
     }
 
-    fn start(complete: bool) -> Victim {
+    fn start(complete: bool, args: &[&str]) -> Victim {
         let dir = Dir::new();
         let content = content("strangers", PIECES * PIECE - 1000);
         dir.write("file", &content);
@@ -54,6 +54,7 @@ impl Victim {
             .cmd("btdownload")
             .args(["--bind", "127.0.0.1", "file.torrent", "--saveas", saveas])
             .args(["--minport", &port.to_string(), "--maxport", &port.to_string()])
+            .args(args)
             .start();
         // It says so, or has it on its line of figures.
         let says = if complete { "download complete" } else { "downloading" };
@@ -330,7 +331,8 @@ fn those_who_never_read() {
 
 #[test]
 fn slow_drips_and_reset_storms() {
-    let mut victim = Victim::leecher();
+    // With so little room for what is to be written there are fewer buffers than peers.
+    let mut victim = Victim::start(false, &["--write_buffer_size", "0"]);
     let mut kept = Vec::new();
     for n in 0..40 {
         // A block begun that never ends, of a piece nobody asked for.

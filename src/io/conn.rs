@@ -103,6 +103,23 @@ impl Conn {
         self.framer.next(pool)
     }
 
+    /// The same; blocks of which `is_asked` says no are passed over.
+    ///
+    /// # Errors
+    /// What the peer did wrong.
+    pub fn next_if(
+        &mut self,
+        pool: &mut Pool,
+        is_asked: impl Fn(BlockRef) -> bool,
+    ) -> Result<Next, PeerFault> {
+        self.framer.next_if(pool, is_asked)
+    }
+
+    /// Whether it holds a half-filled block buffer.
+    pub fn is_in_block(&self) -> bool {
+        self.framer.is_in_block()
+    }
+
     /// Gives a half-filled block buffer back, when the connection ends.
     pub fn release(&mut self, pool: &mut Pool) {
         self.framer.release(pool);

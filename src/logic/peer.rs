@@ -122,6 +122,8 @@ pub struct Session {
     /// Requests that were taken back and not answered yet, which a fast peer does by the block or
     /// by a rejection (BEP 6); no more than `MAX_CANCELLED`.
     pub cancelled: VecDeque<BlockRef>,
+    /// Bytes of blocks that came from it and were not asked for.
+    pub unasked: u64,
     /// Pieces that we serve while we choke it.
     pub granted: Vec<PieceIndex>,
     /// So many bytes of them may still be had.
@@ -189,6 +191,7 @@ impl Session {
             askable: None,
             barred_at: now,
             cancelled: VecDeque::new(),
+            unasked: 0,
             granted: Vec::new(),
             granted_bytes: 0,
             chatter: Chatter::new(now),

@@ -262,7 +262,9 @@ impl World {
             let now = self.now;
             let here = &mut self.nodes[node];
             let Some(end) = here.ends.get_mut(&key) else { return };
-            match end.framer.next(&mut here.pool).expect("we speak the protocol") {
+            let is_asked = |block| here.torrent.expects(key, block);
+            let next = end.framer.next_if(&mut here.pool, is_asked);
+            match next.expect("we speak the protocol") {
                 Next::Got(Incoming::Hello(mut hello)) => {
                     if self.plan.villain.is_some_and(|v| v.node == node) {
                         hello.reserved = [0; 8];
@@ -273,6 +275,7 @@ impl World {
                 Next::Got(Incoming::Message(message)) => {
                     here.torrent.on_message(key, message, now);
                 }
+                Next::Got(Incoming::Unasked(block)) => here.torrent.on_unasked(key, block, now),
                 Next::NoBuffer => panic!("buffers are lost"),
                 Next::More if bytes.is_empty() => return,
                 Next::More => {

@@ -24,6 +24,10 @@ const MAX_QUEUED: usize = 4 * 1024 * 1024;
 /// but nobody for whom no more than this waits, as for a slow reader: a block and some messages.
 const USUAL_QUEUE: usize = 24 * 1024;
 
+/// A block may take so long to come, from its first byte to its last, while others wait for the
+/// buffer it is in.
+const BLOCK_TIME: Duration = Duration::from_secs(20);
+
 /// Who is meant by a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
@@ -44,6 +48,8 @@ pub(super) struct Link {
     pub dialing: bool,
     /// Not read from until a block buffer is free.
     pub stalled: bool,
+    /// When it began a block that is not whole yet.
+    pub block_began: Option<Instant>,
     /// What waited for it when that was last looked at.
     queued: usize,
     /// What it had taken by then, and when it last took something.
@@ -172,8 +178,17 @@ impl Links {
     fn watch(&mut self, conn: Conn, interest: Interest, who: Who, reactor: &mut Reactor) -> Link {
         let token = reactor.add(conn.socket(), interest);
         self.by_token.insert(token, who);
-        let (dialing, stalled) = (false, false);
-        Link { conn, token, interest, dialing, stalled, queued: 0, taken: 0, took_at: None }
+        Link {
+            conn,
+            token,
+            interest,
+            dialing: false,
+            stalled: false,
+            block_began: None,
+            queued: 0,
+            taken: 0,
+            took_at: None,
+        }
     }
 
     pub(super) fn peer(&mut self, key: PeerKey) -> Option<&mut Link> {
@@ -221,6 +236,26 @@ impl Links {
         greedy.min_by_key(|(_, link)| link.took_at).map(|(key, _)| *key)
     }
 
+    /// Whether anybody waits for a block buffer.
+    pub(super) fn waits_for_buffer(&self) -> bool {
+        self.peers.values().any(|link| link.stalled)
+    }
+
+    /// When the next of those that fill theirs too slowly has to give it up, if anybody waits.
+    pub(super) fn dawdling_until(&self) -> Option<Instant> {
+        let began = self.peers.values().filter_map(|link| link.block_began).min();
+        began.filter(|_| self.waits_for_buffer()).map(|began| began + BLOCK_TIME)
+    }
+
+    /// Those that have to give theirs up now.
+    pub(super) fn dawdlers(&self, now: Instant) -> Vec<PeerKey> {
+        if !self.waits_for_buffer() {
+            return Vec::new();
+        }
+        let is_late = |link: &Link| link.block_began.is_some_and(|at| at + BLOCK_TIME <= now);
+        self.peers.iter().filter(|(_, link)| is_late(link)).map(|(key, _)| *key).collect()
+    }
+
     /// Those that wait for a block buffer.
     pub(super) fn stalled(&self) -> Vec<PeerKey> {
         self.peers.iter().filter(|(_, l)| l.stalled).map(|(k, _)| *k).collect()
@@ -256,6 +291,21 @@ mod tests {
         conn.push_bytes(&vec![0; bytes]);
         conn.flush(&mut Staging::default(), &mut Outcome::default()).unwrap();
         links.weigh(key, now)
+    }
+
+    #[test]
+    fn a_half_filled_buffer_is_kept_for_a_while_once_others_wait_for_one() {
+        let (mut links, _reactor, _ends) = links(3);
+        let start = Instant::now();
+        let began = |n| start + Duration::from_secs(n);
+        links.peer(PeerKey(1)).unwrap().block_began = Some(began(0));
+        links.peer(PeerKey(2)).unwrap().block_began = Some(began(5));
+        assert_eq!((links.dawdling_until(), links.dawdlers(began(90))), (None, vec![]));
+        links.peer(PeerKey(0)).unwrap().stalled = true;
+        assert_eq!(links.dawdling_until(), Some(start + BLOCK_TIME));
+        assert_eq!(links.dawdlers(began(19)), []);
+        assert_eq!(links.dawdlers(began(24)), [PeerKey(1)]);
+        assert_eq!(links.dawdlers(began(25)), [PeerKey(1), PeerKey(2)]);
     }
 
     #[test]

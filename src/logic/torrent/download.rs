@@ -11,6 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+/// So many bytes of blocks that nobody asked for may come from a peer, beside a quarter of what
+/// was asked for: one that does not heed cancels sends as much as it was asked for at a time.
+const MAX_UNASKED: u64 = 64 * 1024 * 1024;
+
 impl Torrent {
     /// Sends as many requests to a peer as it should have out.
     pub(super) fn ask(&mut self, key: PeerKey, now: Instant) {
@@ -113,18 +117,18 @@ impl Torrent {
         let length = u64::from(block.length());
         let floor = self.config.request_backlog;
         let Some(session) = self.session(key) else { return Ok(()) };
-        session.answers_cancelled(block);
         let asked = session.answered(block, floor, now);
         session.snubbed &= !asked;
-        if asked {
-            session.down.add(now, length);
-            self.down.add(now, length);
-        } else {
-            self.download_bucket.take(now, length);
+        if !asked {
+            self.actions.push_back(Action::Recycle(data));
+            return self.note_unasked(key, block, now);
         }
+        session.answers_cancelled(block);
+        session.down.add(now, length);
+        self.down.add(now, length);
         self.charge_acks(length, now);
         let whole = self.geometry.block_number(block).is_some();
-        if !asked || !whole || self.stopping {
+        if !whole || self.stopping {
             self.discard(length, data);
             return Ok(());
         }
@@ -140,6 +144,40 @@ impl Torrent {
         }
         self.ask(key, now);
         Ok(())
+    }
+
+    /// Whether this block is expected of this peer, perhaps because a cancel came too late.
+    pub fn expects(&self, key: PeerKey, block: BlockRef) -> bool {
+        let session = self.peers.get(&key).and_then(|peer| peer.session());
+        session.is_some_and(|s| s.asked.contains(&block) || s.cancelled.contains(&block))
+    }
+
+    /// A block came that was not expected, and was not looked at.
+    pub fn on_unasked(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&key) else { return };
+        peer.heard = now;
+        if let Err(fault) = self.note_unasked(key, block, now) {
+            self.on_fault(key, fault, now);
+        }
+    }
+
+    /// Blocks may come late, as after a cancel, but not without end.
+    fn note_unasked(
+        &mut self,
+        key: PeerKey,
+        block: BlockRef,
+        now: Instant,
+    ) -> Result<(), PeerFault> {
+        let length = u64::from(block.length());
+        self.discarded += length;
+        self.download_bucket.take(now, length);
+        self.charge_acks(length, now);
+        let Some(session) = self.session(key) else { return Ok(()) };
+        if !session.answers_cancelled(block) {
+            session.unasked += length;
+        }
+        let limit = MAX_UNASKED + session.down.total() / 4;
+        if session.unasked > limit { Err(PeerFault::Noise) } else { Ok(()) }
     }
 
     fn discard(&mut self, length: u64, data: Vec<u8>) {

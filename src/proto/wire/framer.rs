@@ -50,8 +50,9 @@ enum Stage {
         bytes: Vec<u8>,
         filled: usize,
     },
-    /// Inside a message that is of no interest; so many bytes are left of it.
-    Skip(usize),
+    /// Inside a message that is of no interest; so many bytes are left of it. It may be a block
+    /// that was not asked for.
+    Skip(usize, Option<BlockRef>),
 }
 
 /// The messages that are read as a whole.
@@ -140,14 +141,27 @@ impl Framer {
     /// # Errors
     /// What the peer did wrong; the connection cannot be used after it.
     pub fn next(&mut self, pool: &mut Pool) -> Result<Next, PeerFault> {
+        self.next_if(pool, |_| true)
+    }
+
+    /// The same, but blocks of which `is_asked` says no get no buffer: they are passed over, and
+    /// come out as [`Incoming::Unasked`].
+    ///
+    /// # Errors
+    /// As for [`next`](Self::next).
+    pub fn next_if(
+        &mut self,
+        pool: &mut Pool,
+        is_asked: impl Fn(BlockRef) -> bool,
+    ) -> Result<Next, PeerFault> {
         loop {
             let step = match &mut self.stage {
                 Stage::Hello => self.hello()?,
                 Stage::Id => self.id(),
-                Stage::Head => self.head(pool)?,
+                Stage::Head => self.head(pool, &is_asked)?,
                 Stage::Block { .. } => self.block(),
                 Stage::Body { .. } => self.body()?,
-                Stage::Skip(_) => self.skip()?,
+                Stage::Skip(..) => self.skip()?,
             };
             match step {
                 Step::Again => {}
@@ -161,6 +175,11 @@ impl Framer {
         if let Stage::Block { data, .. } = std::mem::replace(&mut self.stage, Stage::Head) {
             pool.give(data);
         }
+    }
+
+    /// Whether a block buffer is half filled.
+    pub fn is_in_block(&self) -> bool {
+        matches!(self.stage, Stage::Block { .. })
     }
 
     fn unread(&self) -> &[u8] {
@@ -201,7 +220,11 @@ impl Framer {
         Step::Say(Next::Got(Incoming::Id(id)))
     }
 
-    fn head(&mut self, pool: &mut Pool) -> Result<Step, PeerFault> {
+    fn head(
+        &mut self,
+        pool: &mut Pool,
+        is_asked: &impl Fn(BlockRef) -> bool,
+    ) -> Result<Step, PeerFault> {
         let Some(geometry) = self.geometry.clone() else { return Ok(Step::Say(Next::More)) };
         let bytes = self.unread();
         let Some(length) = be32(bytes, 0) else { return Ok(Step::Say(Next::More)) };
@@ -227,7 +250,7 @@ impl Framer {
                 expect(payload, length as u32)?;
                 Ok(self.begin_body(Body::Bitfield, 5, length))
             }
-            kind::PIECE => self.begin_block(payload, &geometry, pool),
+            kind::PIECE => self.begin_block(payload, &geometry, pool, is_asked),
             kind::EXTENDED => self.extended(payload),
             // As BEP 3 asks of the future: a kind that is not known is passed over.
             _ => Ok(self.begin_skip(payload)),
@@ -296,7 +319,7 @@ impl Framer {
     fn begin_skip(&mut self, payload: u32) -> Step {
         self.start += 5;
         self.after_block = false;
-        self.stage = Stage::Skip(payload as usize);
+        self.stage = Stage::Skip(payload as usize, None);
         Step::Again
     }
 
@@ -314,6 +337,7 @@ impl Framer {
         payload: u32,
         geometry: &Geometry,
         pool: &mut Pool,
+        is_asked: &impl Fn(BlockRef) -> bool,
     ) -> Result<Step, PeerFault> {
         // We ask for blocks of this length or less, so a longer one was not asked for.
         let length = payload.checked_sub(8).ok_or(PeerFault::BadLength)?;
@@ -324,6 +348,12 @@ impl Framer {
             return Ok(Step::Say(Next::More));
         };
         let block = geometry.range(index, begin, length).ok_or(PeerFault::OutOfRange)?;
+        if !is_asked(block) {
+            self.start += PIECE_HEAD_LENGTH;
+            self.after_block = false;
+            self.stage = Stage::Skip(length as usize, Some(block));
+            return Ok(Step::Again);
+        }
         let Some(mut data) = pool.take(length as usize) else {
             return Ok(Step::Say(Next::NoBuffer));
         };
@@ -372,12 +402,13 @@ impl Framer {
     }
 
     fn skip(&mut self) -> Result<Step, PeerFault> {
-        let Stage::Skip(left) = &mut self.stage else { return Ok(Step::Again) };
+        let Stage::Skip(left, block) = &mut self.stage else { return Ok(Step::Again) };
         let n = (*left).min(self.end - self.start);
         *left -= n;
-        let ended = *left == 0;
+        let (ended, block) = (*left == 0, *block);
         self.start += n;
-        self.skipped += n as u64;
+        // Of blocks it depends on what else comes how many are too many.
+        self.skipped += if block.is_some() { 0 } else { n as u64 };
         if self.skipped > MAX_SKIPPED {
             return Err(PeerFault::Noise);
         }
@@ -385,7 +416,7 @@ impl Framer {
             return Ok(Step::Say(Next::More));
         }
         self.stage = Stage::Head;
-        Ok(Step::Again)
+        Ok(block.map_or(Step::Again, |block| Step::Say(Next::Got(Incoming::Unasked(block)))))
     }
 }
 
@@ -592,6 +623,33 @@ mod tests {
         assert_eq!(framer.next(&mut Pool::new(0)), Ok(Next::NoBuffer));
         let got = feed(&mut framer, &bytes[20..], 5_000).unwrap();
         assert_eq!(got, [Incoming::Message(message)]);
+    }
+
+    #[test]
+    fn a_block_that_nobody_asked_for_takes_no_buffer() {
+        let mut framer = open_framer();
+        let blocks = [every_message().swap_remove(2), every_message().swap_remove(3)];
+        let mut bytes = Vec::new();
+        blocks.iter().for_each(|m| m.encode_to(&mut bytes));
+        let Message::Piece { block: asked, .. } = &blocks[1] else { panic!("another message") };
+        let (mut pool, mut rest, mut got) = (Pool::new(1), &bytes[..], Vec::new());
+        loop {
+            match framer.next_if(&mut pool, |block| block == *asked).unwrap() {
+                Next::Got(incoming) => got.push(incoming),
+                Next::NoBuffer => panic!("a buffer was lent for what nobody asked for"),
+                Next::More if rest.is_empty() => break,
+                Next::More => {
+                    let space = framer.space().0;
+                    let n = space.len().min(rest.len());
+                    space[..n].copy_from_slice(&rest[..n]);
+                    rest = &rest[n..];
+                    framer.filled(n);
+                }
+            }
+        }
+        let Message::Piece { block: unasked, .. } = &blocks[0] else { panic!("another message") };
+        assert_eq!(got[0], Incoming::Unasked(*unasked));
+        assert_eq!(got[1..], [Incoming::Message(blocks[1].clone())]);
     }
 
     #[test]

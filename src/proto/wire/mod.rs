@@ -101,6 +101,8 @@ pub enum Incoming {
     Id(PeerId),
     /// Everything after it.
     Message(Message),
+    /// A block that nobody asked for. It was passed over.
+    Unasked(BlockRef),
 }
 
 /// A message between two peers. Messages of kinds not known here are skipped by the framer.

@@ -50,7 +50,7 @@ impl Engine {
             Action::News => _ = self.tell_at.get_or_insert(now + HAVE_DELAY),
             Action::SendBlock(key, block) => self.send_block(key, block, now),
             Action::Allow(key, bytes) => self.queue(key, |conn| conn.allow(bytes)),
-            Action::Close(key) => self.links.close(key, &mut self.pool, &mut self.reactor),
+            Action::Close(key) => self.close(key),
             Action::Write(block, data) => {
                 self.saving.on_write(block);
                 let job = disk::Job::Write { block, data };

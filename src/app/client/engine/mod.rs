@@ -283,8 +283,17 @@ impl Engine {
         let all = [torrent, ending, strangers, report, save, retry, self.door_opens, self.flush];
         all.into_iter()
             .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
+            .chain([self.buffer_deadline(now)])
             .flatten()
             .min()
+    }
+
+    /// When those that wait for a block buffer may get one, beside when the disk gives one back.
+    fn buffer_deadline(&self, now: Instant) -> Option<Instant> {
+        match self.pool.has_room() {
+            true => (self.buffers_came && self.links.waits_for_buffer()).then_some(now),
+            false => self.links.dawdling_until(),
+        }
     }
 
     fn torrent(&self) -> Option<&Torrent> {
@@ -306,6 +315,7 @@ impl Engine {
         }
         self.try_again(now);
         self.links.expire_strangers(now, &mut self.reactor);
+        self.drop_dawdlers(now);
         self.open_door(now);
         self.tell_news(now);
         if self.retry_unready.take_if(|at| *at <= now).is_some() {

@@ -83,7 +83,7 @@ impl Engine {
             self.with_torrent(|t| t.on_connected(key, now));
             self.links.settle(key, &mut self.reactor);
         } else {
-            self.links.close(key, &mut self.pool, &mut self.reactor);
+            self.close(key);
             self.with_torrent(|t| t.on_connect_failed(key, now));
         }
     }
@@ -94,8 +94,16 @@ impl Engine {
         let mut reads = 0;
         loop {
             let Some(link) = self.links.peer(key) else { return };
-            match link.conn.next(&mut self.pool) {
-                Ok(Next::Got(incoming)) => self.on_incoming(key, incoming, now),
+            let torrent = match &self.stage {
+                Stage::Running(torrent) => Some(torrent),
+                Stage::Checking { .. } => None,
+            };
+            let is_asked = |block| torrent.is_some_and(|t| t.expects(key, block));
+            match link.conn.next_if(&mut self.pool, is_asked) {
+                Ok(Next::Got(incoming)) => {
+                    link.block_began = None;
+                    self.on_incoming(key, incoming, now);
+                }
                 Ok(Next::NoBuffer) => {
                     link.stalled = true;
                     break;
@@ -115,6 +123,9 @@ impl Engine {
                 }
             }
         }
+        if let Some(link) = self.links.peer(key).filter(|link| link.conn.is_in_block()) {
+            link.block_began.get_or_insert(now);
+        }
         self.links.settle(key, &mut self.reactor);
     }
 
@@ -123,6 +134,7 @@ impl Engine {
             Incoming::Hello(hello) => torrent.on_hello(key, hello, now),
             Incoming::Id(id) => torrent.on_peer_id(key, id, now),
             Incoming::Message(message) => torrent.on_message(key, message, now),
+            Incoming::Unasked(block) => torrent.on_unasked(key, block, now),
         });
         // Closing comes before anything else is heard of the peer; blocks begin their way to disk.
         self.drain_actions(now);
@@ -149,8 +161,22 @@ impl Engine {
         }
     }
 
-    pub(super) fn lose(&mut self, key: PeerKey, now: Instant) {
+    /// While others wait for a buffer nobody may keep one without filling it.
+    pub(super) fn drop_dawdlers(&mut self, now: Instant) {
+        if !self.pool.has_room() {
+            for key in self.links.dawdlers(now) {
+                self.lose(key, now);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, key: PeerKey) {
         self.links.close(key, &mut self.pool, &mut self.reactor);
+        self.buffers_came = true;
+    }
+
+    pub(super) fn lose(&mut self, key: PeerKey, now: Instant) {
+        self.close(key);
         self.with_torrent(|t| t.on_lost(key, now));
     }
 }

@@ -314,3 +314,24 @@ fn talk_without_end_that_leads_to_nothing_is_a_fault() {
         }
     }
 }
+
+#[test]
+fn who_sends_without_end_what_nobody_asked_for_is_dropped() {
+    let mut stage = Stage::empty();
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    let (block, now) = (stage.block(1, 0), stage.at(1));
+    assert!(!stage.torrent.expects(key, block));
+    let mut sent = 0;
+    let dropped = std::iter::repeat_with(|| {
+        sent += u64::from(block.length());
+        stage.torrent.on_unasked(key, block, now);
+        stage.says().iter().any(|a| matches!(a, Action::Close(k) if *k == key))
+    });
+    assert!(dropped.take(10_000).any(|dropped| dropped));
+    assert_eq!(sent, 64 * 1024 * 1024 + 16_384);
+    // Who is asked is expected to answer.
+    let key = stage.joins("20.0.0.2:5", 2, 2);
+    stage.has(key, "####", 2);
+    let (_, asked) = requests(&stage.hears(key, Message::Unchoke, 2))[0];
+    assert!(stage.torrent.expects(key, asked));
+}

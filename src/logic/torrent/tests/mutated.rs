@@ -30,10 +30,11 @@ fn play(stage: &mut Stage, bytes: &[u8], cut: usize) {
     framer.attach(Arc::clone(&stage.geometry), Limits::default());
     for mut portion in bytes.chunks(cut) {
         loop {
-            match framer.next(&mut pool) {
+            match framer.next_if(&mut pool, |block| stage.torrent.expects(key, block)) {
                 Ok(Next::Got(Incoming::Hello(hello))) => stage.torrent.on_hello(key, hello, now),
                 Ok(Next::Got(Incoming::Id(id))) => stage.torrent.on_peer_id(key, id, now),
                 Ok(Next::Got(Incoming::Message(m))) => stage.torrent.on_message(key, m, now),
+                Ok(Next::Got(Incoming::Unasked(b))) => stage.torrent.on_unasked(key, b, now),
                 Ok(Next::NoBuffer) => panic!("a buffer was lost"),
                 Err(fault) => {
                     stage.torrent.on_fault(key, fault, now);

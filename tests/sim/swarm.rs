@@ -89,11 +89,19 @@ enum Item {
     Block(BlockRef),
 }
 
+/// What comes to a downlink.
+enum Load {
+    Words(Vec<Word>),
+    Block(BlockRef, bool),
+    End,
+}
+
 enum Event {
     Join,
     Leave,
     Arrived(PeerKey),
     Refused(PeerKey),
+    Landed(PeerKey, Load),
     Lost(PeerKey),
     Words(PeerKey, Vec<Word>),
     Block(PeerKey, BlockRef, bool),
@@ -142,8 +150,10 @@ struct End {
     flying: usize,
     /// Stands in the uplink's round.
     waits: bool,
-    /// When the last thing sent arrives.
-    arrives: Instant,
+    /// When the last thing sent comes to the other end's downlink.
+    lands: Instant,
+    /// When the last thing that came to our downlink is through.
+    through: Instant,
     /// Bytes of blocks that may leave.
     allowed: Option<u64>,
 }
@@ -318,6 +328,7 @@ impl World {
             Event::Leave => return self.leave(node),
             Event::Idle(key, block) => self.idle(node, key, block),
             Event::Block(key, block, good) => return self.on_block(node, key, block, good),
+            Event::Landed(key, load) => return self.on_landed(node, key, load),
             Event::Lost(key) => {
                 if self.nodes[node].ends.remove(&key).is_none() {
                     return;
@@ -346,6 +357,28 @@ impl World {
             }
         }
         self.perform(node);
+    }
+
+    /// The downlink takes blocks as they come; what else a connection brings waits behind its own.
+    fn on_landed(&mut self, node: usize, key: PeerKey, load: Load) {
+        let now = self.now;
+        let here = &mut self.nodes[node];
+        let Some(end) = here.ends.get_mut(&key) else { return };
+        if let Load::Block(block, _) = &load {
+            let takes = Duration::from_secs_f64(f64::from(block.length()) / here.part.link.down);
+            here.down_free = here.down_free.max(now) + takes;
+            end.through = here.down_free;
+        }
+        let (at, is_through) = (end.through.max(now), end.through < now);
+        let event = match load {
+            Load::Words(words) => Event::Words(key, words),
+            Load::Block(block, good) => Event::Block(key, block, good),
+            Load::End => Event::Lost(key),
+        };
+        match is_through {
+            true => self.happen(node, event),
+            false => self.at(at, node, event),
+        }
     }
 
     fn torrent(&mut self, node: usize, act: impl FnOnce(&mut Torrent)) {
@@ -548,10 +581,10 @@ impl World {
                 _ => end.queue.push_back(Item::Words(batch)),
             };
         }
-        let at = end.arrives.max(now + end.latency);
-        end.arrives = at;
+        let at = end.lands.max(now + end.latency);
+        end.lands = at;
         let (to, to_key) = (end.node, end.key);
-        self.at(at, to, Event::Words(to_key, batch));
+        self.at(at, to, Event::Landed(to_key, Load::Words(batch)));
     }
 
     /// A connection that has a block to send takes its place in the uplink's round.
@@ -602,10 +635,10 @@ impl World {
             return;
         }
         let Some(Item::Words(words)) = end.queue.pop_front() else { return };
-        let at = end.arrives.max(now + end.latency);
-        end.arrives = at;
+        let at = end.lands.max(now + end.latency);
+        end.lands = at;
         let (to, to_key) = (end.node, end.key);
-        self.at(at, to, Event::Words(to_key, words));
+        self.at(at, to, Event::Landed(to_key, Load::Words(words)));
     }
 
     /// The uplink has sent a block: it is on its way, and the next one's turn.
@@ -613,15 +646,12 @@ impl World {
         let now = self.now;
         self.nodes[node].sending = false;
         let good = self.nodes[node].part.role != Role::Villain;
-        if let Some(end) = self.nodes[node].ends.get(&key) {
-            let (to, to_key, earliest) = (end.node, end.key, end.arrives.max(now + end.latency));
-            let there = &mut self.nodes[to];
-            let takes = Duration::from_secs_f64(f64::from(block.length()) / there.part.link.down);
-            let at = there.down_free.max(earliest) + takes;
-            there.down_free = at;
-            self.at(at, to, Event::Block(to_key, block, good));
-            let end = self.nodes[node].ends.get_mut(&key).expect("it was there");
-            end.arrives = at;
+        if let Some(end) = self.nodes[node].ends.get_mut(&key) {
+            let at = end.lands.max(now + end.latency);
+            end.lands = at;
+            let (to, to_key) = (end.node, end.key);
+            self.at(at, to, Event::Landed(to_key, Load::Block(block, good)));
+            let end = &self.nodes[node].ends[&key];
             if !end.queue.iter().any(|item| matches!(item, Item::Block(_))) {
                 self.pass_words(node, key);
             }
@@ -651,7 +681,8 @@ impl World {
             queue: VecDeque::new(),
             flying: 0,
             waits: false,
-            arrives: stands,
+            lands: stands,
+            through: stands,
             allowed: None,
         };
         self.nodes[node].ends.insert(key, end(other, other_key));
@@ -664,8 +695,8 @@ impl World {
 
     fn close(&mut self, node: usize, key: PeerKey) {
         let Some(end) = self.nodes[node].ends.remove(&key) else { return };
-        let at = end.arrives.max(self.now) + Duration::from_millis(1);
-        self.at(at, end.node, Event::Lost(end.key));
+        let at = end.lands.max(self.now) + Duration::from_millis(1);
+        self.at(at, end.node, Event::Landed(end.key, Load::End));
     }
 
     fn plan_cut(&mut self) {

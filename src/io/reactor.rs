@@ -4,18 +4,28 @@
 //! sleep through a [`Waker`]. Nothing else here blocks, and nothing here reads or writes what it
 //! watches.
 //!
-//! poll(2) is told of every watched descriptor each turn, which is O(n). That is plain, and cheap
-//! for the few hundred sockets of a client; should thousands ever matter, the call to replace is
-//! `sys::poll`, and nothing outside this file would notice.
+//! poll(2) is told of every watched descriptor, which is O(n). That is plain, and cheap for the few
+//! hundred sockets of a client, since while some are busy the quiet ones are asked only every few
+//! milliseconds; should thousands ever matter, the call to replace is `sys::poll`, and nothing
+//! outside this file would notice.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::sys;
 pub use crate::io::sys::Interest;
+
+/// With fewer descriptors than this all are polled each turn.
+const MANY: usize = 64;
+
+/// A descriptor is quiet when nothing was ready on it for so many turns.
+const QUIET_AFTER: u64 = 64;
+
+/// As long as others are ready, the quiet ones of many are polled so often only.
+const QUIET_EVERY: Duration = Duration::from_millis(5);
 
 /// A watched descriptor's name. It never names a later one, even where the kernel gives the same
 /// number again: a token whose descriptor was removed does nothing.
@@ -78,6 +88,8 @@ impl Waker {
 struct Slot {
     generation: u32,
     watched: Option<(Arc<OwnedFd>, Interest)>,
+    /// The turn in which something was last ready, or something else waited for.
+    lively: u64,
 }
 
 /// Watches descriptors. Owned by one thread.
@@ -89,6 +101,9 @@ pub struct Reactor {
     free: Vec<u32>,
     /// The slots that this turn polls, in order; kept for its memory.
     polled: Vec<u32>,
+    turns: u64,
+    /// When all of them were last polled.
+    all_polled: Instant,
 }
 
 impl Reactor {
@@ -99,7 +114,8 @@ impl Reactor {
     pub fn new() -> io::Result<Reactor> {
         let state = AtomicU8::new(alarm::AWAKE);
         let alarm = Arc::new(Alarm { state, counter: sys::event_counter()? });
-        Ok(Reactor { alarm, slots: Vec::new(), free: Vec::new(), polled: Vec::new() })
+        let (slots, free, polled) = Default::default();
+        Ok(Reactor { alarm, slots, free, polled, turns: 0, all_polled: Instant::now() })
     }
 
     /// A handle by which any thread can end the sleep of a turn.
@@ -113,16 +129,19 @@ impl Reactor {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.slots[slot as usize];
             place.watched = watched;
+            place.lively = self.turns;
             return Token { slot, generation: place.generation };
         }
         let slot = u32::try_from(self.slots.len()).expect("fewer descriptors than 2^32");
-        self.slots.push(Slot { generation: 0, watched });
+        self.slots.push(Slot { generation: 0, watched, lively: self.turns });
         Token { slot, generation: 0 }
     }
 
     /// Changes what is waited for, from the next turn on.
     pub fn set_interest(&mut self, token: Token, interest: Interest) {
+        let turns = self.turns;
         if let Some(slot) = self.slot(token) {
+            slot.lively = turns;
             if let Some(watched) = &mut slot.watched {
                 watched.1 = interest;
             }
@@ -163,19 +182,44 @@ impl Reactor {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.turns += 1;
+        if self.slots.len() >= MANY && self.all_polled.elapsed() < QUIET_EVERY {
+            let since = self.turns.saturating_sub(QUIET_AFTER);
+            if self.poll_those(since, Some(Duration::ZERO), events)? {
+                return Ok(());
+            }
+        }
+        let result = self.poll_those(0, timeout, events);
+        self.all_polled = Instant::now();
+        result.map(drop)
+    }
+
+    /// Polls those that were lively since a turn. Whether anything was ready, the waker included.
+    fn poll_those(
+        &mut self,
+        since: u64,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<bool> {
         let Reactor { alarm, slots, polled, .. } = self;
         polled.clear();
         // What nobody wants to hear of is not polled at all: poll(2) would report hang-ups of it
         // at once, turn after turn.
         polled.extend((0u32..).zip(slots.iter()).filter_map(|(number, slot)| {
-            slot.watched.as_ref().is_some_and(|(_, i)| *i != Interest::NONE).then_some(number)
+            let is_wanted = slot.watched.as_ref().is_some_and(|(_, i)| *i != Interest::NONE);
+            (is_wanted && slot.lively >= since).then_some(number)
         }));
+        if since > 0 && polled.is_empty() {
+            return Ok(false);
+        }
         let watched = |number: &u32| slots[*number as usize].watched.as_ref();
         let wanted = polled.iter().filter_map(watched).map(|(fd, i)| (fd.as_fd(), *i));
         let counter = std::iter::once((alarm.counter.as_fd(), Interest::READ));
+        let mut rang = false;
         sys::poll(polled.len() + 1, counter.chain(wanted), timeout, |place, ready| {
             let Some(number) = place.checked_sub(1).map(|at| polled[at]) else {
                 sys::clear(&alarm.counter);
+                rang = true;
                 return;
             };
             let slot = &slots[number as usize];
@@ -186,7 +230,11 @@ impl Reactor {
                 writable: ready.writable && interest.write,
                 hangup: ready.hangup,
             });
-        })
+        })?;
+        for event in events.iter() {
+            slots[event.token.slot as usize].lively = self.turns;
+        }
+        Ok(rang || !events.is_empty())
     }
 }
 
@@ -227,6 +275,33 @@ mod tests {
         );
         reactor.set_interest(token, Interest::BOTH);
         assert_eq!(turn(&mut reactor, SOON), [Event { writable: true, ..readable }]);
+    }
+
+    #[test]
+    fn a_quiet_one_among_many_is_heard_while_others_are_busy() {
+        let mut reactor = Reactor::new().unwrap();
+        let mut ends: Vec<_> = (0..MANY).map(|_| pair()).collect();
+        let tokens: Vec<_> =
+            ends.iter().map(|(fd, _)| reactor.add(Arc::clone(fd), Interest::READ)).collect();
+        // Nobody reads from the busy one, so it is ready in every turn.
+        ends[1].1.write_all(b"x").unwrap();
+        (0..2 * QUIET_AFTER).for_each(|_| drop(turn(&mut reactor, NOW)));
+        ends[0].1.write_all(b"x").unwrap();
+        let start = Instant::now();
+        let mut turns = 0;
+        while !turn(&mut reactor, NOW).iter().any(|event| event.token == tokens[0]) {
+            assert!(start.elapsed() < Duration::from_secs(5), "not heard");
+            turns += 1;
+        }
+        // From then on it is lively.
+        assert_eq!(turn(&mut reactor, NOW).len(), 2, "after {turns} turns");
+        // And with nothing busy all are waited for.
+        let mut byte = [0];
+        for n in [0, 1] {
+            sys::recv(&ends[n].0, &mut byte).unwrap();
+        }
+        ends[7].1.write_all(b"x").unwrap();
+        assert_eq!(turn(&mut reactor, SOON)[0].token, tokens[7]);
     }
 
     #[test]

@@ -212,7 +212,7 @@ fn jobs_come_back_through_the_mailbox_while_others_hang() {
     let good = serve_bytes(b"HTTP/1.0 200 OK\r\n\r\nhello");
     let mut reactor = Reactor::new().unwrap();
     let (post, inbox) = mailbox::<Done>(4, reactor.waker());
-    let fetch = Fetch::start(2, post).unwrap();
+    let fetch = Fetch::new(2, post);
     let job = |id, url: &str| Job { id, url: url.into(), limit: 100, timeout: LONG };
     fetch.try_send(job(1, &hung)).unwrap();
     for id in 2..6 {
@@ -231,7 +231,7 @@ fn dropping_it_waits_for_no_request_and_its_queue_is_bounded() {
     });
     let reactor = Reactor::new().unwrap();
     let (post, _inbox) = mailbox::<Done>(1, reactor.waker());
-    let fetch = Fetch::start(1, post).unwrap();
+    let fetch = Fetch::new(1, post);
     let job = |id| Job { id, url: hung.clone(), limit: 100, timeout: LONG };
     fetch.try_send(job(0)).unwrap();
     arrived.recv_timeout(LONG).unwrap();
@@ -266,7 +266,7 @@ fn https_trusts_what_the_systems_bundle_trusts_and_nothing_else() {
         // On a worker, whose stack is small.
         let mut reactor = Reactor::new().unwrap();
         let (post, inbox) = mailbox::<Done>(1, reactor.waker());
-        let fetch = Fetch::start(1, post).unwrap();
+        let fetch = Fetch::new(1, post);
         let url = format!("https://{at}/");
         fetch.try_send(Job { id: 1, url, limit: 1 << 16, timeout: LONG }).unwrap();
         match next(&mut reactor, &inbox).result {

@@ -146,6 +146,11 @@ impl<J> JobReceiver<J> {
         self.receiver.recv().ok()
     }
 
+    /// The oldest job; waits for one, but no longer than `patience`.
+    pub fn recv_within(&self, patience: Duration) -> Option<J> {
+        self.receiver.recv_timeout(patience).ok()
+    }
+
     /// The oldest job, if one waits.
     pub fn try_recv(&self) -> Option<J> {
         self.receiver.try_recv().ok()

@@ -57,9 +57,9 @@ pub use state::Keep;
 pub use stop::{Haste, StopSignals, Stopper};
 pub use wanted::priorities;
 
-/// Messages from workers that wait for the reactor. All workers together have fewer jobs under
-/// way, so none of them waits for room here.
-const MAX_MAIL: usize = 1024;
+/// Messages from workers that wait for the reactor; its memory is taken at once. A disk that is
+/// much ahead of the reactor waits for it, which is as well.
+const MAX_MAIL: usize = 256;
 
 /// Reports that wait for whoever looks on; further figures are dropped, messages are kept back.
 const MAX_REPORTS: usize = 64;

@@ -197,8 +197,7 @@ impl Tracker {
             None => None,
         };
         desk.registry.tracker_id = tracker_id();
-        let mut multi = Multi::start(settings.dealings, desk.registry.tracker_id, &post)
-            .map_err(TrackerError::Machine)?;
+        let mut multi = Multi::new(settings.dealings, desk.registry.tracker_id, &post);
         multi.on_lists(&desk.registry, now, &mut desk.rng);
         desk.forwards = multi.forwards();
         let heard = [Signal::Interrupt, Signal::Terminate, Signal::HangUp, Signal::User1];

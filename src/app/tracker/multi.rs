@@ -1,7 +1,6 @@
 //! What the tracker asks and tells others: trackers that trade peers with it, and the aggregator
 //! that announces are forwarded to. By threads that fetch; their answers come as messages.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use crate::io::fetch::{Done, Fetch, Job};
@@ -49,25 +48,12 @@ pub struct Multi {
 }
 
 impl Multi {
-    /// Starts the threads that are needed.
-    ///
-    /// # Errors
-    /// None are to be had.
-    pub fn start(
-        dealings: Dealings,
-        tracker_id: PeerId,
-        post: &Post<Message>,
-    ) -> io::Result<Multi> {
-        let asking = match dealings.enabled {
-            true => Some(Fetch::start(ASKING, post.clone())?),
-            false => None,
-        };
-        let forwarding = match dealings.forward {
-            Some(_) => Some(Fetch::start(1, post.clone())?),
-            None => None,
-        };
+    /// Deals as it is told to; what comes of it goes to `post`.
+    pub fn new(dealings: Dealings, tracker_id: PeerId, post: &Post<Message>) -> Multi {
+        let asking = dealings.enabled.then(|| Fetch::new(ASKING, post.clone()));
+        let forwarding = dealings.forward.is_some().then(|| Fetch::new(1, post.clone()));
         let others = Others::new(dealings.interval);
-        Ok(Multi { dealings, tracker_id, others, asking, forwarding })
+        Multi { dealings, tracker_id, others, asking, forwarding }
     }
 
     /// Asks the trackers of what is allowed now.

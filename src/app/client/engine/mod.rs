@@ -190,12 +190,13 @@ impl Engine {
         };
         let saver = || Saver::start(place, Arc::clone(&storage), post.clone());
         let started = Disk::start(torrent, post.clone())
-            .and_then(|disk| Ok((disk, Fetch::start(FETCH_THREADS, post.clone())?, saver()?)))
+            .and_then(|disk| Ok((disk, saver()?)))
             .and_then(|workers| check::start(check.clone(), post.clone()).map(|()| workers));
-        let (disk, fetch, saver) = match started {
+        let (disk, saver) = match started {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
+        let fetch = Fetch::new(FETCH_THREADS, post.clone());
         let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
         let now = Instant::now();
         Ok(Engine {

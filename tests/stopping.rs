@@ -229,3 +229,84 @@ fn a_disk_that_hangs_does_not_delay_the_end() {
     // strace lets nobody go before the delay is over.
     assert_eq!(leech.wait(SOON).code(), Some(1));
 }
+
+/// The next announce, soon.
+fn asked(tracker: &TcpListener) -> TcpStream {
+    tracker.set_nonblocking(true).unwrap();
+    let (stream, _) = until(Duration::from_secs(5), "an announce", || tracker.accept().ok());
+    stream.set_nonblocking(false).unwrap();
+    stream
+}
+
+#[test]
+fn it_says_goodbye_when_its_terminal_closes() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    let mut first = asked(&tracker);
+    let _ = first.read(&mut [0; 4096]).unwrap();
+    first.write_all(b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers0:e").unwrap();
+    drop(first);
+    seed.wait_for("download complete", SOON);
+    seed.signal(Signal::HUP);
+    let mut last = asked(&tracker);
+    // The shell says it again.
+    seed.signal(Signal::HUP);
+    let mut head = [0; 4096];
+    let length = last.read(&mut head).unwrap();
+    assert!(String::from_utf8_lossy(&head[..length]).contains("event=stopped"));
+    let done = seed.wait(STOP).expect(0);
+    assert!(!done.err.contains("at once"), "{}", done.err);
+}
+
+#[test]
+fn a_client_that_was_told_to_outlive_its_terminal_does() {
+    let (_tracker, url) = silent();
+    let dir = share(&url);
+    let shell = dir.program("sh").args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    let shell = shell.arg(dir.cmd("btdownload").name()).args(OPTIONS);
+    let mut seed = shell.args(["file.torrent", "--saveas", "file"]).start();
+    seed.wait_for("download complete", SOON);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", seed.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    assert_eq!(ignored & 1, 1, "SIGHUP is heard: {status}");
+    ends(seed, Signal::TERM).expect(0);
+}
+
+/// A large file without a byte in it, and a torrent that wants it otherwise.
+#[test]
+fn a_check_at_the_start_does_not_delay_the_end_nor_is_its_state_damaged_by_it() {
+    let (_tracker, url) = silent();
+    let dir = share(&url);
+    let mut leech = client(&dir, "file").start();
+    leech.wait_for("download complete", SOON);
+    ends(leech, Signal::TERM).expect(0);
+    let folder = dir.join("../.local/state/bittornado");
+    let states = || -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut states: Vec<_> = entries.map(|p| (p.clone(), std::fs::read(p).unwrap())).collect();
+        states.sort();
+        states
+    };
+    dir.write("big", "");
+    let size = 4 << 30;
+    std::fs::OpenOptions::new().write(true).open(dir.join("big")).unwrap().set_len(size).unwrap();
+    let mut torrent = b"d8:announce".to_vec();
+    torrent.extend(format!("{}:{url}4:infod6:lengthi{size}e4:name3:big", url.len()).bytes());
+    torrent.extend(format!("12:piece lengthi{}e6:pieces{}:", 4 << 20, 1024 * 20).bytes());
+    torrent.extend([7; 1024 * 20]);
+    torrent.extend(b"ee");
+    dir.write("big.torrent", torrent);
+    let before = states();
+    for signal in [Signal::TERM, Signal::INT] {
+        let checking = dir.cmd("btdownload").args(OPTIONS).args(["big.torrent", "--saveas", "big"]);
+        let mut checking = checking.args(["--display_interval", "0.1"]).start();
+        checking.wait_for("checking existing data", SOON);
+        let done = ends(checking, signal).expect(1);
+        assert!(!done.out.contains("downloading"), "the check was over: {}", done.out);
+        assert!(!done.err.contains("at once"), "{}", done.err);
+        assert_eq!(states().len(), before.len(), "what was not found out was saved");
+        assert!(states() == before);
+    }
+}

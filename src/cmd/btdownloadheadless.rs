@@ -21,7 +21,8 @@ pub const COMMAND: Command = Command {
     usage: &["FILE.torrent", "URL"],
     options: OPTIONS,
     notes: "Stop it with Ctrl-C or SIGTERM; it ends within three seconds, at the second\n\
-            signal at once. It exits with 0 if the download was complete by then, else\n\
+            signal at once. It ends with its terminal too, unless nohup started it.\n\
+            It exits with 0 if the download was complete by then, else\n\
             with 1; with 2 if it was called wrongly.\n\n\
             The command of --on_done gets these variables, as transmission has them:\n\
             TR_APP_VERSION, TR_TIME_LOCALTIME (in UTC), TR_TORRENT_BYTES_DOWNLOADED,\n\

@@ -19,7 +19,7 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM: the system asks to end.
     Terminate,
-    /// SIGHUP: reopen the log, read the lists again.
+    /// SIGHUP: the terminal is gone. A tracker reopens its log and reads its lists again.
     HangUp,
     /// SIGUSR1: say more about what goes on.
     User1,
@@ -75,6 +75,15 @@ pub fn watch(signals: &[Signal], mut heard: impl FnMut(Signal) + Send + 'static)
         }
     };
     thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(listen).map(drop)
+}
+
+/// Whether the process was started with this signal ignored, as by nohup. Where /proc does not
+/// tell, it counts as not.
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.number() - 1) & 1 == 1)
 }
 
 /// Lets a write beyond the user's limit of file sizes fail, instead of ending the process.

@@ -2,7 +2,7 @@
 
 use super::{Client, Event, StartError};
 use crate::io::mailbox::Post;
-use crate::io::signals::{Signal, watch};
+use crate::io::signals::{Signal, is_ignored, watch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -44,8 +44,9 @@ impl Stopper {
     }
 }
 
-/// SIGINT and SIGTERM stop a download from now on, instead of ending the process. They are heard
-/// from before the download starts, so that no tracker learns of a client that cannot say goodbye.
+/// SIGINT and SIGTERM stop a download from now on, instead of ending the process; and so does
+/// SIGHUP, unless it was ignored when the process started (nohup). They are heard from before the
+/// download starts, so that no tracker learns of a client that cannot say goodbye.
 pub struct StopSignals(Arc<Heard>);
 
 #[derive(Default)]
@@ -55,8 +56,8 @@ struct Heard {
 }
 
 impl StopSignals {
-    /// Listens from now on. `at_once` is called by the second signal, and some time after the
-    /// first one: it should end the process.
+    /// Listens from now on. `at_once` is called by the second signal, unless that is a SIGHUP, and
+    /// some time after the first one: it should end the process.
     ///
     /// # Errors
     /// The system has no thread or descriptor for us.
@@ -66,9 +67,13 @@ impl StopSignals {
         let heard = Arc::new(Heard::default());
         let ours = Arc::clone(&heard);
         let at_once = Arc::new(at_once);
-        let on_signal = move |_| {
+        let on_signal = move |signal| {
             if heard.came.swap(true, Ordering::SeqCst) {
-                return at_once(Haste::Asked);
+                // When a terminal closes, both the system and the shell may say so.
+                if signal != Signal::HangUp {
+                    at_once(Haste::Asked);
+                }
+                return;
             }
             if let Some(stopper) = heard.stopper.get() {
                 stopper.stop();
@@ -81,7 +86,11 @@ impl StopSignals {
             // Without a thread for it there is still the second signal.
             let _ = thread::Builder::new().name("watch".into()).stack_size(STACK).spawn(watch);
         };
-        watch(&[Signal::Interrupt, Signal::Terminate], on_signal).map_err(StartError::System)?;
+        let mut signals = vec![Signal::Interrupt, Signal::Terminate];
+        if !is_ignored(Signal::HangUp) {
+            signals.push(Signal::HangUp);
+        }
+        watch(&signals, on_signal).map_err(StartError::System)?;
         Ok(StopSignals(ours))
     }
 

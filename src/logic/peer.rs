@@ -33,6 +33,18 @@ const MAX_CHATTER: u32 = MAX_WAITING as u32 + 1000;
 /// See [`MAX_CHATTER`].
 const CHATTER_PERIOD: Duration = Duration::from_secs(10);
 
+/// The time between two blocks that are sent to a peer, while nothing is known.
+const UNKNOWN_PACE: Duration = Duration::from_millis(60);
+
+/// Blocks handed on for a peer and not yet sent are no more than it takes in this time.
+const HANDED_ON: Duration = Duration::from_millis(250);
+
+/// How many blocks may be handed on for one peer at least: while one leaves, the next is ready.
+const MIN_SENDING: usize = 2;
+
+/// And at most. Enough to fill its socket in one turn.
+const MAX_SENDING: usize = 16;
+
 /// Who opened the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -156,6 +168,8 @@ pub struct Session {
     pub uploads: VecDeque<BlockRef>,
     /// Blocks handed on to be sent, and not yet said to be sent.
     pub sending: usize,
+    /// From one block sent to the next, while there are any to send: a mean of the latest.
+    pub pace: Duration,
     /// When the last of them was sent, or the first was asked for if that was later.
     pub sent_at: Instant,
     /// Whether it stands in the round of uploads.
@@ -208,6 +222,7 @@ impl Session {
             snubbed: false,
             uploads: VecDeque::new(),
             sending: 0,
+            pace: UNKNOWN_PACE,
             sent_at: now,
             in_round: false,
             paced: false,
@@ -281,6 +296,20 @@ impl Session {
     /// Whether it has taken nothing of what is being sent to it for `patience`.
     pub fn is_deaf(&self, patience: Duration, now: Instant) -> bool {
         self.sending > 0 && now.saturating_duration_since(self.sent_at) >= patience
+    }
+
+    /// A block that was handed on has been sent.
+    pub fn on_sent(&mut self, now: Instant) {
+        self.sending = self.sending.saturating_sub(1);
+        self.pace = (self.pace * 7 + now.saturating_duration_since(self.sent_at)) / 8;
+        self.sent_at = now;
+    }
+
+    /// How many blocks may be handed on and not sent. What we say, requests too, waits behind
+    /// them: for a slow peer they are few.
+    pub fn burst(&self) -> usize {
+        let blocks = HANDED_ON.as_nanos() / self.pace.as_nanos().max(1);
+        usize::try_from(blocks).unwrap_or(MAX_SENDING).clamp(MIN_SENDING, MAX_SENDING)
     }
 
     /// Whether it wants to be served, now and by its own word.
@@ -368,6 +397,23 @@ mod tests {
         assert_eq!(s.depth(10), 4);
         s.snubbed = true;
         assert_eq!(s.depth(10), 1);
+    }
+
+    #[test]
+    fn a_slow_peer_has_few_blocks_handed_on_and_a_fast_one_many() {
+        let mut now = Instant::now();
+        let mut s = session(now);
+        let mut send = |s: &mut Session, gap: u64| {
+            for _ in 0..40 {
+                now += Duration::from_millis(gap);
+                s.on_sent(now);
+            }
+            s.burst()
+        };
+        assert_eq!(send(&mut s, 1), MAX_SENDING);
+        assert_eq!(send(&mut s, 50), 5);
+        assert_eq!(send(&mut s, 1000), MIN_SENDING);
+        assert_eq!(send(&mut s, 0), MAX_SENDING);
     }
 
     #[test]

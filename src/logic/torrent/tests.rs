@@ -425,7 +425,7 @@ fn a_cancelled_request_is_not_served() {
     for _ in 0..20 {
         handed += stage.hears(key, Message::Request(block), 1).len();
     }
-    assert_eq!(handed, 16, "the window of blocks handed on is full");
+    assert_eq!(handed, 4, "the window of blocks handed on is full");
     stage.hears(key, Message::Cancel(block), 1);
     let now = stage.at(1);
     stage.torrent.on_block_sent(key, block, now);
@@ -619,8 +619,9 @@ fn a_seed_sends_first_what_nobody_has_and_lets_copies_wait_for_those_who_take() 
     assert_eq!(served(&stage.hears(b, Message::Request(copy), 1)), [], "a copy waits");
     assert_eq!(served(&stage.hears(b, Message::Request(first), 1)), [(b, first)]);
     let now = stage.at(2);
-    stage.torrent.on_block_sent(a, copy, now);
-    let next = stage.block(8, 0);
+    // Slow, so that there are no more than two of its blocks under way.
+    (0..3).for_each(|_| stage.torrent.on_block_sent(a, copy, now));
+    let next = stage.block(2, 0);
     assert_eq!(served(&stage.until(3)), [(a, next)]);
     assert_eq!(served(&stage.until(5)), [(b, copy)], "nobody waits for who takes nothing");
 }

@@ -25,10 +25,6 @@ const LAZY: Duration = Duration::from_secs(60);
 /// The same as [`DEAF`], under a limit.
 const DEAF_WITH_LIMIT: Duration = Duration::from_secs(60);
 
-/// Blocks handed on for one peer and not yet sent. Enough to fill its socket in one turn, few
-/// enough that a choke or cancel still has its effect.
-const MAX_SENDING: usize = 16;
-
 impl Torrent {
     pub(super) fn on_request(
         &mut self,
@@ -80,8 +76,7 @@ impl Torrent {
         peer.said = now;
         let Some(session) = peer.session_mut() else { return };
         let was_deaf = session.is_deaf(DEAF, now);
-        session.sending = session.sending.saturating_sub(1);
-        session.sent_at = now;
+        session.on_sent(now);
         session.up.add(now, length);
         self.up.add(now, length);
         if was_deaf {
@@ -92,8 +87,9 @@ impl Torrent {
     }
 
     pub(super) fn enter_round(&mut self, key: PeerKey) {
-        let most = if self.upload_bucket.limit().is_some() { 1 } else { MAX_SENDING };
+        let limited = self.upload_bucket.limit().is_some();
         let Some(session) = self.session(key) else { return };
+        let most = if limited { 1 } else { session.burst() };
         if !session.in_round && !session.uploads.is_empty() && session.sending < most {
             session.in_round = true;
             self.round.push_back(key);

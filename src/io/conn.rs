@@ -334,6 +334,30 @@ mod tests {
     }
 
     #[test]
+    fn a_block_of_a_file_that_looks_otherwise_by_now_is_given_back_and_not_sent() {
+        let (mut conn, mut theirs) = pair();
+        // One without a name never looks right.
+        let path = std::env::temp_dir().join(format!("bt-conn-looks-{}", std::process::id()));
+        std::fs::write(&path, (0..65_536u32).map(|i| (i % 251) as u8).collect::<Vec<u8>>())
+            .unwrap();
+        let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
+        let looks = vec![Some(sys::stamp(&*file).unwrap()); 2];
+        conn.push_block(block(), parts(&file), looks, true);
+        file.set_len(70_000).unwrap();
+        let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
+        conn.flush(&mut staging, &mut outcome).unwrap();
+        assert_eq!((outcome.sent, outcome.cold), (vec![], vec![block()]));
+        theirs.set_nonblocking(true).unwrap();
+        assert_eq!(theirs.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        let looks = vec![Some(sys::stamp(&*file).unwrap()); 2];
+        conn.push_block(block(), parts(&file), looks, true);
+        theirs.set_nonblocking(false).unwrap();
+        let (_, outcome) = flush_all(&mut conn, theirs, 13 + 40_000);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(outcome.sent, [block()]);
+    }
+
+    #[test]
     fn tells_drained_from_ended() {
         let (mut conn, mut theirs) = pair();
         assert_eq!(conn.fill().unwrap(), Fill::Drained);

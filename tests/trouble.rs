@@ -1,0 +1,119 @@
+//! A disk that fails in the middle of a download: it waits, says so once, and goes on by itself.
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+mod util;
+
+use bittornado::app::client::{Client, Config, DiskOptions, Goal, Keep, Limits, Report, Settings};
+use bittornado::io::storage::{Call, Fault, Faults};
+use bittornado::proto::metainfo::Metainfo;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+use util::{Background, Dir, content};
+
+/// Everything here is done much sooner.
+const SOON: Duration = Duration::from_secs(30);
+
+const EIO: i32 = 5;
+
+/// A tracker and a seed, and what they share.
+struct Stage {
+    dir: Dir,
+    bytes: Vec<u8>,
+    _running: [Background; 2],
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let dir = Dir::new();
+        let tracker = ["--port", "0", "--bind", "127.0.0.1", "--dfile", "state"];
+        let mut tracker = dir.cmd("bttrack").args(tracker).start();
+        let url = format!("http://127.0.0.1:{}/announce", tracker.wait_for_listening(SOON));
+        let bytes = content("trouble", 64 * 32 * 1024);
+        dir.write("file", &bytes);
+        dir.cmd("btmakemetafile").args([&url, "file", "--piece_size_pow2", "15"]).run().expect(0);
+        let ports = ["--minport", "10000", "--maxport", "60000", "--random_port", "1"];
+        let seed = dir.cmd("btdownload").args(["--bind", "127.0.0.1"]).args(ports);
+        let mut seed = seed.args(["file.torrent", "--saveas", "file"]).start();
+        seed.wait_for("download complete", SOON);
+        Stage { dir, bytes, _running: [tracker, seed] }
+    }
+
+    fn settings(&self, disk: DiskOptions) -> Settings {
+        Settings {
+            metainfo: Metainfo::decode(&self.dir.read("file.torrent")).unwrap(),
+            saveas: self.dir.join("copy"),
+            priorities: Vec::new(),
+            ports: 10_000..=60_000,
+            shuffle_ports: true,
+            bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            slice_size: 16_384,
+            config: Config { limits: Limits::default(), ..Config::default() },
+            disk,
+            goal: Goal { exit_on_done: true, ..Goal::default() },
+            on_done: None,
+            state_dir: None,
+            http_timeout: Duration::from_secs(5),
+            report_interval: Duration::from_millis(100),
+            keep: Some(Keep { dir: self.dir.join("states"), expire: None }),
+            check_hashes: true,
+        }
+    }
+
+    /// Downloads, and tells what was said meanwhile.
+    fn download(&self, disk: DiskOptions) -> Vec<String> {
+        let client = Client::start(self.settings(disk)).unwrap();
+        let mut said = Vec::new();
+        while let Some(report) = client.next_report() {
+            match report {
+                Report::Notice(text) => said.push(text),
+                Report::Ended(outcome) => assert_eq!(outcome, Ok(()), "{said:?}"),
+                _ => {}
+            }
+        }
+        assert!(self.dir.read("copy") == self.bytes, "{said:?}");
+        said
+    }
+}
+
+/// Says something of the kind exactly once.
+fn once(said: &[String], parts: [&str; 2]) -> bool {
+    said.iter().filter(|text| parts.iter().all(|part| text.contains(part))).count() == 1
+}
+
+#[test]
+fn a_write_that_fails_is_told_once_and_tried_again() {
+    let faults = Faults::planned();
+    faults.inject(Call::Write, 3..5, Fault::Error(EIO));
+    let said = Stage::new().download(DiskOptions { faults, ..DiskOptions::default() });
+    assert!(once(&said, ["cannot write", "copy': Input/output error"]), "{said:?}");
+    assert!(!said.iter().any(|text| text.contains("hash check")), "nobody is blamed: {said:?}");
+}
+
+#[test]
+fn a_piece_that_cannot_be_read_back_is_no_fault_of_those_who_gave_it() {
+    let faults = Faults::planned();
+    faults.inject(Call::Read, 1..2, Fault::Error(EIO));
+    let disk = DiskOptions { triple_check: true, faults, ..DiskOptions::default() };
+    let said = Stage::new().download(disk);
+    assert!(once(&said, ["cannot read", "copy': Input/output error"]), "{said:?}");
+    assert!(!said.iter().any(|text| text.contains("hash check")), "nobody is blamed: {said:?}");
+}
+
+#[test]
+fn what_did_not_reach_the_disk_is_not_vouched_for() {
+    let faults = Faults::planned();
+    faults.inject(Call::Sync, 0..usize::MAX, Fault::Error(EIO));
+    let stage = Stage::new();
+    let disk = DiskOptions { faults: faults.clone(), ..DiskOptions::default() };
+    let said = stage.download(disk);
+    assert!(faults.count(Call::Sync) > 0);
+    assert!(said.iter().any(|text| text.contains("Input/output error")), "{said:?}");
+    // Damaged now, with size and time as they were: only who reads it again can see that.
+    let copy = stage.dir.join("copy");
+    let modified = std::fs::metadata(&copy).unwrap().modified().unwrap();
+    let mut bytes = stage.bytes.clone();
+    bytes[100_000] ^= 1;
+    std::fs::write(&copy, bytes).unwrap();
+    std::fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
+    stage.download(DiskOptions::default());
+}

@@ -260,6 +260,23 @@ fn it_says_goodbye_when_its_terminal_closes() {
 }
 
 #[test]
+fn a_tracker_whose_answer_comes_during_the_end_hears_the_last_word() {
+    let (tracker, url) = silent();
+    let dir = share(&url);
+    let mut seed = client(&dir, "file").start();
+    seed.wait_for("download complete", SOON);
+    let mut first = asked(&tracker);
+    let _ = first.read(&mut [0; 4096]).unwrap();
+    seed.signal(Signal::TERM);
+    first.write_all(b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers0:e").unwrap();
+    drop(first);
+    let mut head = [0; 4096];
+    let length = asked(&tracker).read(&mut head).unwrap();
+    assert!(String::from_utf8_lossy(&head[..length]).contains("event=stopped"));
+    seed.wait(STOP).expect(0);
+}
+
+#[test]
 fn a_client_that_was_told_to_outlive_its_terminal_does() {
     let (_tracker, url) = silent();
     let dir = share(&url);

@@ -167,10 +167,9 @@ impl Engine {
         let timeout = if last { END } else { self.settings.http_timeout };
         let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
         match self.fetch.try_send(job) {
-            Ok(()) if last => {
-                self.goodbyes.insert(number);
+            Ok(()) => {
+                self.announces.insert(number);
             }
-            Ok(()) => {}
             Err(job) => {
                 let failure = Failure::Unreachable("too many announces wait".into());
                 self.with_torrent(|t| t.on_announced(job.id, Err(failure), now));

@@ -43,7 +43,7 @@ impl Engine {
     /// Whether nothing is left to be waited for, or there is no more time.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         let Some(ending) = &self.ending else { return false };
-        let at_rest = self.goodbyes.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
+        let at_rest = self.announces.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
         at_rest || self.torrent().is_none() || ending.at <= now
     }
 

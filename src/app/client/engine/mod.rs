@@ -163,8 +163,9 @@ struct Engine {
     door_opens: Option<Instant>,
     /// Writes and checks that the disk has not answered.
     unwritten: usize,
-    /// Last announces that are under way.
-    goodbyes: BTreeSet<u64>,
+    /// Announces under way. The end waits for them too: an answer may show that one more tracker
+    /// knows of us, and must hear our last word.
+    announces: BTreeSet<u64>,
     finish: Finish,
     ending: Option<Ending>,
     clock: Clock,
@@ -223,7 +224,7 @@ impl Engine {
             buffers_came: false,
             door_opens: None,
             unwritten: 0,
-            goodbyes: BTreeSet::new(),
+            announces: BTreeSet::new(),
             finish: Finish::default(),
             ending: None,
             clock: Clock::new(now),
@@ -406,7 +407,7 @@ impl Engine {
     }
 
     fn on_fetched(&mut self, done: fetch::Done, now: Instant) {
-        self.goodbyes.remove(&done.id);
+        self.announces.remove(&done.id);
         let result = match done.result {
             Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),
             Err(e) => Err(Failure::Unreachable(e.to_string())),

@@ -242,7 +242,8 @@ fn asked(tracker: &TcpListener) -> TcpStream {
 fn it_says_goodbye_when_its_terminal_closes() {
     let (tracker, url) = silent();
     let dir = share(&url);
-    let mut seed = client(&dir, "file").start();
+    // Whoever runs the tests under nohup hands its deafness on.
+    let mut seed = client(&dir, "file").under(&["env", "--default-signal=HUP"]).start();
     let mut first = asked(&tracker);
     let _ = first.read(&mut [0; 4096]).unwrap();
     first.write_all(b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers0:e").unwrap();

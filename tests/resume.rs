@@ -218,8 +218,10 @@ fn a_damaged_state_is_told_of_and_then_all_is_checked() {
 fn blocks_of_unfinished_pieces_are_not_fetched_twice() {
     const BLOCK: usize = 16 * 1024;
     let stage = Stage::of(128 * BLOCK, 64 * BLOCK);
-    let source = stage.complete("file");
-    let mut leech = stage.client("copy").args(["--max_download_rate", "700"]).start();
+    // The limit is the sender's: what he has sent is then not much more than what has arrived.
+    let mut source = stage.client("file").args(["--max_upload_rate", "700"]).start();
+    source.wait_for(COMPLETE, SOON);
+    let mut leech = stage.client("copy").start();
     until(SOON, "a part", || stage.dir.join("copy").exists().then_some(()));
     std::thread::sleep(Duration::from_millis(300));
     assert!(leech.runs() && !leech.out().contains(COMPLETE));

@@ -1,7 +1,20 @@
-//! The date as logs and pages show it, in UTC.
+//! The date as logs and pages show it, in UTC or as the clocks on the walls have it.
 
+use std::ffi::OsStr;
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::proto::zone::{MAX_ZONE, Zone};
+
+/// Where the time zone of this machine is.
+const HERE: &str = "/etc/localtime";
+
+/// Where those of other places are.
+const PLACES: &str = "/usr/share/zoneinfo";
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -10,7 +23,7 @@ const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 const DAY: u64 = 86_400;
 
-/// A moment of the Gregorian calendar, in UTC.
+/// A moment of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Civil {
     year: u64,
@@ -56,6 +69,14 @@ impl From<SystemTime> for Civil {
 }
 
 impl Civil {
+    /// The moment as clocks of a time zone show it.
+    pub fn local(moment: SystemTime, zone: &Zone) -> Civil {
+        let seconds = moment.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let offset = zone.offset(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let shown = seconds.saturating_add_signed(offset.into());
+        Civil::from(UNIX_EPOCH + Duration::from_secs(shown))
+    }
+
     /// `02/Jan/2026:03:04:05`.
     pub fn log_date(self) -> impl fmt::Display {
         let Civil { year, month, day, second, .. } = self;
@@ -80,10 +101,49 @@ impl Civil {
     }
 }
 
+/// The time zone that the variable `TZ` has this value for: a place (`Europe/Berlin`), a path or
+/// a rule; without the variable that of this machine. What cannot be read is UTC, as everywhere.
+pub fn zone(variable: Option<&OsStr>) -> Zone {
+    let Some(value) = variable.map(OsStr::as_bytes) else { return from_file(Path::new(HERE)) };
+    let name = value.strip_prefix(b":").unwrap_or(value);
+    if name.is_empty() {
+        return Zone::utc();
+    }
+    let path = PathBuf::from(PLACES).join(OsStr::from_bytes(name));
+    match Zone::from_rule(name) {
+        // A few places have names that could be rules, such as EST5EDT.
+        Ok(zone) if !path.is_file() => zone,
+        _ => from_file(&path),
+    }
+}
+
+fn from_file(path: &Path) -> Zone {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(MAX_ZONE as u64 + 1).read_to_end(&mut bytes));
+    read.ok().and_then(|_| Zone::decode(&bytes).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn local_time_follows_its_zone() {
+        let zone = zone(Some(OsStr::new("CET-1CEST,M3.5.0,M10.5.0/3")));
+        let at = |s| Civil::local(UNIX_EPOCH + Duration::from_secs(s), &zone);
+        assert_eq!(at(1_743_296_399).log_date().to_string(), "30/Mar/2025:01:59:59");
+        assert_eq!(at(1_743_296_400).log_date().to_string(), "30/Mar/2025:03:00:00");
+        assert_eq!(at(1_767_222_000).log_date().to_string(), "01/Jan/2026:00:00:00");
+        for nowhere in ["", ":", "/nonexistent", "No/Where", "../../../etc/passwd"] {
+            assert_eq!(super::zone(Some(OsStr::new(nowhere))), Zone::utc(), "{nowhere}");
+        }
+        let place = "/usr/share/zoneinfo/Asia/Tokyo";
+        if Path::new(place).is_file() {
+            for name in ["Asia/Tokyo", ":Asia/Tokyo", place] {
+                assert_eq!(super::zone(Some(OsStr::new(name))).offset(0), 9 * 3600, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn knows_the_calendar() {

@@ -101,6 +101,7 @@ fn settings(env: &mut Env, options: &Parsed) -> Result<Settings, Exit> {
         stats: options.flag("stats"),
         trust_forwarded: options.int("only_local_override_ip") == 0,
         log,
+        zone: env.var("TZ"),
         flush_interval: Duration::from_secs_f64(options.float("min_time_between_log_flushes")),
         temporary: env.cwd.join(env.var("TMPDIR").unwrap_or_else(|| "/tmp".into())),
     })
@@ -216,7 +217,8 @@ fn addresses(env: &mut Env, options: &Parsed) -> Result<Vec<SocketAddr>, Exit> {
         }
     }
     if options.text("bind").trim().is_empty() {
-        all.push((Ipv4Addr::UNSPECIFIED, port).into());
+        let four = !six || options.flag("ipv6_binds_v4");
+        all.extend(four.then_some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))));
         all.extend(six.then_some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
     }
     if all.is_empty() {

@@ -15,3 +15,4 @@ pub mod peer_priority;
 pub mod resume;
 pub mod udp;
 pub mod wire;
+pub mod zone;

@@ -244,6 +244,70 @@ fn listens_on_both_families_at_one_port() {
     assert_eq!(done.err.matches("listening on ").count(), 2, "{}", done.err);
 }
 
+/// Addresses at which a tracker said to listen, and its end.
+fn listens_with(args: &[&str]) -> (Vec<SocketAddr>, Tracker) {
+    let dir = Dir::new();
+    let mut process = dir.cmd("bttrack").args(["--port", "0", "--dfile", "d"]).args(args).start();
+    process.wait_for("listening on ", SOON);
+    // The first line that follows those about listening.
+    process.signal(Signal::USR1);
+    process.wait_for(" torrents, ", SOON);
+    let err = process.err();
+    let said = err.lines().filter_map(|line| line.split_once("listening on "));
+    let all: Vec<SocketAddr> =
+        said.filter_map(|(_, on)| on.strip_suffix(" for UDP").unwrap_or(on).parse().ok()).collect();
+    let tracker = Tracker { process, on: all[0], temporary: Temporary::new() };
+    (all, tracker)
+}
+
+#[test]
+fn ipv6_is_listened_on_alone_or_beside_ipv4() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // No IPv6 on this machine.
+    }
+    let ips = |args: &[&str]| {
+        let (all, _tracker) = listens_with(args);
+        let of_one_port = all.iter().all(|on| on.port() == all[0].port());
+        assert!(of_one_port, "{all:?}");
+        all.iter().map(|on| on.ip().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ips(&[]), ["0.0.0.0"]);
+    assert_eq!(ips(&["--ipv6_binds_v4", "0"]), ["0.0.0.0"], "nothing without --ipv6_enabled");
+    assert_eq!(ips(&["--ipv6_enabled", "1"]), ["0.0.0.0", "::"]);
+    let both = ["--ipv6_enabled", "1", "--udp", "1"];
+    assert_eq!(ips(&both), ["0.0.0.0", "0.0.0.0", "::", "::"]);
+    let (all, mut alone) = listens_with(&[&both[..], &["--ipv6_binds_v4", "0"]].concat());
+    assert_eq!(all.iter().map(|on| on.ip().to_string()).collect::<Vec<_>>(), ["::", "::"]);
+    alone.on = SocketAddr::new("::1".parse().unwrap(), all[0].port());
+    assert_eq!(alone.announce('a', "port=2").bencoded()["peers6"][0], "[::1]:2");
+    let four = TcpStream::connect((Ipv4Addr::LOCALHOST, all[0].port()));
+    assert_eq!(four.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn requests_are_logged_by_the_clock_on_the_wall() {
+    let dir = Dir::new();
+    let args = ["--port", "0", "--bind", "127.0.0.1", "--dfile", "d", "--logfile", "log"];
+    let hour = |zone: &str| {
+        let _ = std::fs::remove_file(dir.join("log"));
+        let mut process = dir.cmd("bttrack").args(args).env("TZ", zone).start();
+        let on = (Ipv4Addr::LOCALHOST, process.wait_for_listening(SOON)).into();
+        let tracker = Tracker { process, on, temporary: Temporary::new() };
+        tracker.get("/x");
+        tracker.stop();
+        let log = String::from_utf8(dir.read("log")).unwrap();
+        let request = log.lines().nth(1).unwrap();
+        // "127.0.0.1 - - [DD/Mon/YYYY:HH:MM:SS]", and "# Log Started:  YYYY-MM-DD HH:MM UTC".
+        let local: i32 = request.split(':').nth(1).unwrap().parse().unwrap();
+        let utc: i32 = log.split(' ').nth(5).unwrap().split_once(':').unwrap().0.parse().unwrap();
+        (local - utc).rem_euclid(24)
+    };
+    // Should an hour begin just then, it is a whole one that is not counted.
+    assert!([9, 10].contains(&hour("<+09>-9")));
+    assert!([17, 18].contains(&hour("AAA7")));
+    assert!([0, 1].contains(&hour("")));
+}
+
 #[test]
 fn what_it_knows_survives_a_restart() {
     let dir = Dir::new();

@@ -13,6 +13,7 @@ use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 use crate::io::reason;
 use crate::logic::registry::Check;
 use crate::proto::announce::ask::percent_encode;
+use crate::proto::zone::Zone;
 
 use super::Message;
 use super::nat::Outcome;
@@ -58,33 +59,39 @@ pub struct Log {
     date: Date,
 }
 
-/// The date as lines have it, made anew once a second.
-#[derive(Default)]
+/// The date as lines have it: local, made anew once a second.
 struct Date {
+    zone: Zone,
     second: u64,
     text: String,
 }
 
 impl Date {
+    fn new(zone: Zone) -> Date {
+        Date { zone, second: 0, text: String::new() }
+    }
+
     fn now(&mut self) -> &str {
         let now = SystemTime::now();
         // Moments before 1970 are taken as its beginning, here as by `Civil`.
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         if second != self.second || self.text.is_empty() {
             self.second = second;
-            self.text = Civil::from(now).log_date().to_string();
+            self.text = Civil::local(now, &self.zone).log_date().to_string();
         }
         &self.text
     }
 }
 
 impl Log {
-    /// Opens the log and starts its thread. A file gets a first line that says when.
+    /// Opens the log and starts its thread. A file gets a first line that says when; that is in
+    /// UTC, as it says, while requests have the time of a zone, as BitTornado's.
     ///
     /// # Errors
     /// The file cannot be opened, or no thread be had.
     pub fn start(
         target: Target,
+        zone: Zone,
         flush_interval: Duration,
         post: Post<Message>,
         now: Instant,
@@ -110,7 +117,7 @@ impl Log {
             flush_interval,
             flushed: now,
             lost: 0,
-            date: Date::default(),
+            date: Date::new(zone),
         })
     }
 

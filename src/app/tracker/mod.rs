@@ -28,6 +28,7 @@ pub use log::Target;
 pub use multi::Dealings;
 pub use notice::{Notice, TrackerError};
 
+use crate::app::clock;
 use crate::io::fetch;
 use crate::io::gate::{Answer, Gate, Request, Visitor};
 use crate::io::mailbox::{Mailbox, mailbox};
@@ -98,6 +99,8 @@ pub struct Settings {
     pub stats: bool,
     /// Where the access log goes.
     pub log: Target,
+    /// Whose time its lines have: what the variable `TZ` says, if it is there.
+    pub zone: Option<OsString>,
     /// How long lines of it may gather.
     pub flush_interval: Duration,
     /// Where a private folder may be made.
@@ -186,7 +189,8 @@ impl Tracker {
         desk.registry.restore(state);
         state::write(&settings.dfile, desk.registry.copy()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
-        let log = Log::start(settings.log, settings.flush_interval, post.clone(), now)
+        let zone = clock::zone(settings.zone.as_deref());
+        let log = Log::start(settings.log, zone, settings.flush_interval, post.clone(), now)
             .map_err(TrackerError::Log)?;
         let saver =
             Saver::start(settings.dfile.clone(), post.clone()).map_err(TrackerError::Machine)?;

@@ -21,6 +21,12 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("udp", Kind::Flag, "0", "take UDP packets (BEP 15) too, at the same port number"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too"),
     Opt::new(
+        "ipv6_binds_v4",
+        Kind::Flag,
+        "1",
+        "with --ipv6_enabled and an empty --bind listen on IPv4 beside IPv6; 0 = on IPv6 alone",
+    ),
+    Opt::new(
         "socket_timeout",
         SECONDS,
         "15",
@@ -256,7 +262,7 @@ pub const OPTIONS: &[Opt] = &[
         Kind::Path,
         "",
         "append the access log here instead of writing it to standard output; SIGHUP reopens it; \
-         its times are UTC",
+         requests have the local time (TZ)",
     )
     .arg("file"),
     Opt::new(

@@ -137,7 +137,7 @@ pub const OPTIONS: &[Opt] = &[
         "scrape_allowed",
         Kind::Choice(&["none", "specific", "full"]),
         "full",
-        "scrape: not at all, of named torrents only, or of everything (none, specific, full)",
+        "scrape not at all, only of torrents that are named, or of everything",
     ),
     Opt::new(
         "allowed_dir",
@@ -227,8 +227,8 @@ pub const OPTIONS: &[Opt] = &[
         "multitracker_allowed",
         Kind::Choice(&["none", "autodetect", "all"]),
         "autodetect",
-        "other trackers that may ask us: none, any for torrents with an announce-list, or all \
-         (none, autodetect, all)",
+        "other trackers that may ask us: none, any for torrents with an announce-list, or all of \
+         them",
     ),
     Opt::new(
         "multitracker_reannounce_interval",

@@ -12,6 +12,7 @@ pub mod btrename;
 pub mod btsethttpseeds;
 pub mod btshowmetainfo;
 pub mod bttrack;
+mod completions;
 mod downloading;
 mod editing;
 pub mod env;
@@ -175,6 +176,10 @@ fn program(env: &mut Env, table: &[&Command], first: &str) -> Exit {
             let args = env.args.split_off(1);
             return install::install(env, table, &args);
         }
+        "--completions" => match completion(env, table) {
+            Ok(text) => text,
+            Err(exit) => return exit,
+        },
         _ if env.args.len() > 1 && first.starts_with('-') => {
             let extra = env.args[1].to_string_lossy().into_owned();
             return env.wrong_usage(format_args!("{first}: takes no argument, but got '{extra}'"));
@@ -194,6 +199,17 @@ fn program(env: &mut Env, table: &[&Command], first: &str) -> Exit {
     Exit::Done
 }
 
+/// The script that the one argument after `--completions` asks for.
+fn completion(env: &mut Env, table: &[&Command]) -> Result<String, Exit> {
+    let asked = match &env.args[1..] {
+        [shell] => completions::SHELLS.iter().find(|(name, _)| shell == name),
+        _ => None,
+    };
+    let shells: Vec<&str> = completions::SHELLS.iter().map(|(name, _)| *name).collect();
+    let wrong = format!("--completions: needs a shell, one of {}", shells.join(", "));
+    asked.map(|(_, made)| made(table)).ok_or_else(|| env.wrong_usage(wrong))
+}
+
 fn names<'a>(table: &'a [&Command]) -> impl Iterator<Item = &'static str> + 'a {
     table.iter().flat_map(|command| command.names())
 }
@@ -210,6 +226,7 @@ fn program_help(called: &str, table: &[&Command]) -> String {
     let mut text = format!(
         "usage: {called} COMMAND [ARGUMENT]...\n       \
                 {called} --install DIR [-f]\n       \
+                {called} --completions bash|fish|zsh\n       \
                 {called} --list | --version | --help\n\n\
          The commands, each of them also by a symlink of its name (--install makes\n\
          them in a folder, -f replaces what is there):\n\n"
@@ -314,7 +331,14 @@ mod tests {
             call("bthear", &["--loud=x"]),
             (Exit::Usage, "".into(), "bthear: --loud: 'x' is not 0 or 1\n".into())
         );
-        for args in [&["--nosuch"][..], &["--list", "x"], &["--install"], &["--version", "-f"]] {
+        for args in [
+            &["--nosuch"][..],
+            &["--list", "x"],
+            &["--install"],
+            &["--version", "-f"],
+            &["--completions"],
+            &["--completions", "tcsh"],
+        ] {
             let (exit, out, err) = call("bittornado", args);
             assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{args:?}");
             assert_eq!(err.lines().count(), 1, "{args:?}: {err}");

@@ -1,12 +1,21 @@
-//! SHA-1: the CPU's instructions where it has them (feature `accel`), `sha1_smol` elsewhere.
+//! SHA-1 and SHA-256: the CPU's instructions where it has them (feature `accel`), portable code
+//! elsewhere.
 //!
-//! The only place that names the two crates. Without `accel` there is `sha1_smol` alone; in the
-//! tests it is the reference that the fast path must agree with.
+//! The only place that names the crates. Without `accel` there are `sha1_smol` and a SHA-256 of
+//! our own; in the tests these are the reference that the fast path must agree with.
+
+#[cfg(any(test, not(feature = "accel")))]
+mod portable;
 
 #[cfg(feature = "accel")]
 type Engine = sha1::Sha1;
 #[cfg(not(feature = "accel"))]
 type Engine = sha1_smol::Sha1;
+
+#[cfg(feature = "accel")]
+type Engine256 = sha2::Sha256;
+#[cfg(not(feature = "accel"))]
+type Engine256 = portable::Sha256;
 
 /// A running SHA-1. A clone goes on from the same state.
 #[derive(Clone, Default)]
@@ -48,12 +57,52 @@ pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     hash.finish()
 }
 
+/// A running SHA-256. A clone goes on from the same state.
+#[derive(Clone, Default)]
+pub struct Sha256(Engine256);
+
+impl Sha256 {
+    /// The hash of nothing so far.
+    pub fn new() -> Sha256 {
+        Sha256::default()
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        #[cfg(feature = "accel")]
+        sha2::Digest::update(&mut self.0, bytes);
+        #[cfg(not(feature = "accel"))]
+        self.0.update(bytes);
+    }
+
+    /// The hash of all bytes taken in.
+    pub fn finish(self) -> [u8; 32] {
+        #[cfg(feature = "accel")]
+        return sha2::Digest::finalize(self.0).into();
+        #[cfg(not(feature = "accel"))]
+        return self.0.finish();
+    }
+}
+
+impl std::fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sha256(..)")
+    }
+}
+
+/// The SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(bytes);
+    hash.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hex(hash: [u8; 20]) -> String {
-        hash.iter().map(|b| format!("{b:02x}")).collect()
+    fn hex(hash: impl AsRef<[u8]>) -> String {
+        hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
     }
 
     #[test]
@@ -88,5 +137,51 @@ mod tests {
         other.update(b"xy");
         assert_eq!(one.finish(), sha1(b"abc"));
         assert_eq!(other.finish(), sha1(b"axy"));
+    }
+
+    #[test]
+    fn sha_256_agrees_with_the_examples_of_the_standard() {
+        for (bytes, wanted) in [
+            (&b""[..], "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+                "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1",
+            ),
+            (
+                &[b'a'; 1_000_000],
+                "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
+            ),
+        ] {
+            assert_eq!(hex(sha256(bytes)), wanted);
+            let mut reference = portable::Sha256::default();
+            reference.update(bytes);
+            assert_eq!(hex(reference.finish()), wanted);
+        }
+    }
+
+    #[test]
+    fn both_agree_with_their_references_for_random_lengths_and_cuts() {
+        let mut state = 0x5eed_u64;
+        let mut below = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % n
+        };
+        for round in 0..200 {
+            let bytes: Vec<u8> = (0..below(20_000)).map(|_| below(256) as u8).collect();
+            let (mut one, mut two) = (Sha1::new(), Sha256::new());
+            let mut reference = portable::Sha256::default();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (part, behind) = rest.split_at(1 + below(rest.len()));
+                one.update(part);
+                two.update(part);
+                reference.update(part);
+                rest = behind;
+            }
+            let wanted = sha1_smol::Sha1::from(&bytes).digest().bytes();
+            assert_eq!(one.finish(), wanted, "round {round}, {} bytes", bytes.len());
+            assert_eq!(two.finish(), reference.finish(), "round {round}, {} bytes", bytes.len());
+        }
     }
 }

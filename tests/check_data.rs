@@ -205,6 +205,7 @@ fn json_tells_all_of_it_in_one_object() {
     let wanted = json!({
         "torrent": "data.torrent",
         "info_hash": hash,
+        "info_hash_v2": null,
         "name": "data",
         "path": dir.join("data").to_str().unwrap(),
         "quick": false,

@@ -6,7 +6,6 @@ mod util;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::Path;
 
 use bittornado::proto::metainfo::Metainfo;
 use util::{Dir, Done};
@@ -97,17 +96,6 @@ fn names_that_nobody_takes_are_refused() {
     );
     assert!(said[2].starts_with("btrename: 'a.torrent': the info hash ") && said.len() == 3);
     assert_eq!(done.out, "a.torrent: n -> a\n");
-}
-
-#[test]
-fn a_torrent_of_version_2_alone_can_have_another_tracker_but_no_other_name() {
-    let dir = Dir::new();
-    let old =
-        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torrents/v2-only.torrent"));
-    dir.write("f", old.unwrap());
-    dir.cmd("btreannounce").args([URL, "f"]).run().expect(0);
-    let done = dir.cmd("btrename").args(["f", "new"]).run().expect(1);
-    assert!(done.err.contains("version 2 only"), "{done:?}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ fn json_has_every_key_with_its_raw_value() {
     let rich = json!({
         "file": "rich.torrent",
         "info_hash": rich_hash(),
+        "info_hash_v2": null,
         "name": "dir\u{202e} & ü",
         "multi_file": true,
         "files": [
@@ -131,6 +132,7 @@ fn json_has_every_key_with_its_raw_value() {
     let poor = json!({
         "file": "poor.torrent",
         "info_hash": poor_hash(),
+        "info_hash_v2": null,
         "name": "n",
         "multi_file": false,
         "files": [{"path": "n", "length": 5, "pad": false}],

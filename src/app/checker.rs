@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::app::target;
-use crate::io::hasher::{Hasher, threads};
+use crate::io::hasher::{Hasher, Hashes, Wish, threads};
 use crate::io::reason;
 use crate::io::storage::{DiskError, Links, Storage};
 use crate::proto::geometry::{BlockRef, FileRange, Geometry, PieceIndex};
@@ -203,9 +203,10 @@ impl<'a> Checker<'a> {
         let stop = AtomicBool::new(false);
         let hasher = Hasher { geometry: &self.geometry, threads: threads(), stop: &stop };
         let read = |range, buffer: &mut [u8]| self.read(range, buffer);
-        hasher.run(pieces.into_iter(), read, |piece, result| {
+        let wish = |piece| self.wish(piece);
+        hasher.run_for(pieces.into_iter(), wish, read, |piece, result| {
             match result {
-                Ok(hash) if hash == self.info.pieces[piece.at()] => {
+                Ok(hashes) if self.is_right(piece, hashes) => {
                     verdicts[piece.at()] = Verdict::Good;
                 }
                 Ok(_) => verdicts[piece.at()] = Verdict::Bad,
@@ -217,6 +218,19 @@ impl<'a> Checker<'a> {
         for (number, e) in errors {
             self.files[number].error.get_or_insert(reason(&e.source));
         }
+    }
+
+    /// Which hashes of a piece the torrent tells.
+    fn wish(&self, piece: PieceIndex) -> Wish {
+        let tree = self.info.root(&self.geometry, piece).map(|(cut, _)| cut);
+        Wish { sha1: self.info.version.has_one(), tree }
+    }
+
+    /// Whether all hashes of a piece are those that the torrent tells.
+    fn is_right(&self, piece: PieceIndex, hashes: Hashes) -> bool {
+        let sha1 = self.info.pieces.get(piece.at()).copied();
+        let root = self.info.root(&self.geometry, piece).map(|(_, root)| root);
+        hashes == Hashes { sha1, root }
     }
 
     /// Whether a part of a file is there, by what was found before hashing.

@@ -13,15 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 use std::{fmt, io};
 
-use crate::io::hasher::{self, Hasher};
+use crate::io::hasher::{self, Hasher, Hashes, Wish};
 use crate::io::signals::{self, Signal};
-use crate::io::storage::{DiskError, FileEntry, Links, Storage};
+use crate::io::storage::{DiskError, FileEntry, Links, Storage, Use};
 pub use crate::io::tree::Filter;
 use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
 use crate::proto::geometry::{Geometry, PieceIndex};
 use crate::proto::metainfo::{
-    Content, Draft, MAX_SIZE, Metainfo, MetainfoError, PIECE_LENGTHS, automatic_piece_length,
-    piece_length_within,
+    Content, Draft, Info, MAX_SIZE, Metainfo, MetainfoError, PIECE_LENGTHS, Slot, Version,
+    automatic_piece_length, piece_length_within,
 };
 
 /// What to write besides the content.
@@ -51,6 +51,8 @@ pub struct Recipe {
     pub source: String,
     /// How many bytes a piece has.
     pub pieces: Pieces,
+    /// Which hashes are written.
+    pub version: Version,
     /// What is left out of folders.
     pub filter: Filter,
 }
@@ -217,6 +219,8 @@ pub struct Prepared {
     tree: Tree,
     draft: Draft,
     geometry: Geometry,
+    /// In version 2: what tells which part of each piece is hashed.
+    cuts: Option<Info>,
 }
 
 /// Looks at the file or folder `path`, which must be absolute, and refuses all that can be
@@ -231,15 +235,20 @@ pub fn prepare(path: &Path, recipe: &Recipe) -> Result<Prepared, MakeError> {
     }
     let refused = |e| MakeError::Refused(path.to_path_buf(), e);
     let mut draft = draft(path, recipe, content)?;
-    let geometry = Geometry::new(draft.piece_length, draft.content.lengths());
-    let geometry = geometry.map_err(|e| refused(e.into()))?;
-    if u64::from(geometry.piece_count()) * 20 > MAX_SIZE {
+    let geometry = draft.geometry().map_err(|e| refused(e.into()))?;
+    let (pieces, version) = (geometry.piece_count(), draft.version);
+    let bytes = 20 * u64::from(version.has_one()) + 32 * u64::from(version.has_two());
+    if u64::from(pieces) * bytes > MAX_SIZE {
         return Err(refused(MetainfoError::Size));
     }
-    draft.pieces = vec![[0; 20]; geometry.piece_count() as usize];
+    let count = |wanted| if wanted { pieces as usize } else { 0 };
+    draft.pieces = vec![[0; 20]; count(version.has_one())];
+    // Not zeros: these stand for what is behind a file's end, and would make files alike.
+    draft.roots = vec![[1; 32]; count(version.has_two())];
     // With any hashes it must be a .torrent that we would take ourselves.
-    Metainfo::decode(&draft.encode()).map_err(refused)?;
-    Ok(Prepared { path: path.to_path_buf(), tree, draft, geometry })
+    let info = Metainfo::decode_any(&draft.encode()).map_err(refused)?.info;
+    let cuts = if version.has_two() { Some(Info { pieces: Arc::new([]), ..info }) } else { None };
+    Ok(Prepared { path: path.to_path_buf(), tree, draft, geometry, cuts })
 }
 
 impl Prepared {
@@ -270,17 +279,19 @@ impl Prepared {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<(), MakeError> {
         let geometry = Arc::new(self.geometry.clone());
-        let entry = |f: &Found| FileEntry::new(f.path.clone(), f.length);
-        let files = self.tree.files.iter().map(entry).collect();
-        let storage = Storage::new(self.path.clone(), files, Arc::clone(&geometry), Links::Follow);
+        let storage =
+            Storage::new(self.path.clone(), self.files(), Arc::clone(&geometry), Links::Follow);
         let (mut done, mut failed) = (0, None);
         // Ends the run early for an error as well as for a wish.
         let halt = AtomicBool::new(false);
         let hasher = Hasher { geometry: &geometry, threads: hasher::threads(), stop: &halt };
-        let each = |piece: PieceIndex, hash| {
-            match hash {
-                Ok(hash) => {
-                    self.draft.pieces[piece.at()] = hash;
+        let (sha1, cuts) = (self.draft.version.has_one(), self.cuts.take());
+        let cut = |piece| Some(cuts.as_ref()?.root(&geometry, piece)?.0);
+        let wish = |piece| Wish { sha1, tree: cut(piece) };
+        let each = |piece: PieceIndex, hashes| {
+            match hashes {
+                Ok(hashes) => {
+                    keep(&mut self.draft, piece, hashes);
                     done += u64::from(geometry.piece_size(piece));
                     progress(done, geometry.total());
                 }
@@ -290,12 +301,38 @@ impl Prepared {
                 halt.store(true, Ordering::Relaxed);
             }
         };
-        hasher.run(geometry.pieces(), |range, buffer| storage.read(range, buffer), each);
+        let read = |range, buffer: &mut [u8]| storage.read(range, buffer);
+        hasher.run_for(geometry.pieces(), wish, read, each);
         match failed {
             Some(e) => Err(MakeError::Disk(e)),
             None if stop.load(Ordering::Relaxed) => Err(MakeError::Stopped),
             None => Ok(()),
         }
+    }
+}
+
+impl Prepared {
+    /// The files as the storage knows them, with the padding between them.
+    fn files(&self) -> Vec<FileEntry> {
+        let mut found = self.tree.files.iter();
+        let entry = |slot: Slot| match slot.pad {
+            true => FileEntry { path: PathBuf::new(), length: slot.length, used: Use::Pad },
+            false => {
+                let file = found.next().expect("a slot for each file");
+                FileEntry::new(file.path.clone(), file.length)
+            }
+        };
+        self.draft.slots().into_iter().map(entry).collect()
+    }
+}
+
+/// Puts the hashes of a piece to their places.
+fn keep(draft: &mut Draft, piece: PieceIndex, hashes: Hashes) {
+    if let Some(hash) = hashes.sha1 {
+        draft.pieces[piece.at()] = hash;
+    }
+    if let Some(root) = hashes.root {
+        draft.roots[piece.at()] = root;
     }
 }
 
@@ -343,7 +380,9 @@ fn draft(path: &Path, recipe: &Recipe, content: Content) -> Result<Draft, MakeEr
         name: name(path, recipe)?,
         piece_length: piece_length(path, recipe.pieces, total)?,
         content,
+        version: recipe.version,
         pieces: Vec::new(),
+        roots: Vec::new(),
     })
 }
 

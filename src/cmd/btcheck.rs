@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::app::checker::{self, Checker, FileReport, Ranges, Report, State};
 use crate::cmd::editing::read;
 use crate::cmd::env::{Env, reason};
-use crate::cmd::json::{Array, Text};
+use crate::cmd::json::{Array, Nullable, Text};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::progress::Progress;
 use crate::cmd::{Command, Exit};
@@ -54,8 +54,8 @@ Exits with 0 if all is ok, 6 if a file is damaged, missing, of the wrong size
 or unverified, 1 if the .torrent or a file cannot be read, 2 if it was called
 wrongly.
 
---json prints one object: torrent, info_hash, name, path (where was looked),
-quick, ok (of all), pieces and good_pieces (how many the files lie in, and how
+--json prints one object: torrent, info_hash and info_hash_v2 (null if it is not
+of that version), name, path (where was looked), quick, ok (of all), pieces and good_pieces (how many the files lie in, and how
 many are right; 0 with --quick), files. Each of files has path, length and
 found (bytes; null if there is none), status (as above, with _ for the blank),
 damaged and unverified (lists of [first, last] piece; always empty with
@@ -97,7 +97,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
 
 fn load(path: &Path) -> Result<Metainfo, String> {
     let bytes = read(path).map_err(|e| reason(&e))?;
-    Metainfo::decode(&bytes).map_err(|e| e.to_string())
+    Metainfo::decode_any(&bytes).map_err(|e| e.to_string())
 }
 
 fn check(env: &mut Env, checker: Checker, parsed: &Parsed) -> Report {
@@ -199,10 +199,11 @@ impl Outcome<'_> {
     fn json(&self, quick: bool) -> String {
         let (info, report) = (&self.metainfo.info, self.report);
         format!(
-            "{{\"torrent\":{},\"info_hash\":\"{}\",\"name\":{},\"path\":{},\"quick\":{quick},\
+            "{{\"torrent\":{},\"info_hash\":{},\"info_hash_v2\":{},\"name\":{},\"path\":{},\"quick\":{quick},\
              \"ok\":{},\"pieces\":{},\"good_pieces\":{},\"files\":{}}}",
             Text(self.torrent),
-            self.metainfo.info_hash,
+            Nullable(self.metainfo.hash_v1().map(|hash| format!("\"{hash}\""))),
+            Nullable(self.metainfo.info_hash_v2.map(|hash| format!("\"{hash}\""))),
             Text(&info.name),
             Text(&self.root.to_string_lossy()),
             all_good(report),

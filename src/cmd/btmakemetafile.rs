@@ -28,6 +28,8 @@ const OPTIONS: &[Opt] = &[
     making::NODE,
     making::PRIVATE,
     making::SOURCE,
+    making::VERSION_2,
+    making::HYBRID,
     making::PIECE_SIZE_POW2,
     making::PIECE_SIZE,
     making::MAX_PIECES,

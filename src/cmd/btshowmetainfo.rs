@@ -40,13 +40,19 @@ const OPTIONS: &[Opt] = &[
     ),
     Opt::new("tree", Kind::Flag, "0", "print folders and files as a tree, with their bytes"),
     Opt::new("magnet", Kind::Flag, "0", "print a magnet link a torrent"),
-    Opt::new("hash", Kind::Flag, "0", "print nothing but the info hash a torrent"),
+    Opt::new(
+        "hash",
+        Kind::Flag,
+        "0",
+        "print nothing but the info hash a torrent; that of version 2 only if there is no other",
+    ),
 ];
 
 const NOTES: &str = "\
 One form of output at a time. The keys of --json, which are always there:
   file           the argument
-  info_hash      40 hexadecimal digits
+  info_hash      40 hexadecimal digits; null in version 2 alone
+  info_hash_v2   64 hexadecimal digits; null in version 1 alone
   name           of the file or folder
   multi_file     true if the name is that of a folder
   files          list of {path, length, pad}: path below the folder (the name
@@ -81,7 +87,7 @@ const FORMS: [(&str, Form); 5] = [
     ("files", forms::files),
     ("tree", forms::tree),
     ("magnet", |env, _, metainfo| env.say(metainfo.magnet())),
-    ("hash", |env, _, metainfo| env.say(metainfo.info_hash)),
+    ("hash", forms::hash),
 ];
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
@@ -131,9 +137,9 @@ fn load(env: &mut Env, argument: &OsStr) -> Result<Metainfo, String> {
         let mut bytes = Vec::new();
         let read = (&mut env.stdin).take(MAX_SIZE + 1).read_to_end(&mut bytes);
         read.map_err(|e| cannot(reason(&e)))?;
-        return Metainfo::decode(&bytes).map_err(|e| cannot(e.to_string()));
+        return Metainfo::decode_any(&bytes).map_err(|e| cannot(e.to_string()));
     }
-    Source::of(argument, &env.cwd).load(FETCH_TIMEOUT).map_err(|e| match e {
+    Source::of(argument, &env.cwd).load_any(FETCH_TIMEOUT).map_err(|e| match e {
         // Under the name that the user gave.
         LoadError::File(_, e) => cannot(reason(&e)),
         LoadError::Invalid(_, e) => cannot(e.to_string()),
@@ -150,10 +156,9 @@ fn original(env: &mut Env, argument: &OsStr, metainfo: &Metainfo) {
 
 fn describe(file: &OsStr, metainfo: &Metainfo) -> Vec<String> {
     let base = Path::new(file).file_name().unwrap_or(file).to_string_lossy();
-    let mut lines = vec![
-        format!("metainfo file.: {}", printable(&base)),
-        format!("info hash.....: {}", metainfo.info_hash),
-    ];
+    let mut lines = vec![format!("metainfo file.: {}", printable(&base))];
+    lines.extend(metainfo.hash_v1().map(|hash| format!("info hash.....: {hash}")));
+    lines.extend(metainfo.info_hash_v2.map(|hash| format!("info hash v2..: {hash}")));
     describe_content(&metainfo.info, &mut lines);
     match &metainfo.announce {
         Some(announce) => lines.push(format!("announce url..: {}", printable(announce))),
@@ -185,7 +190,7 @@ fn describe_content(info: &Info, lines: &mut Vec<String>) {
         Layout::Multi => {
             lines.push(format!("directory name: {name}"));
             lines.push("files.........:".into());
-            for file in &info.files {
+            for file in info.files.iter().filter(|f| !f.pad || info.version.has_one()) {
                 lines.push(format!("   {} ({})", printable(&file.path.join("/")), file.length));
             }
             lines.push(format!("archive size..: {sum}"));

@@ -15,7 +15,7 @@ use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::progress::Progress;
 use crate::io::save::{check, save};
-use crate::proto::metainfo::{parse_nodes, parse_piece_length, parse_tiers, parse_urls};
+use crate::proto::metainfo::{Version, parse_nodes, parse_piece_length, parse_tiers, parse_urls};
 
 /// Further trackers.
 pub const ANNOUNCE_LIST: Opt =
@@ -53,6 +53,21 @@ pub const NO_DATE: Opt = Opt::new(
     "0",
     "write no date; else it is that of SOURCE_DATE_EPOCH (seconds since 1970) in the \
      environment, or now",
+);
+/// Version 2 alone.
+pub const VERSION_2: Opt = Opt::new(
+    "version_2",
+    Kind::Flag,
+    "0",
+    "make it of version 2 alone (BEP 52), with SHA-256; many clients do not take that yet, \
+     neither do those of this suite",
+);
+/// Both versions.
+pub const HYBRID: Opt = Opt::new(
+    "hybrid",
+    Kind::Flag,
+    "0",
+    "make it of versions 1 and 2 at once (BEP 52): every client takes it",
 );
 /// The size of the pieces in bytes.
 pub const PIECE_SIZE: Opt = Opt::new(
@@ -221,6 +236,7 @@ pub fn recipe(env: &Env, parsed: &Parsed) -> Result<Recipe, String> {
         private,
         source: parsed.text("source").to_string(),
         pieces: pieces(parsed)?,
+        version: version(parsed)?,
         filter: Filter {
             ignore: items("ignore").map(OsString::from).collect(),
             exclude: items("exclude").map(str::to_string).collect(),
@@ -238,6 +254,15 @@ fn date(env: &Env, parsed: &Parsed) -> Result<Date, String> {
     let seconds = epoch.to_str().and_then(|text| text.parse().ok()).filter(|n| *n >= 0);
     let wrong = || format!("{EPOCH}: '{}' is no count of seconds", epoch.to_string_lossy());
     seconds.map(Date::At).ok_or_else(wrong)
+}
+
+fn version(parsed: &Parsed) -> Result<Version, String> {
+    match (parsed.flag("version_2"), parsed.flag("hybrid")) {
+        (false, false) => Ok(Version::One),
+        (true, false) => Ok(Version::Two),
+        (false, true) => Ok(Version::Hybrid),
+        (true, true) => Err("--hybrid: cannot be used together with --version_2".into()),
+    }
 }
 
 fn pieces(parsed: &Parsed) -> Result<Pieces, String> {

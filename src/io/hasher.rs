@@ -12,6 +12,7 @@ use std::thread;
 
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::hash::Sha1;
+use crate::proto::merkle::{Cut, Node, PieceTree};
 
 /// How much a thread reads at once, in bytes: stays in the CPU's cache until it is hashed.
 pub const BUFFER: u32 = 256 * 1024;
@@ -30,6 +31,57 @@ pub struct Hasher<'a> {
     pub stop: &'a AtomicBool,
 }
 
+/// Which hashes of a piece are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// The SHA-1 of all of it.
+    pub sha1: bool,
+    /// The root of the tree over this part of it (BEP 52).
+    pub tree: Option<Cut>,
+}
+
+/// What was wished for of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hashes {
+    /// The SHA-1.
+    pub sha1: Option<[u8; 20]>,
+    /// The root of the tree.
+    pub root: Option<Node>,
+}
+
+/// The hashes of a piece that is being read.
+struct Running {
+    sha1: Option<Sha1>,
+    tree: Option<PieceTree>,
+    /// How many bytes of the piece have to be read.
+    length: u32,
+}
+
+impl Running {
+    /// For a piece of `size` bytes: what is padding for the tree need not be read for it.
+    fn new(wish: Wish, size: u32) -> Running {
+        let length = match wish.tree {
+            Some(cut) if !wish.sha1 => cut.length.min(size),
+            _ => size,
+        };
+        Running { sha1: wish.sha1.then(Sha1::new), tree: wish.tree.map(PieceTree::new), length }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Some(sha1) = &mut self.sha1 {
+            sha1.update(bytes);
+        }
+        if let Some(tree) = &mut self.tree {
+            tree.update(bytes);
+        }
+    }
+
+    fn finish(self) -> Hashes {
+        let root = self.tree.map(PieceTree::finish);
+        Hashes { sha1: self.sha1.map(Sha1::finish), root }
+    }
+}
+
 /// As many threads as the machine runs at once.
 pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, |n| n.get()).min(MAX_THREADS)
@@ -45,13 +97,29 @@ impl Hasher<'_> {
         read: impl Fn(BlockRef, &mut [u8]) -> Result<(), E> + Sync,
         mut each: impl FnMut(PieceIndex, Result<[u8; 20], E>),
     ) {
+        let wish = |_| Wish { sha1: true, tree: None };
+        self.run_for(pieces, wish, read, |piece, hashes| {
+            let sha1 = hashes.map(|hashes| hashes.sha1.expect("wished for"));
+            each(piece, sha1);
+        });
+    }
+
+    /// Like [`run`](Self::run), for the hashes that `wish` says of each piece. Each byte is read
+    /// once, however many hashes it goes into.
+    pub fn run_for<E: Send>(
+        &self,
+        pieces: impl Iterator<Item = PieceIndex> + Send,
+        wish: impl Fn(PieceIndex) -> Wish + Sync,
+        read: impl Fn(BlockRef, &mut [u8]) -> Result<(), E> + Sync,
+        mut each: impl FnMut(PieceIndex, Result<Hashes, E>),
+    ) {
         let threads = self.threads.clamp(1, MAX_THREADS);
         let pieces = Mutex::new(pieces);
         let (sender, hashes) = sync_channel(2 * threads);
         thread::scope(|scope| {
             for _ in 0..threads {
                 let sender = sender.clone();
-                scope.spawn(|| self.work(&pieces, &read, sender));
+                scope.spawn(|| self.work(&pieces, &wish, &read, sender));
             }
             drop(sender);
             hashes.iter().for_each(|(piece, hash)| each(piece, hash));
@@ -61,8 +129,9 @@ impl Hasher<'_> {
     fn work<E: Send>(
         &self,
         pieces: &Mutex<impl Iterator<Item = PieceIndex>>,
+        wish: &impl Fn(PieceIndex) -> Wish,
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
-        sender: SyncSender<(PieceIndex, Result<[u8; 20], E>)>,
+        sender: SyncSender<(PieceIndex, Result<Hashes, E>)>,
     ) {
         // Never less: what is so large goes back to the system when it is freed, and pages that
         // are not touched cost nothing.
@@ -71,35 +140,36 @@ impl Hasher<'_> {
             // A thread that panicked here ends the whole run at the end of its scope.
             let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
             let Some(piece) = next else { return };
-            let Some(hash) = self.hash(piece, read, &mut buffer).transpose() else { return };
-            if sender.send((piece, hash)).is_err() {
+            let running = Running::new(wish(piece), self.geometry.piece_size(piece));
+            let hashes = self.hash(piece, running, read, &mut buffer).transpose();
+            let Some(hashes) = hashes else { return };
+            if sender.send((piece, hashes)).is_err() {
                 return;
             }
         }
     }
 
-    /// The SHA-1 of one piece; `None` if the run is to stop.
+    /// The hashes of one piece; `None` if the run is to stop.
     fn hash<E>(
         &self,
         piece: PieceIndex,
+        mut running: Running,
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
         buffer: &mut [u8],
-    ) -> Result<Option<[u8; 20]>, E> {
-        let mut hash = Sha1::new();
-        let size = self.geometry.piece_size(piece);
+    ) -> Result<Option<Hashes>, E> {
         let mut begin = 0;
-        while begin < size {
+        while begin < running.length {
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            let length = (size - begin).min(BUFFER);
+            let length = (running.length - begin).min(BUFFER);
             let range = self.geometry.range(piece.get(), begin, length);
             let bytes = &mut buffer[..length as usize];
             read(range.expect("cut from the piece"), bytes)?;
-            hash.update(bytes);
+            running.update(bytes);
             begin += length;
         }
-        Ok(Some(hash.finish()))
+        Ok(Some(running.finish()))
     }
 }
 

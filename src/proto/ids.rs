@@ -1,10 +1,14 @@
-//! The two 20-byte names of BitTorrent, and their text forms.
+//! The names of BitTorrent: of torrents and of peers, and their text forms.
 
 use std::fmt;
 
 /// The SHA-1 of a torrent's `info` bytes: what a swarm is known by (BEP 3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoHash(pub [u8; 20]);
+
+/// The SHA-256 of a torrent's `info` bytes: what a torrent of version 2 is known by (BEP 52).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InfoHashV2(pub [u8; 32]);
 
 /// The name a client gives itself for one run (BEP 20).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,26 @@ impl fmt::Display for InfoHash {
 impl fmt::Debug for InfoHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InfoHash({self})")
+    }
+}
+
+impl InfoHashV2 {
+    /// Its first 20 bytes: what stands for it where there is no room for more, as at trackers.
+    pub fn truncated(&self) -> InfoHash {
+        InfoHash(self.0[..20].try_into().expect("20 of 32 bytes"))
+    }
+}
+
+impl fmt::Display for InfoHashV2 {
+    /// 64 lower-case hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for InfoHashV2 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InfoHashV2({self})")
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reading, checking and building .torrent files (BEP 3, BEP 12, BEP 17, BEP 19, BEP 27, BEP 47).
+//! Reading, checking and building .torrent files (BEP 3, BEP 12, BEP 17, BEP 19, BEP 27, BEP 47,
+//! BEP 52).
 //!
 //! [`Metainfo::decode`] serves the client, the tracker and the tools that show; [`Draft`] serves
 //! the makers. Decoding never panics and its memory is bounded by [`MAX_SIZE`] and
@@ -9,17 +10,19 @@
 mod draft;
 pub mod edit;
 mod magnet;
+mod version2;
 
 use crate::proto::bencode::{self, Value};
-use crate::proto::geometry::{Geometry, GeometryError};
-use crate::proto::hash::sha1;
-use crate::proto::ids::InfoHash;
+use crate::proto::geometry::{Geometry, GeometryError, PieceIndex};
+use crate::proto::hash::{sha1, sha256};
+use crate::proto::ids::{InfoHash, InfoHashV2};
+use crate::proto::merkle::{Cut, Node};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 pub use draft::{
-    Content, Draft, PIECE_LENGTHS, automatic_piece_length, parse_nodes, parse_piece_length,
+    Content, Draft, PIECE_LENGTHS, Slot, automatic_piece_length, parse_nodes, parse_piece_length,
     parse_tiers, parse_urls, piece_length_within,
 };
 
@@ -48,8 +51,11 @@ pub struct Metainfo {
     pub url_list: Vec<String>,
     /// The content.
     pub info: Info,
-    /// The SHA-1 of the bytes of `info`, as they stand in the file.
+    /// The SHA-1 of the bytes of `info`, as they stand in the file; of version 2 alone what stands
+    /// for the longer hash, see [`InfoHashV2::truncated`].
     pub info_hash: InfoHash,
+    /// The SHA-256 of the same bytes, if they are of version 2.
+    pub info_hash_v2: Option<InfoHashV2>,
     /// How many bytes follow the dictionary. They are ignored, but worth a warning.
     pub trailing: usize,
 }
@@ -62,14 +68,44 @@ pub struct Info {
     pub name: String,
     /// Bytes a piece, at least 1.
     pub piece_length: u32,
-    /// The SHA-1 of every piece.
+    /// The SHA-1 of every piece; none in version 2 alone.
     pub pieces: Arc<[[u8; 20]]>,
-    /// The files in order; exactly one with an empty path if the layout is single.
+    /// The files in order; exactly one with an empty path if the layout is single. In version 2
+    /// alone there are pad files that no .torrent tells of, so that each file begins a piece.
     pub files: Vec<File>,
+    /// Which hashes there are.
+    pub version: Version,
+    /// Of each of `files` in version 2 the roots of its pieces' trees (BEP 52), none for an empty
+    /// or a pad file; no entries in version 1. Files that are alike share them.
+    pub roots: Vec<Option<Arc<[Node]>>>,
     /// One file, or a folder of files.
     pub layout: Layout,
     /// Peers come from the trackers alone (BEP 27).
     pub private: bool,
+}
+
+/// Which versions of BitTorrent a torrent is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Version {
+    /// Version 1 (BEP 3): SHA-1.
+    #[default]
+    One,
+    /// Version 2 alone (BEP 52): SHA-256, in a tree a file.
+    Two,
+    /// Both, of the same content.
+    Hybrid,
+}
+
+impl Version {
+    /// Whether there is the SHA-1 of each piece.
+    pub fn has_one(self) -> bool {
+        self != Version::Two
+    }
+
+    /// Whether there is a hash tree of each file.
+    pub fn has_two(self) -> bool {
+        self != Version::One
+    }
 }
 
 /// Whether the content is a file or a folder. A folder may well hold a single file.
@@ -122,6 +158,15 @@ pub enum MetainfoError {
     Geometry(GeometryError),
     /// A torrent of BitTorrent version 2 alone (BEP 52).
     Version2,
+    /// The paths of version 2 are far longer all together than the .torrent: such a tree of
+    /// folders is made to fill the memory.
+    Paths,
+    /// The hashes of this file's pieces are too few or too many.
+    LayerLength(String),
+    /// The hashes of this file's pieces do not lead to its root.
+    LayerRoot(String),
+    /// The lists of files of version 1 and 2 differ, first at this path.
+    Differ(String),
 }
 
 impl fmt::Display for MetainfoError {
@@ -151,6 +196,18 @@ impl fmt::Display for MetainfoError {
             MetainfoError::Version2 => {
                 f.write_str("this torrent is of BitTorrent version 2 only, which is not supported")
             }
+            MetainfoError::Paths => {
+                f.write_str("bad metainfo: the paths in 'file tree' are too long")
+            }
+            MetainfoError::LayerLength(path) => {
+                write!(f, "bad metainfo: wrong number of hashes in the piece layer of '{path}'")
+            }
+            MetainfoError::LayerRoot(path) => {
+                write!(f, "bad metainfo: the piece layer of '{path}' does not lead to its root")
+            }
+            MetainfoError::Differ(path) => {
+                write!(f, "bad metainfo: versions 1 and 2 do not agree about '{path}'")
+            }
         }
     }
 }
@@ -170,12 +227,26 @@ impl From<GeometryError> for MetainfoError {
 }
 
 impl Metainfo {
-    /// Reads and checks the bytes of a .torrent. Names in another encoding than UTF-8 are taken
+    /// Reads and checks the bytes of a .torrent that has a version 1, as [`decode_any`] does.
+    ///
+    /// # Errors
+    /// [`MetainfoError::Version2`] for one that has not, and those of [`decode_any`].
+    ///
+    /// [`decode_any`]: Metainfo::decode_any
+    pub fn decode(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+        Metainfo::read(bytes, false)
+    }
+
+    /// Reads and checks the bytes of a .torrent of any version. Names in another encoding than UTF-8 are taken
     /// from `name.utf-8` and `path.utf-8` where these are, else every odd byte becomes `%XX`.
     ///
     /// # Errors
     /// Whatever would make it useless or dangerous; see [`MetainfoError`].
-    pub fn decode(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+    pub fn decode_any(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
+        Metainfo::read(bytes, true)
+    }
+
+    fn read(bytes: &[u8], any: bool) -> Result<Metainfo, MetainfoError> {
         if bytes.len() as u64 > MAX_SIZE {
             return Err(MetainfoError::Size);
         }
@@ -184,6 +255,17 @@ impl Metainfo {
             return Err(MetainfoError::NotADictionary);
         }
         let info = top.get("info").ok_or(MetainfoError::Missing("info"))?;
+        let raw = &bytes[info.span.clone()];
+        let info = match info.as_dict() {
+            None => return Err(MetainfoError::Bad("info")),
+            Some(_) if !any && is_version_2_only(info) => return Err(MetainfoError::Version2),
+            Some(_) => Info::read(info, &top, bytes.len())?,
+        };
+        let info_hash_v2 = info.version.has_two().then(|| InfoHashV2(sha256(raw)));
+        let info_hash = match info_hash_v2 {
+            Some(hash) if info.version == Version::Two => hash.truncated(),
+            _ => InfoHash(sha1(raw)),
+        };
         Ok(Metainfo {
             announce: text(&top, "announce").filter(|a| !a.is_empty()),
             announce_list: top.get("announce-list").map(read_tiers).unwrap_or_default(),
@@ -192,10 +274,16 @@ impl Metainfo {
             creation_date: top.get("creation date").and_then(Value::as_int),
             httpseeds: top.get("httpseeds").map(read_texts).unwrap_or_default(),
             url_list: top.get("url-list").map(read_texts).unwrap_or_default(),
-            info: Info::read(info)?,
-            info_hash: InfoHash(sha1(&bytes[info.span.clone()])),
+            info,
+            info_hash,
+            info_hash_v2,
             trailing: bytes.len() - used,
         })
+    }
+
+    /// The info hash of version 1, if it is of that version.
+    pub fn hash_v1(&self) -> Option<InfoHash> {
+        self.info.version.has_one().then_some(self.info_hash)
     }
 
     /// The trackers to ask, tier by tier: `announce-list` if there is one, else `announce`
@@ -209,30 +297,40 @@ impl Metainfo {
 }
 
 impl Info {
-    fn read(info: &Value) -> Result<Info, MetainfoError> {
-        if info.as_dict().is_none() {
-            return Err(MetainfoError::Bad("info"));
-        }
-        if is_version_2_only(info) {
-            return Err(MetainfoError::Version2);
-        }
-        let name = read_name(info)?;
-        let piece_length = need(info, "piece length")?.as_int();
+    /// `size` is that of the whole .torrent, in bytes.
+    fn read(value: &Value, top: &Value, size: usize) -> Result<Info, MetainfoError> {
+        let name = read_name(value)?;
+        let piece_length = need(value, "piece length")?.as_int();
         let piece_length = piece_length.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-        let (layout, files) = read_files(info)?;
-        let info = Info {
-            name,
+        let mut info = Info {
             piece_length: piece_length.ok_or(MetainfoError::Bad("piece length"))?,
-            pieces: read_pieces(need(info, "pieces")?)?,
-            files,
-            layout,
-            private: info.get("private").and_then(Value::as_int).is_some_and(|n| n != 0),
-        };
-        let wanted = info.measure()?.piece_count() as usize;
-        match info.pieces.len().cmp(&wanted) {
+            private: value.get("private").and_then(Value::as_int).is_some_and(|n| n != 0),
+            version: read_version(value)?,
+            name,
+            pieces: Arc::new([]),
+            files: Vec::new(),
+            layout: Layout::Single,
+            roots: Vec::new(),
+        }
+        .with_files(value)?;
+        if info.version.has_two() {
+            version2::read(&mut info, value, top, size)?;
+        }
+        Ok(info)
+    }
+
+    /// The same with what version 1 tells, if it is there.
+    fn with_files(mut self, info: &Value) -> Result<Info, MetainfoError> {
+        if !self.version.has_one() {
+            return Ok(self);
+        }
+        (self.layout, self.files) = read_files(info)?;
+        self.pieces = read_pieces(need(info, "pieces")?)?;
+        let wanted = self.measure()?.piece_count() as usize;
+        match self.pieces.len().cmp(&wanted) {
             std::cmp::Ordering::Less => Err(MetainfoError::TooBig),
             std::cmp::Ordering::Greater => Err(MetainfoError::TooSmall),
-            std::cmp::Ordering::Equal => Ok(info),
+            std::cmp::Ordering::Equal => Ok(self),
         }
     }
 
@@ -245,9 +343,29 @@ impl Info {
         self.measure().expect("checked when it was read")
     }
 
-    /// Bytes of all files together.
+    /// Bytes of all files together, without the padding that no .torrent tells of.
     pub fn total(&self) -> u64 {
-        self.files.iter().map(|f| f.length).sum()
+        let told = |f: &&File| !f.pad || self.version.has_one();
+        self.files.iter().filter(told).map(|f| f.length).sum()
+    }
+
+    /// How many pieces there are.
+    pub fn piece_count(&self) -> u32 {
+        self.geometry().piece_count()
+    }
+
+    /// What version 2 says of a piece of `geometry`, which is that of this content: the part that
+    /// is hashed, and the root of the tree over it; `None` without version 2.
+    pub fn root(&self, geometry: &Geometry, piece: PieceIndex) -> Option<(Cut, Node)> {
+        if !self.version.has_two() {
+            return None;
+        }
+        // Checked when it was read: a file begins here, or goes on.
+        let part = geometry.file_ranges(geometry.whole_piece(piece)).next()?;
+        let pieces = geometry.pieces_of_file(part.file);
+        let roots = self.roots.get(part.file)?.as_ref()?;
+        let root = roots.get((piece.get() - pieces.start) as usize)?;
+        Some((version2::cut(self.piece_length, pieces.len(), part.length), *root))
     }
 }
 
@@ -276,6 +394,15 @@ fn read_pieces(value: &Value) -> Result<Arc<[[u8; 20]]>, MetainfoError> {
     let bytes = value.as_bytes().filter(|b| b.len() % 20 == 0);
     let bytes = bytes.ok_or(MetainfoError::Bad("pieces"))?;
     Ok(bytes.chunks_exact(20).map(|c| c.try_into().expect("chunks of 20")).collect())
+}
+
+fn read_version(info: &Value) -> Result<Version, MetainfoError> {
+    match info.get("meta version").map(Value::as_int) {
+        None | Some(Some(1)) => Ok(Version::One),
+        Some(Some(2)) if is_version_2_only(info) => Ok(Version::Two),
+        Some(Some(2)) => Ok(Version::Hybrid),
+        Some(_) => Err(MetainfoError::Bad("meta version")),
+    }
 }
 
 fn is_version_2_only(info: &Value) -> bool {
@@ -391,7 +518,9 @@ mod tests {
             name: "n".into(),
             piece_length: 32768,
             content: Content::File(40_000),
+            version: Version::One,
             pieces: vec![[b'x'; 20]; 2],
+            roots: Vec::new(),
         }
     }
 
@@ -511,11 +640,11 @@ mod tests {
     }
 
     #[test]
-    fn padding_files_of_hybrid_torrents_are_known() {
+    fn padding_files_are_known() {
         let pad = "d4:attr1:p6:lengthi3e4:pathl4:.pad1:3ee";
         let m = with_info(&format!(
             "d5:filesld6:lengthi1e4:pathl1:aee{pad}d6:lengthi1e4:pathl1:bee{pad}e\
-             12:meta versioni2e4:name1:n12:piece lengthi4e6:pieces40:{}e",
+             4:name1:n12:piece lengthi4e6:pieces40:{}e",
             "x".repeat(40)
         ));
         let files = m.unwrap().info.files;

@@ -12,3 +12,4 @@ mod swarm;
 mod transmission;
 #[path = "../util/mod.rs"]
 mod util;
+mod version2;

@@ -46,12 +46,17 @@ impl fmt::Display for LoadError {
             LoadError::Magnet(url) => {
                 write!(f, "'{url}': magnet links cannot be used yet, only .torrent files")
             }
+            LoadError::Invalid(name, MetainfoError::Version2) => {
+                write!(f, "'{name}': {}", MetainfoError::Version2)
+            }
             LoadError::Invalid(name, e) => write!(f, "'{name}' is not a valid metafile: {e}"),
         }
     }
 }
 
 impl std::error::Error for LoadError {}
+
+type Decode = fn(&[u8]) -> Result<Metainfo, MetainfoError>;
 
 impl Source {
     /// Whether a text is the kind of thing that is fetched, and no file's name.
@@ -68,11 +73,23 @@ impl Source {
         }
     }
 
-    /// Reads or fetches the .torrent; a server has `timeout` for it.
+    /// Reads or fetches the .torrent, which must have a version 1; a server has `timeout` for it.
     ///
     /// # Errors
     /// What was tried, and what came back.
     pub fn load(&self, timeout: Duration) -> Result<Metainfo, LoadError> {
+        self.load_by(timeout, Metainfo::decode)
+    }
+
+    /// Like [`load`](Self::load), for any version: for those who only show it.
+    ///
+    /// # Errors
+    /// What was tried, and what came back.
+    pub fn load_any(&self, timeout: Duration) -> Result<Metainfo, LoadError> {
+        self.load_by(timeout, Metainfo::decode_any)
+    }
+
+    fn load_by(&self, timeout: Duration, decode: Decode) -> Result<Metainfo, LoadError> {
         let (name, bytes) = match self {
             Source::File(path) => {
                 let bytes = read(path).map_err(|e| LoadError::File(path.clone(), e))?;
@@ -90,7 +107,7 @@ impl Source {
                 (url.clone(), reply.body)
             }
         };
-        Metainfo::decode(&bytes).map_err(|e| LoadError::Invalid(name, e))
+        decode(&bytes).map_err(|e| LoadError::Invalid(name, e))
     }
 }
 

@@ -30,7 +30,7 @@ pub fn priorities(info: &Info, given: &[Priority]) -> Option<Vec<Priority>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::metainfo::{File, Layout};
+    use crate::proto::metainfo::{File, Layout, Version};
     use Priority::{High, Low, Normal, Off};
 
     /// Files as drawn: `f` a file, `p` padding.
@@ -42,6 +42,8 @@ mod tests {
             pieces: vec![[0; 20]; files.len()].into(),
             files: files.chars().map(file).collect(),
             layout: Layout::Multi,
+            version: Version::One,
+            roots: Vec::new(),
             private: false,
         }
     }

@@ -13,7 +13,8 @@ use crate::proto::metainfo::{File, Info, Layout, Metainfo};
 /// One JSON object on a line; its keys are promised in the command's usage.
 pub fn json(env: &mut Env, argument: &OsStr, metainfo: &Metainfo) {
     let info = &metainfo.info;
-    let files = info.files.iter().map(|file| {
+    let told = |file: &&File| !file.pad || info.version.has_one();
+    let files = info.files.iter().filter(told).map(|file| {
         Object::default()
             .with("path", Text(&path(info, file)))
             .with("length", file.length)
@@ -21,13 +22,14 @@ pub fn json(env: &mut Env, argument: &OsStr, metainfo: &Metainfo) {
     });
     let object = Object::default()
         .with("file", Text(&argument.to_string_lossy()))
-        .with("info_hash", Text(&metainfo.info_hash.to_string()))
+        .with("info_hash", text(&metainfo.hash_v1().map(|hash| hash.to_string())))
+        .with("info_hash_v2", text(&metainfo.info_hash_v2.map(|hash| hash.to_string())))
         .with("name", Text(&info.name))
         .with("multi_file", info.layout == Layout::Multi)
         .with("files", Array(files))
         .with("total", info.total())
         .with("piece_length", info.piece_length)
-        .with("pieces", info.pieces.len())
+        .with("pieces", info.piece_count())
         .with("announce", text(&metainfo.announce))
         .with("announce_list", Array(metainfo.announce_list.iter().map(|tier| texts(tier))))
         .with("httpseeds", texts(&metainfo.httpseeds))
@@ -46,6 +48,14 @@ fn text(text: &Option<String>) -> Nullable<Text<'_>> {
 
 fn texts(texts: &[String]) -> Array<impl Iterator<Item = Text<'_>> + Clone> {
     Array(texts.iter().map(|text| Text(text)))
+}
+
+/// The info hash alone: that of version 1 if there is one.
+pub fn hash(env: &mut Env, _: &OsStr, metainfo: &Metainfo) {
+    match (metainfo.hash_v1(), metainfo.info_hash_v2) {
+        (None, Some(hash)) => env.say(hash),
+        _ => env.say(metainfo.info_hash),
+    }
 }
 
 /// A line a file. A tab in a name is escaped, so the one that is there parts path and bytes.

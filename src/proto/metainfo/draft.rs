@@ -2,9 +2,15 @@
 //!
 //! For the makers, which hash; nothing here reads a .torrent or touches a file.
 
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use crate::proto::bencode::Item;
+use crate::proto::geometry::{Geometry, GeometryError};
+use crate::proto::merkle::{self, Node};
+
+use super::Version;
+use super::version2::gap;
 
 /// A torrent to be written: with nothing but its content, exactly the keys of BitTornado's makers.
 #[derive(Debug, Clone)]
@@ -36,8 +42,21 @@ pub struct Draft {
     pub piece_length: u32,
     /// Its file, or its files.
     pub content: Content,
-    /// The SHA-1 of every piece.
+    /// Which hashes are written.
+    pub version: Version,
+    /// The SHA-1 of every piece; none in version 2 alone.
     pub pieces: Vec<[u8; 20]>,
+    /// In version 2 the root of the tree over every piece.
+    pub roots: Vec<Node>,
+}
+
+/// A file as pieces are counted, or what fills up the last piece of the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Bytes.
+    pub length: u64,
+    /// Padding, which is on no disk.
+    pub pad: bool,
 }
 
 /// What a [`Draft`] is made of.
@@ -59,9 +78,35 @@ impl Content {
     }
 }
 
+/// The files and, in version 2, behind each that does not fill its last piece, padding: but for
+/// a lone file, as libtorrent does, so that both make the same of the same files.
+fn slots(lengths: &[u64], version: Version, piece_length: u32) -> Vec<Slot> {
+    let is_padded = version.has_two() && lengths.len() > 1;
+    let padding = |length| if is_padded { gap(length, piece_length) } else { 0 };
+    let both = |length: &u64| {
+        let file = Slot { length: *length, pad: false };
+        [file, Slot { length: padding(*length), pad: true }]
+    };
+    lengths.iter().flat_map(both).filter(|slot| !slot.pad || slot.length > 0).collect()
+}
+
 impl Draft {
-    /// The bytes of the .torrent.
+    /// The files as pieces are counted, with what fills up their last pieces.
+    pub fn slots(&self) -> Vec<Slot> {
+        slots(&self.content.lengths(), self.version, self.piece_length)
+    }
+
+    /// The measures of the content.
+    ///
+    /// # Errors
+    /// A piece length or a content that no client could hold.
+    pub fn geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::new(self.piece_length, self.slots().iter().map(|slot| slot.length))
+    }
+
+    /// The bytes of the .torrent. In version 2 `roots` must have one entry a piece.
     pub fn encode(&self) -> Vec<u8> {
+        let layers = if self.version.has_two() { self.layers() } else { Vec::new() };
         let text = |text: &str| (!text.is_empty()).then(|| Item::from(text));
         let urls = |urls: &[String]| (!urls.is_empty()).then(|| list(urls));
         dict([
@@ -71,8 +116,12 @@ impl Draft {
             ("created by", text(&self.created_by)),
             ("creation date", self.creation_date.map(Item::Int)),
             ("httpseeds", urls(&self.httpseeds)),
-            ("info", Some(self.info())),
+            ("info", Some(self.info(&layers))),
             ("nodes", self.nodes()),
+            (
+                "piece layers",
+                self.version.has_two().then(|| told_layers(&layers, self.piece_length)),
+            ),
             ("url-list", urls(&self.url_list)),
         ])
         .encode()
@@ -91,26 +140,97 @@ impl Draft {
         (!self.nodes.is_empty()).then_some(Item::List(nodes))
     }
 
-    fn info(&self) -> Item {
-        let (key, content) = match &self.content {
-            Content::File(length) => ("length", int(*length)),
-            Content::Folder(files) => {
-                let file = |(path, length): &(Vec<String>, u64)| {
-                    Item::dict([("length", int(*length)), ("path", list(path))])
-                };
-                ("files", Item::List(files.iter().map(file).collect()))
-            }
-        };
+    fn info(&self, layers: &[&[Node]]) -> Item {
+        let version = self.version;
         let source = (!self.source.is_empty()).then(|| Item::from(self.source.as_str()));
+        let is_file = matches!(self.content, Content::File(_));
         dict([
-            (key, Some(content)),
+            ("file tree", version.has_two().then(|| self.tree(layers))),
+            ("files", (version.has_one() && !is_file).then(|| self.files())),
+            ("length", (version.has_one() && is_file).then(|| int(self.content.lengths()[0]))),
+            ("meta version", version.has_two().then_some(Item::Int(2))),
             ("name", Some(Item::from(self.name.as_str()))),
             ("piece length", Some(Item::Int(self.piece_length.into()))),
-            ("pieces", Some(Item::Bytes(self.pieces.concat()))),
+            ("pieces", version.has_one().then(|| Item::Bytes(self.pieces.concat()))),
             ("private", self.private.then_some(Item::Int(1))),
             ("source", source),
         ])
     }
+
+    /// The list of version 1.
+    fn files(&self) -> Item {
+        let Content::Folder(files) = &self.content else { return Item::List(Vec::new()) };
+        let mut paths = files.iter().map(|(path, _)| path);
+        let entry = |slot: Slot| {
+            let length = int(slot.length);
+            if slot.pad {
+                let path = list(&[".pad".to_string(), slot.length.to_string()]);
+                return Item::dict([("attr", Item::from("p")), ("length", length), ("path", path)]);
+            }
+            let path = paths.next().expect("a slot for each file");
+            Item::dict([("length", length), ("path", list(path))])
+        };
+        Item::List(self.slots().into_iter().map(entry).collect())
+    }
+
+    /// The roots of the pieces of each file.
+    fn layers(&self) -> Vec<&[Node]> {
+        let mut rest = &self.roots[..];
+        let mut layers = Vec::new();
+        for length in self.content.lengths() {
+            let pieces = length.div_ceil(u64::from(self.piece_length)) as usize;
+            let (own, behind) = rest.split_at(pieces);
+            layers.push(own);
+            rest = behind;
+        }
+        layers
+    }
+
+    /// The tree of files of version 2.
+    fn tree(&self, layers: &[&[Node]]) -> Item {
+        let name = vec![self.name.clone()];
+        let files = match &self.content {
+            Content::File(length) => vec![(&name, *length)],
+            Content::Folder(files) => files.iter().map(|(path, n)| (path, *n)).collect(),
+        };
+        let mut tree = BTreeMap::new();
+        for ((path, length), layer) in files.into_iter().zip(layers) {
+            let root = file_root(layer, self.piece_length).map(|root| Item::Bytes(root.to_vec()));
+            let entries = [("length", Some(int(length))), ("pieces root", root)];
+            plant(&mut tree, path, dict(entries));
+        }
+        Item::Dict(tree)
+    }
+}
+
+/// The root over all pieces of a file; `None` for an empty one.
+fn file_root(layer: &[Node], piece_length: u32) -> Option<Node> {
+    match layer {
+        [] => None,
+        [only] => Some(*only),
+        _ => Some(merkle::layer_root(layer, piece_length)),
+    }
+}
+
+/// The layers that a root alone does not tell.
+fn told_layers(layers: &[&[Node]], piece_length: u32) -> Item {
+    let several = layers.iter().filter(|layer| layer.len() > 1);
+    let entry = |layer: &&[Node]| {
+        Some((file_root(layer, piece_length)?.to_vec(), Item::Bytes(layer.concat())))
+    };
+    Item::Dict(several.filter_map(entry).collect())
+}
+
+/// Puts a file to its place in the tree. What is a file already stays one: a reader refuses it.
+fn plant(folder: &mut BTreeMap<Vec<u8>, Item>, path: &[String], file: Item) {
+    let mut folder = folder;
+    for name in path {
+        let inside = folder.entry(name.as_bytes().to_vec());
+        let inside = inside.or_insert_with(|| Item::Dict(BTreeMap::new()));
+        let Item::Dict(inside) = inside else { return };
+        folder = inside;
+    }
+    folder.insert(Vec::new(), file);
 }
 
 /// A dictionary of those entries that have a value.

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::proto::bencode::{self, Item, Kind, Value, put_bytes};
-use crate::proto::hash::sha1;
-use crate::proto::ids::InfoHash;
+use crate::proto::hash::{sha1, sha256};
+use crate::proto::ids::{InfoHash, InfoHashV2};
 
 use super::draft::list;
 use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only};
@@ -88,9 +88,13 @@ impl<'a> Editor<'a> {
         told_name(self.info())
     }
 
-    /// The info hash before the changes.
-    pub fn info_hash(&self) -> InfoHash {
-        InfoHash(sha1(&self.bytes[self.info().span.clone()]))
+    /// The info hash before the changes: of version 2 alone the SHA-256, else the SHA-1.
+    pub fn info_hash(&self) -> String {
+        let info = &self.bytes[self.info().span.clone()];
+        match is_version_2_only(self.info()) {
+            true => InfoHashV2(sha256(info)).to_string(),
+            false => InfoHash(sha1(info)).to_string(),
+        }
     }
 
     /// Sets the tracker's address.
@@ -139,17 +143,13 @@ impl<'a> Editor<'a> {
     }
 
     /// Sets the name of the file or folder, also in its second form `name.utf-8` where that is
-    /// there. This changes the info hash.
+    /// there, and that of a lone file in the tree of version 2. This changes the info hash.
     ///
     /// # Errors
-    /// A name that nobody would take, a .torrent that has none yet, or one of version 2 alone,
-    /// whose info hash is not known here.
+    /// A name that nobody would take, or a .torrent that has none yet.
     pub fn set_name(&mut self, name: &str) -> Result<(), MetainfoError> {
         if !is_safe_name(name) {
             return Err(MetainfoError::Name(name.to_string()));
-        }
-        if is_version_2_only(self.info()) {
-            return Err(MetainfoError::Version2);
         }
         self.name()?;
         self.name = Some(name.to_string());
@@ -165,6 +165,7 @@ impl<'a> Editor<'a> {
                 splices.extend(splice(self.info(), key, &Some(Item::from(name.as_str()))));
             }
         }
+        splices.extend(self.name.as_ref().and_then(|name| self.rename_leaf(name)));
         // Stable: new keys that share a place stay in order.
         splices.sort_by_key(|(range, _)| (range.start, range.end));
         let (mut out, mut kept) = (Vec::with_capacity(self.bytes.len()), 0);
@@ -175,6 +176,25 @@ impl<'a> Editor<'a> {
         }
         out.extend_from_slice(&self.bytes[kept..]);
         out
+    }
+
+    /// Renames the file in the tree of version 2 that is called like the torrent, if it is the only
+    /// one; elsewhere the name is that of the folder around the tree.
+    fn rename_leaf(&self, name: &str) -> Option<Splice> {
+        let [(old, file)] = self.info().get("file tree")?.as_dict()? else { return None };
+        let is_file = matches!(file.as_dict(), Some([(b"", _)]));
+        // With a list of version 1 that knows a folder, it is one.
+        let named = self.info().get("name").and_then(Value::as_bytes) == Some(*old);
+        if !is_file || !named || self.info().get("files").is_some() {
+            return None;
+        }
+        let key = |name: &[u8]| {
+            let mut key = Vec::new();
+            put_bytes(&mut key, name);
+            key
+        };
+        let end = file.span.start;
+        Some((end - key(old).len()..end, key(name.as_bytes())))
     }
 
     fn info(&self) -> &Value<'a> {
@@ -319,6 +339,25 @@ mod tests {
     }
 
     #[test]
+    fn the_only_file_of_version_2_is_renamed_in_its_tree_and_a_folder_around_it_is_not() {
+        let renamed = |info: &str| edited(&info_only(info), |e| e.set_name("new").unwrap());
+        let file = "d0:d6:lengthi0eee";
+        let tree = |name: &str| format!("9:file treed{name}{file}e");
+        let rest = |name: &str| format!("12:meta versioni2e4:name{name}");
+        let single = renamed(&format!("{}{}", tree("1:n"), rest("1:n")));
+        assert_eq!(single, text_of(&info_only(&format!("{}{}", tree("3:new"), rest("3:new")))));
+        let folder = renamed(&format!("{}{}", tree("1:f"), rest("1:n")));
+        assert_eq!(folder, text_of(&info_only(&format!("{}{}", tree("1:f"), rest("3:new")))));
+        let listed = format!("{}5:filesle", tree("1:n"));
+        let hybrid = renamed(&format!("{listed}{}", rest("1:n")));
+        assert_eq!(hybrid, text_of(&info_only(&format!("{listed}{}", rest("3:new")))));
+    }
+
+    fn info_only(info: &str) -> Vec<u8> {
+        format!("d4:infod{info}ee").into_bytes()
+    }
+
+    #[test]
     fn names_that_nobody_takes_are_refused() {
         let bytes = around("", "");
         for bad in ["", "..", ".x", "~x", "a/b", "a\\b", "a\0b"] {
@@ -331,7 +370,6 @@ mod tests {
         };
         assert_eq!(set("d6:pieces0:e"), Err(MetainfoError::Missing("name")));
         assert_eq!(set("d4:namei1e6:pieces0:e"), Err(MetainfoError::Bad("name")));
-        assert_eq!(set("d12:meta versioni2e4:name1:ae"), Err(MetainfoError::Version2));
         // One that leads out can be mended.
         assert_eq!(set("d4:name2:..6:pieces0:e"), Ok(()));
     }

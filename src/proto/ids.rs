@@ -95,12 +95,21 @@ impl PeerId {
         })
     }
 
-    /// `-XX1234-…` (BEP 20).
-    fn azureus_style(&self) -> Option<String> {
+    /// Whether both ids are of the same program and version, and say so in the style that most
+    /// programs have (`-XX1234-…`, BEP 20).
+    pub fn is_same_client(&self, other: &PeerId) -> bool {
+        self.tag().is_some_and(|tag| other.tag() == Some(tag))
+    }
+
+    /// The beginning of an id in that style.
+    fn tag(&self) -> Option<&[u8]> {
         let id = &self.0;
-        if id[0] != b'-' || id[7] != b'-' || !id[1..7].iter().all(u8::is_ascii_alphanumeric) {
-            return None;
-        }
+        let fits = id[0] == b'-' && id[7] == b'-' && id[1..7].iter().all(u8::is_ascii_alphanumeric);
+        fits.then_some(&id[..8])
+    }
+
+    fn azureus_style(&self) -> Option<String> {
+        let id = self.tag()?;
         let name = match &id[1..3] {
             b"TR" => "Transmission",
             b"LT" => "libtorrent",
@@ -174,5 +183,13 @@ mod tests {
         assert_eq!(name(b"A2-1-36-0-abcdefghij"), "aria2");
         assert_eq!(name(b"T041-----K1O5q-V00kO"), "BitTornado 0.4.1");
         assert_eq!(name(b"\x01\x02xxxxxxxxxxxxxxxxxx"), "");
+    }
+
+    #[test]
+    fn ids_of_one_client_are_known_by_their_beginning() {
+        let same = |a: &[u8; 20], b: &[u8; 20]| PeerId(*a).is_same_client(&PeerId(*b));
+        assert!(same(b"-LT2080-Jmht~bu7y~oC", b"-LT2080-EAbrNSvVf4Ad"));
+        assert!(!same(b"-LT2080-Jmht~bu7y~oC", b"-LT2090-Jmht~bu7y~oC"));
+        assert!(!same(b"T050-----abcdefghijk", b"T050-----abcdefghijk"), "it says nothing");
     }
 }

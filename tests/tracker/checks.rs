@@ -62,6 +62,20 @@ fn a_peer_is_listed_once_it_was_reached_under_its_name() {
 }
 
 #[test]
+fn a_client_may_have_another_name_for_each_connection() {
+    let dir = Dir::new();
+    let tracker = tracker(&dir, &["--nat_check_local", "1"]);
+    let (good, _) = peer(*b"-LT2080-EAbrNSvVf4Ad");
+    let announce = |port| {
+        let query = format!("info_hash={0:A>20}&peer_id=-LT2080-Jmht.bu7y.oC&left=0&compact=1", "");
+        tracker.get(&format!("/announce?{query}&port={port}"))
+    };
+    announce(good);
+    let reached = serde_json::json!([format!("127.0.0.1:{good}")]);
+    until(SOON, "the peer", || (tracker.announce('d', "port=0").peers() == reached).then_some(()));
+}
+
+#[test]
 fn peers_of_the_local_network_are_listed_at_once() {
     let dir = Dir::new();
     let tracker = tracker(&dir, &["--nat_check", "3"]);

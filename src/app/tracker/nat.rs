@@ -2,7 +2,8 @@
 //! of no use to others.
 //!
 //! On the tracker's reactor, a few at a time. A peer proves itself by the handshake of BEP 3 with
-//! its own name in it; one that takes only obfuscated connections, by taking the connection.
+//! its own name in it, or at least its client's: libtorrent's clients have a name of their own for
+//! each connection. One that takes only obfuscated connections does it by taking the connection.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -178,9 +179,10 @@ impl Attempt {
     }
 
     fn is_right(&self) -> bool {
+        let named = PeerId::from_bytes(&self.heard[48..]);
         // Its eight bytes of extensions are its own matter.
         self.heard[..20] == *PROTOCOL
             && self.heard[28..48] == self.check.hash.0
-            && self.heard[48..] == self.check.id.0
+            && named.is_some_and(|id| id == self.check.id || id.is_same_client(&self.check.id))
     }
 }

@@ -7,12 +7,15 @@
 //! The rule that keeps two bounded queues free of deadlock: the reactor only tries (`try_send`,
 //! `try_recv`), the workers may wait (`send`, `recv`).
 
+mod lean;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{SendTimeoutError, TrySendError};
 
 use crate::io::reactor::Waker;
+use lean::{Receiver, Sender, bounded};
 
 /// How often a worker that waits for room in a mailbox looks whether it should stop.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(50);

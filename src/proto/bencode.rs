@@ -415,6 +415,14 @@ mod tests {
     }
 
     #[test]
+    fn takes_no_room_for_members_that_are_not_there() {
+        let value = decode(b"d6:lengthi1e4:pathl1:aee").unwrap();
+        let Kind::Dict(entries) = &value.kind else { panic!("{value:?}") };
+        let Kind::List(members) = &entries[1].1.kind else { panic!("{value:?}") };
+        assert_eq!((entries.capacity(), members.capacity()), (2, 1));
+    }
+
+    #[test]
     fn stops_at_the_number_of_values_allowed() {
         assert!(decode_prefix_within(b"li1ei2ee", 3).is_ok());
         let e = decode_prefix_within(b"li1ei2ee", 2).unwrap_err();

@@ -212,6 +212,7 @@ fn json_tells_all_of_it_in_one_object() {
         "ok": false,
         "pieces": 5,
         "good_pieces": 2,
+        "repaired": [],
         "files": [
             file("a", 20_000, json!(null), "missing", json!([[0, 1]]), json!([])),
             file("b", 0, json!(0), "ok", json!([]), json!([])),

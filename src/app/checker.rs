@@ -1,7 +1,11 @@
 //! Checks data on disk against a torrent, on all cores.
 //!
-//! Called by `btcheck`, which prints the report. Only ever reads, and follows symbolic links, since
-//! nothing leaves the machine by it.
+//! Called by `btcheck`, which prints the report. Only reads, and follows symbolic links, since
+//! nothing leaves the machine by it; a [`repair`](Checker::repair) writes, and follows none.
+
+mod repair;
+
+pub use repair::{Mending, Source, is_url};
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use crate::app::target;
 use crate::io::hasher::{Hasher, Hashes, Wish, threads};
 use crate::io::reason;
-use crate::io::storage::{DiskError, Links, Storage};
+use crate::io::storage::{DiskError, Links, Options, Storage};
 use crate::proto::geometry::{BlockRef, FileRange, Geometry, PieceIndex};
 use crate::proto::metainfo::{Info, Layout};
 
@@ -129,6 +133,20 @@ impl<'a> Checker<'a> {
     /// Of the data at `root` (see [`find`]), only the files are checked whose path in the torrent
     /// is `wanted`. Touches nothing yet.
     pub fn new(info: &'a Info, root: PathBuf, wanted: impl Fn(&str) -> bool) -> Checker<'a> {
+        Checker::with(info, root, wanted, Links::Follow.into())
+    }
+
+    /// The same for a [`repair`](Checker::repair).
+    pub fn for_repair(info: &'a Info, root: PathBuf, wanted: impl Fn(&str) -> bool) -> Checker<'a> {
+        Checker::with(info, root, wanted, repair::options())
+    }
+
+    fn with(
+        info: &'a Info,
+        root: PathBuf,
+        wanted: impl Fn(&str) -> bool,
+        options: Options,
+    ) -> Checker<'a> {
         let geometry = Arc::new(info.geometry());
         let files = info.files.iter().enumerate().map(|(number, file)| File {
             wanted: !file.pad && wanted(&path(info, number)),
@@ -139,7 +157,7 @@ impl<'a> Checker<'a> {
             unverified: Ranges::default(),
         });
         let files = files.collect();
-        let storage = Storage::new(root, target::files(info), Arc::clone(&geometry), Links::Follow);
+        let storage = Storage::new(root, target::files(info), Arc::clone(&geometry), options);
         Checker { info, geometry, storage, files }
     }
 
@@ -173,11 +191,20 @@ impl<'a> Checker<'a> {
         if self.info.files[number].pad {
             return;
         }
+        let file = &mut self.files[number];
+        (file.found, file.error) = (None, None);
+        // The place that the user named may be a link, but nothing is written through one.
+        let is_place = self.info.layout == Layout::Single;
+        let refuses = self.storage.options().links == Links::Refuse;
+        if is_place && refuses && self.storage.path(number).is_symlink() {
+            file.error = Some("a symbolic link is in the way".into());
+            return;
+        }
         match self.storage.length(number) {
-            Ok(found) => self.files[number].found = found,
+            Ok(found) => file.found = found,
             // A file where a folder should be: what is below it is not there.
             Err(e) if e.source.kind() == ErrorKind::NotADirectory => {}
-            Err(e) => self.files[number].error = Some(reason(&e.source)),
+            Err(e) => file.error = Some(reason(&e.source)),
         }
     }
 

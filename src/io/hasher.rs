@@ -49,6 +49,14 @@ pub struct Hashes {
     pub root: Option<Node>,
 }
 
+/// The hashes of a piece of which all bytes are there.
+pub fn hashes(bytes: &[u8], wish: Wish) -> Hashes {
+    // A piece is never longer than a u32 says.
+    let mut running = Running::new(wish, bytes.len() as u32);
+    running.update(bytes);
+    running.finish()
+}
+
 /// The hashes of a piece that is being read.
 struct Running {
     sha1: Option<Sha1>,

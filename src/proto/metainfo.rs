@@ -10,6 +10,7 @@
 mod draft;
 pub mod edit;
 mod magnet;
+mod seed;
 mod version2;
 
 use crate::proto::bencode::{self, Value};
@@ -20,6 +21,8 @@ use crate::proto::merkle::{Cut, Node};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+pub use seed::seed_url;
 
 pub use draft::{
     Content, Draft, PIECE_LENGTHS, Slot, automatic_piece_length, parse_nodes, parse_piece_length,

@@ -62,11 +62,22 @@ impl Client {
         limit: usize,
         timeout: Duration,
     ) -> Result<Reply, FetchError> {
+        self.get_part(start, None, limit, timeout)
+    }
+
+    /// See [`get_part`](super::get_part); without a part all of it.
+    pub(super) fn get_part(
+        &self,
+        start: &str,
+        part: Option<(u64, u32)>,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Reply, FetchError> {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         let mut url = start.to_owned();
         judge::start();
         for _ in 0..=MAX_REDIRECTS {
-            match self.hop(&url, limit, deadline) {
+            match self.hop(&url, part, limit, deadline) {
                 Ok(Answer::Reply(status, body)) => return Ok(Reply { status, body, url }),
                 Ok(Answer::Redirect(location)) => url = url::join(&url, &location),
                 Err(fault) => return Err(FetchError { url, fault }),
@@ -76,7 +87,13 @@ impl Client {
     }
 
     /// One request, no redirects.
-    fn hop(&self, url: &str, limit: usize, deadline: Instant) -> Result<Answer, Fault> {
+    fn hop(
+        &self,
+        url: &str,
+        part: Option<(u64, u32)>,
+        limit: usize,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Fault::TimedOut);
@@ -86,7 +103,11 @@ impl Client {
             Scheme::Http => self.plain.clone(),
             Scheme::Https => self.secure()?,
         };
-        let request = agent.get(url).config().timeout_global(Some(left)).build();
+        let mut request = agent.get(url).config().timeout_global(Some(left)).build();
+        if let Some((offset, length)) = part {
+            let last = offset + u64::from(length) - 1;
+            request = request.header("Range", format!("bytes={offset}-{last}"));
+        }
         let answer = request.header("Connection", "close").call();
         let response = answer.map_err(|e| fault(e, limit))?;
         let status = response.status().as_u16();

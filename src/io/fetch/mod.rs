@@ -246,6 +246,21 @@ pub fn get(url: &str, limit: usize, timeout: Duration) -> Result<Reply, FetchErr
     Client::new().get(url, limit, timeout)
 }
 
+/// Like [`get`], for a part of what is there: `length` bytes (at least one) from `offset` on. A server
+/// that gives parts answers with status 206; no more than `length` bytes are taken.
+///
+/// # Errors
+/// No complete answer; an answer of any status is none.
+pub fn get_part(
+    url: &str,
+    offset: u64,
+    length: u32,
+    timeout: Duration,
+) -> Result<Reply, FetchError> {
+    let limit = usize::try_from(length).unwrap_or(usize::MAX);
+    Client::new().get_part(url, Some((offset, length)), limit, timeout)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

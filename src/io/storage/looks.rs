@@ -36,6 +36,14 @@ impl Storage {
         self.handles().close(file);
     }
 
+    /// Makes file number `file`, and the folders it is in, unless it is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn make(&self, file: usize) -> Result<(), DiskError> {
+        self.open(file, true).map(drop).map_err(|e| self.error("create", file, e))
+    }
+
     /// The path of file number `file`, for messages.
     pub fn path(&self, file: usize) -> std::path::PathBuf {
         self.root.full(&self.files[file].path)

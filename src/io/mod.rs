@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod gate;
 pub mod hasher;
 pub mod hook;
+pub mod lookup;
 pub mod mailbox;
 pub mod pages;
 pub mod reactor;

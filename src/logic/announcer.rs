@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::logic::rng::Rng;
 use crate::proto::announce::ask::{Reply, ReplyError, Retry};
 use crate::proto::announce::{Event, Peer};
+use crate::proto::udp::ask::Place;
 
 /// The bounds of the time between two announces, whatever a tracker asks for.
 pub const INTERVALS: std::ops::RangeInclusive<Duration> =
@@ -27,7 +28,7 @@ pub const FIRST_RETRY: Duration = Duration::from_secs(60);
 /// The longest wait after failures, before jitter.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(1800);
 
-/// The schemes that can be asked. UDP trackers (BEP 15) are not among them yet.
+/// The schemes that can be asked, beside UDP trackers (BEP 15).
 const SCHEMES: [&str; 2] = ["http", "https"];
 
 /// How well the torrent is supplied with peers.
@@ -371,7 +372,7 @@ impl Tracker {
 
 fn is_supported(url: &str) -> bool {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
-    SCHEMES.iter().any(|s| s.eq_ignore_ascii_case(scheme))
+    SCHEMES.iter().any(|s| s.eq_ignore_ascii_case(scheme)) || Place::of(url).is_some()
 }
 
 fn clamp(time: Duration) -> Duration {
@@ -635,7 +636,7 @@ mod tests {
     #[test]
     fn trackers_we_cannot_speak_to_are_named_once_and_left_out() {
         let tiers = [
-            vec!["udp://a/".to_owned(), "http://b/".to_owned()],
+            vec!["wss://a/".to_owned(), "http://b/".to_owned()],
             vec!["HTTPS://c/".to_owned(), "http://b/".to_owned(), "nonsense".to_owned()],
         ];
         let now = Instant::now();
@@ -644,7 +645,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "tracker of an unsupported kind left out: udp://a/",
+                "tracker of an unsupported kind left out: wss://a/",
                 "tracker of an unsupported kind left out: nonsense"
             ]
         );

@@ -3,6 +3,8 @@
 //!
 //! Reads what strangers sent: never panics, and allocates only what a packet's length justifies.
 
+pub mod ask;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::proto::announce::answer::{Announce, Counts, Crypto, Key, Reply, Secrets, Told};

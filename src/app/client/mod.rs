@@ -24,6 +24,7 @@ use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch;
 use crate::io::hook;
+use crate::io::lookup;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage, Use};
@@ -207,6 +208,7 @@ impl std::error::Error for StartError {}
 enum Event {
     Disk(disk::Done),
     Fetch(fetch::Done),
+    LookedUp(lookup::LookedUp),
     Hook(hook::Done),
     /// So many pieces have been looked at.
     Checked(u32),
@@ -231,6 +233,12 @@ enum Event {
 impl From<disk::Done> for Event {
     fn from(done: disk::Done) -> Event {
         Event::Disk(done)
+    }
+}
+
+impl From<lookup::LookedUp> for Event {
+    fn from(found: lookup::LookedUp) -> Event {
+        Event::LookedUp(found)
     }
 }
 

@@ -52,6 +52,7 @@ use super::rate::{Bucket, Meter};
 use super::rng::Rng;
 use super::superseed::SuperSeed;
 use super::timers::Timers;
+use crate::proto::announce::Request;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
@@ -115,13 +116,22 @@ pub enum Action {
     Announce {
         /// To be given back with the answer.
         number: u64,
-        /// The request, as a URL.
-        url: String,
+        /// Whom, and what to say.
+        to: Tracker,
         /// Whether it is our last word: not worth waiting for when the program ends.
         last: bool,
     },
     /// Something a user may want to read.
     Report(Notice),
+}
+
+/// A tracker that is to be asked, and the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tracker {
+    /// By HTTP: the URL says it all.
+    Http(String),
+    /// By UDP (BEP 15): the tracker's URL, and what to say.
+    Udp(String, Box<Request>),
 }
 
 /// Something a user may want to read.

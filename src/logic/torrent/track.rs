@@ -1,10 +1,11 @@
 //! Announces: whom to ask and when is the announcer's; what to say and what follows is here.
 
-use super::{Action, Notice, Torrent};
+use super::{Action, Notice, Torrent, Tracker};
 use crate::logic::announcer::{Ask, Failure, Supply};
 use crate::logic::candidates::Source;
 use crate::proto::announce::ask::{self, Reply};
 use crate::proto::announce::{Peer, Request};
+use crate::proto::udp::ask::Place;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -49,8 +50,11 @@ impl Torrent {
             ip: self.config.ip.clone(),
             ..Request::new(self.info_hash, self.peer_id, self.port)
         };
-        let url = ask::url(&ask.tracker, &request);
-        self.actions.push_back(Action::Announce { number: ask.number, url, last });
+        let to = match Place::of(&ask.tracker) {
+            Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
+            None => Tracker::Http(ask::url(&ask.tracker, &request)),
+        };
+        self.actions.push_back(Action::Announce { number: ask.number, to, last });
     }
 
     /// What became of the announce `number`.

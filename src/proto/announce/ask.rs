@@ -257,7 +257,7 @@ fn ip_from_bytes(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// Text from a stranger, safe for a terminal and not longer than a line or two.
-fn printable(bytes: &[u8]) -> String {
+pub(crate) fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_TEXT)]);
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -8,7 +8,7 @@ use crate::io::storage::Part;
 use crate::io::{disk, fetch, reason};
 use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
-use crate::logic::torrent::Action;
+use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
 use crate::proto::wire::{self, Message};
 use std::io::ErrorKind;
@@ -26,6 +26,8 @@ impl Engine {
     /// Does all that is to be done, and sends all that is to be sent, once a turn.
     pub(super) fn perform(&mut self, now: Instant) {
         loop {
+            self.drain_actions(now);
+            self.take_udp_steps(now);
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };
             self.flush(key, now);
@@ -59,7 +61,12 @@ impl Engine {
             }
             Action::Verify(piece) => self.order(disk::Job::Verify { piece }, now),
             Action::Recycle(data) => self.give_back(data),
-            Action::Announce { number, url, last } => self.announce(number, url, last, now),
+            Action::Announce { number, to: Tracker::Http(url), last } => {
+                self.announce(number, url, last, now);
+            }
+            Action::Announce { number, to: Tracker::Udp(url, request), last } => {
+                self.announce_udp(number, &url, *request, last, now);
+            }
             Action::Report(notice) => self.on_notice(notice),
         }
     }

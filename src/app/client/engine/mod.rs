@@ -3,7 +3,7 @@
 //! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
-//! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed).
+//! `trouble` (what the machine refuses), `udp` (UDP trackers), `doubt` (files that somebody else may have changed).
 
 mod actions;
 mod doubt;
@@ -14,6 +14,7 @@ mod room;
 mod saving;
 mod sockets;
 mod trouble;
+mod udp;
 
 use super::check::{self, Check, Found};
 use super::claim;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trouble::Trouble;
+use udp::Udp;
 
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
 const MIN_BLOCKS: usize = 32;
@@ -137,6 +139,7 @@ struct Engine {
     pool: Pool,
     disk: Disk,
     fetch: Fetch,
+    udp: Udp,
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
     stage: Stage,
@@ -240,6 +243,7 @@ impl Engine {
             port,
             disk,
             fetch,
+            udp: Udp::new(),
         })
     }
 
@@ -285,7 +289,7 @@ impl Engine {
         let all = [torrent, ending, strangers, report, save, retry, self.door_opens, self.flush];
         all.into_iter()
             .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
-            .chain([self.buffer_deadline(now)])
+            .chain([self.buffer_deadline(now), self.udp.next_deadline()])
             .flatten()
             .min()
     }
@@ -316,6 +320,7 @@ impl Engine {
             self.end(None, now);
         }
         self.try_again(now);
+        self.on_udp_time(now);
         self.links.expire_strangers(now, &mut self.reactor);
         self.drop_dawdlers(now);
         self.open_door(now);
@@ -338,6 +343,7 @@ impl Engine {
         match event {
             Event::Disk(done) => self.on_disk(done, now),
             Event::Fetch(done) => self.on_fetched(done, now),
+            Event::LookedUp(found) => self.on_looked_up(found, now),
             Event::Hook(done) => self.on_hook(&done),
             Event::Checked(pieces) => {
                 if let Stage::Checking { done } = &mut self.stage {

@@ -20,7 +20,7 @@ impl Engine {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => {}
+            None => self.hear_udp(event.token, now),
         }
     }
 

@@ -306,3 +306,102 @@ fn a_folder_is_completed_with_the_same_options() {
     assert_eq!(dir.cmd("btcompletedir").args(args).run().expect(0).err, "");
     assert!(dir.join("c/e.torrent").exists() && !dir.join("c/core.torrent").exists());
 }
+
+#[test]
+fn what_comes_through_a_pipe_gives_the_same_torrent_as_a_file() {
+    let dir = Dir::new();
+    let mib = 1 << 20;
+    for size in [0, 1, 16_384, 100_000, 4 * mib, 4 * mib + 1, 17 * mib] {
+        dir.write("x", content("x", size));
+        for args in
+            [&[][..], &["--hybrid"], &["--version_2"], &["--piece_size=16KiB"], &["--max_pieces=3"]]
+        {
+            let all = [URL, "--no_date", "--force"];
+            let file = dir.cmd("btmakemetafile").args(all).args(["x", "--target=file"]);
+            file.args(args).run().expect(0);
+            let pipe = dir.cmd("btmakemetafile").args(all).args(["-", "--name=x"]).args(args);
+            let done = pipe.input(dir.join("x")).run().expect(0);
+            assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
+            assert!(dir.read("x.torrent") == dir.read("file"), "{size} bytes, {args:?}");
+        }
+    }
+    let script = r#"cat x | "$0" btmakemetafile "$1" - --name x --target - --no_date | cmp - file"#;
+    dir.cmd("btmakemetafile")
+        .args([URL, "x", "--no_date", "--target=file", "--force"])
+        .run()
+        .expect(0);
+    let shell = dir.program("sh").args(["-c", script, env!("CARGO_BIN_EXE_bittornado"), URL]);
+    assert_eq!(shell.run().expect(0).err, "");
+}
+
+#[test]
+fn standard_input_has_no_name_of_its_own_and_comes_once() {
+    let dir = folder();
+    for (args, why) in [
+        (&["-"][..], "'-': standard input needs a --name"),
+        (&["-", "-", "--name=x"], "'-': standard input must be the only one"),
+        (&["-", "a", "--name=x"], "'-': standard input must be the only one"),
+        (&["-", "--name=.."], "--name: '..' is a name no client takes"),
+    ] {
+        let args: Vec<&str> = [URL].iter().chain(args).copied().collect();
+        refused(&dir, "btmakemetafile", &args, 2, why);
+    }
+    let done = dir.cmd("btmakemetafile").args([URL, "-", "--name=x"]).input(dir.path()).run();
+    let line = "btmakemetafile: cannot read standard input: Is a directory\n";
+    assert_eq!(done.expect(1).err, line);
+    // More than has room in a .torrent.
+    let args = [URL, "-", "--name=x", "--max_pieces=1"];
+    let done = dir.cmd("btmakemetafile").args(args).input("/dev/zero").run().expect(1);
+    assert!(
+        done.err.ends_with("has more than 1 pieces of 128 MiB, the largest there are\n"),
+        "{done:?}"
+    );
+    assert_eq!(dir.names(), ["a"]);
+}
+
+#[test]
+fn a_pipe_that_brings_nothing_does_not_hold_up_the_end() {
+    let dir = Dir::new();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        dir.join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    // Opened for both, so that the other end is never closed.
+    let script = r#"exec "$0" btmakemetafile "$1" - --name x <> pipe"#;
+    let shell = dir.program("sh").args(["-c", script, env!("CARGO_BIN_EXE_bittornado"), URL]);
+    let run = shell.start();
+    let status = format!("/proc/{}/status", run.id());
+    util::until(std::time::Duration::from_secs(20), "a handler for SIGTERM", || {
+        let status = std::fs::read_to_string(&status).ok()?;
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:"))?;
+        (u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0).then_some(())
+    });
+    let done = run.stop(std::time::Duration::from_secs(5)).expect(1);
+    assert!(done.err.starts_with("btmakemetafile: stopped: '"), "{done:?}");
+    assert_eq!(dir.names(), ["pipe"]);
+}
+
+#[test]
+fn a_torrent_can_do_without_a_tracker() {
+    let dir = folder();
+    let args = ["--no_tracker", "a", "--no_date", "--force"];
+    dir.cmd("btmakemetafile").args(args).run().expect(0);
+    assert_eq!(keys(&dir).0, "info");
+    dir.cmd("btmakemetafile")
+        .args(args)
+        .args(["--node=h:1", "--web_seed=http://w/"])
+        .run()
+        .expect(0);
+    assert_eq!(keys(&dir).0, "info,nodes,url-list");
+    assert!(Metainfo::decode(&dir.read("a.torrent")).unwrap().tiers().is_empty());
+    dir.write("d/x", "x");
+    dir.cmd("btcompletedir").args(["--no_tracker", "d"]).run().expect(0);
+    assert!(dir.join("d/x.torrent").exists());
+    refused(&dir, "btmakemetafile", &["--no_tracker"], 2, "needs at least one file or folder\n");
+    let why = "--announce-list: cannot be used together with --no_tracker\n";
+    refused(&dir, "btmakemetafile", &["--no_tracker", "a", "--announce-list=u"], 2, why);
+}

@@ -4,6 +4,10 @@
 //! commands, which print what happens and write the bytes to their place; nothing is written
 //! here.
 
+mod stream;
+
+pub use stream::make_of_stream;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -27,8 +31,8 @@ use crate::proto::metainfo::{
 /// What to write besides the content.
 #[derive(Debug, Clone, Default)]
 pub struct Recipe {
-    /// The tracker's address, taken as it is.
-    pub announce: String,
+    /// The tracker's address, taken as it is; `None` for a torrent without.
+    pub announce: Option<String>,
     /// Tiers of trackers (BEP 12); may be empty.
     pub announce_list: Vec<Vec<String>>,
     /// Web seeds (BEP 17); may be empty.
@@ -99,6 +103,8 @@ pub enum MakeError {
     Refused(PathBuf, MetainfoError),
     /// A file could not be read.
     Disk(DiskError),
+    /// What comes in cannot be read, or there is no thread to read it.
+    Input(io::Error),
     /// A file was written to while it was read.
     Changed(PathBuf),
     /// Somebody asked to stop.
@@ -134,6 +140,9 @@ impl fmt::Display for MakeError {
                 PIECE_LENGTHS.end() >> 20
             ),
             MakeError::Disk(e) => write!(f, "{e}"),
+            MakeError::Input(e) => {
+                write!(f, "cannot read standard input: {}", crate::io::reason(e))
+            }
             MakeError::Changed(path) => {
                 write!(f, "'{}' changed while it was read", path.display())
             }

@@ -203,8 +203,8 @@ fn check(env: &mut Env, checker: Checker, info: &Info, parsed: &Parsed) -> (Repo
     if parsed.flag("quick") {
         return (checker.quick(), Mending::default());
     }
-    let mut progress = Progress::new(env.err_is_terminal && !parsed.flag("quiet"));
-    let draw = |done, total| progress.draw(&mut env.err, done, total);
+    let mut progress = Progress::new(env, parsed.flag("quiet"));
+    let draw = |done, total| progress.draw(&mut env.err, done, Some(total));
     let found = match parsed.path("from") {
         None => (checker.full(draw), Mending::default()),
         Some(from) => {

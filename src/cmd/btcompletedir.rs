@@ -17,7 +17,7 @@ pub const COMMAND: Command = Command {
     summary: "Makes a .torrent for each file and folder in each DIR: DIR/NAME.torrent for \
               DIR/NAME, unless it is there. Names that begin with a dot, and .torrent files, \
               get none.",
-    usage: &["TRACKER-URL DIR..."],
+    usage: &["TRACKER-URL DIR...", "--no_tracker DIR..."],
     options: OPTIONS,
     notes: making::NOTES,
     run,
@@ -27,6 +27,7 @@ const OPTIONS: &[Opt] = &[
     making::ANNOUNCE_LIST,
     making::HTTPSEEDS,
     making::URL_LIST,
+    making::NO_TRACKER,
     making::NODE,
     making::PRIVATE,
     making::SOURCE,
@@ -51,12 +52,10 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Ok(recipe) => recipe,
         Err(wrong) => return env.wrong_usage(wrong),
     };
-    let [_, folders @ ..] = parsed.positionals() else {
-        return env.wrong_usage("needs a tracker's URL and at least one folder");
+    let folders = match making::inputs(parsed, "folder") {
+        Ok(folders) => folders,
+        Err(wrong) => return env.wrong_usage(wrong),
     };
-    if folders.is_empty() {
-        return env.wrong_usage("needs at least one folder after the tracker's URL");
-    }
     let target = parsed.path("target").map(|target| env.cwd.join(target));
     if let Some(target) = target.as_ref().filter(|target| !target.is_dir()) {
         return env.wrong_usage(format_args!("--target: '{}' is no folder", target.display()));
@@ -91,7 +90,7 @@ fn plan(
         }
         for (input, output) in lacking.entries {
             if taken.insert(output.clone()) {
-                jobs.push(Job { input, output: Output::File(output) });
+                jobs.push(Job { input: Some(input), output: Output::File(output) });
                 continue;
             }
             let (input, output) = (input.display(), output.display());

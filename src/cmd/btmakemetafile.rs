@@ -1,6 +1,7 @@
 //! `btmakemetafile`: makes one .torrent per named file or folder.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::app::maker::{self, Recipe};
 use crate::cmd::env::Env;
@@ -14,8 +15,9 @@ pub const COMMAND: Command = Command {
     name: "btmakemetafile",
     aliases: &[],
     summary: "Makes a .torrent for each file or folder: PATH.torrent beside it. A file of that \
-              name is only replaced with --force.",
-    usage: &["TRACKER-URL PATH..."],
+              name is only replaced with --force. - is what comes from standard input, and needs \
+              --name: NAME.torrent is in the current folder then.",
+    usage: &["TRACKER-URL PATH|-...", "--no_tracker PATH|-..."],
     options: OPTIONS,
     notes: making::NOTES,
     run,
@@ -25,6 +27,7 @@ const OPTIONS: &[Opt] = &[
     making::ANNOUNCE_LIST,
     making::HTTPSEEDS,
     making::URL_LIST,
+    making::NO_TRACKER,
     making::NODE,
     making::PRIVATE,
     making::SOURCE,
@@ -81,18 +84,17 @@ fn name(parsed: &Parsed, torrents: usize) -> Result<Option<String>, String> {
 
 /// Where each .torrent goes. Refuses what would write two to one place.
 fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
-    let [_, inputs @ ..] = parsed.positionals() else {
-        return Err("needs a tracker's URL and at least one file or folder".into());
-    };
-    if inputs.is_empty() {
-        return Err("needs at least one file or folder after the tracker's URL".into());
-    }
+    let inputs = making::inputs(parsed, "file or folder")?;
     let target = parsed.path("target");
     let stdout = target.as_ref().is_some_and(|target| target.as_os_str() == "-");
     let target = target.map(|target| env.cwd.join(target));
     let folder = !stdout && target.as_ref().is_some_and(|target| target.is_dir());
     let (mut jobs, mut taken) = (Vec::new(), BTreeSet::new());
     for given in inputs {
+        if given == "-" {
+            jobs.push(stdin_job(env, parsed, target.as_deref(), stdout)?);
+            continue;
+        }
         let input = env.cwd.join(given);
         let place = match &target {
             Some(target) if folder => maker::name_of(&input).map(|mut name| {
@@ -112,7 +114,32 @@ fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
             let given = given.to_string_lossy();
             return Err(format!("'{given}' would overwrite {output}, which is made here too"));
         }
-        jobs.push(Job { input, output });
+        jobs.push(Job { input: Some(input), output });
+    }
+    let stdins = jobs.iter().filter(|job| job.input.is_none()).count();
+    // Its name is that of the only torrent, so there are no others.
+    if stdins > 0 && jobs.len() > 1 {
+        return Err("'-': standard input must be the only one".into());
     }
     Ok(jobs)
+}
+
+/// Where the .torrent of standard input goes.
+fn stdin_job(
+    env: &Env,
+    parsed: &Parsed,
+    target: Option<&Path>,
+    stdout: bool,
+) -> Result<Job, String> {
+    if !parsed.given("name") {
+        return Err("'-': standard input needs a --name".into());
+    }
+    let file = format!("{}.torrent", parsed.text("name"));
+    let output = match target {
+        _ if stdout => Output::Stdout,
+        Some(target) if target.is_dir() => Output::File(target.join(file)),
+        Some(target) => Output::File(target.to_path_buf()),
+        None => Output::File(env.cwd.join(file)),
+    };
+    Ok(Job { input: None, output })
 }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{fmt, fs};
+use std::{fmt, fs, io};
 
 use crate::app::maker::{self, Date, Filter, MakeError, Pieces, Recipe};
 use crate::cmd::Exit;
@@ -26,6 +26,14 @@ pub const HTTPSEEDS: Opt = Opt::new("httpseeds", Kind::Text, "", "URLs of http s
 pub const URL_LIST: Opt =
     Opt::new("url_list", Kind::Text, "", "URLs of web seeds (BEP 19); see below")
         .alias(&["web_seed"]);
+/// Without tracker.
+pub const NO_TRACKER: Opt = Opt::new(
+    "no_tracker",
+    Kind::Flag,
+    "0",
+    "make it without tracker: there is no TRACKER-URL then, and peers are found by --node, by web \
+     seeds, or otherwise",
+);
 /// Nodes of the DHT.
 pub const NODE: Opt =
     Opt::new("node", Kind::Text, "", "nodes of the DHT to begin with, host:port,host:port (BEP 5)");
@@ -149,13 +157,15 @@ In patterns * is any text and ? any character. One without a slash is held
 against names, one with a slash against paths below the folder. A folder
 stands for all that is in it. What is left out is told.
 
+With --no_tracker the first argument is a path like the others.
+
 Only one of --piece_size_pow2, --piece_size and --max_pieces can be used.
 ";
 
 /// One .torrent to be made.
 pub struct Job {
-    /// The file or folder, absolute.
-    pub input: PathBuf,
+    /// The file or folder, absolute; `None` for standard input.
+    pub input: Option<PathBuf>,
     /// Where it goes.
     pub output: Output,
 }
@@ -205,13 +215,34 @@ pub fn make_all(env: &mut Env, jobs: &[Job], recipe: &Recipe, manner: Manner) ->
     exit
 }
 
+/// The arguments that say what is made, without the tracker's URL.
+///
+/// # Errors
+/// Too few, in words for the user; `kind` is what they are.
+pub fn inputs<'p>(parsed: &'p Parsed, kind: &str) -> Result<&'p [OsString], String> {
+    match parsed.positionals() {
+        [] if parsed.flag("no_tracker") => Err(format!("needs at least one {kind}")),
+        all if parsed.flag("no_tracker") => Ok(all),
+        [] => Err(format!("needs a tracker's URL and at least one {kind}")),
+        [_] => Err(format!("needs at least one {kind} after the tracker's URL")),
+        [_, inputs @ ..] => Ok(inputs),
+    }
+}
+
 /// What goes into each .torrent, by the command line and the environment: the first argument is
 /// the tracker.
 ///
 /// # Errors
 /// A value that is wrong, in words for the user.
 pub fn recipe(env: &Env, parsed: &Parsed) -> Result<Recipe, String> {
-    let announce = parsed.positionals().first().and_then(|url| url.to_str());
+    let announce = match parsed.positionals().first() {
+        _ if parsed.flag("no_tracker") => None,
+        Some(url) => Some(url.to_str().ok_or("the tracker's URL is not UTF-8")?.to_string()),
+        None => None,
+    };
+    if announce.is_none() && !parsed.text("announce-list").is_empty() {
+        return Err("--announce-list: cannot be used together with --no_tracker".into());
+    }
     let url_list = parse_urls(parsed.text("url_list"));
     if let Some(bad) = first_without_scheme(&url_list) {
         return Err(format!("--url_list: '{bad}' is not a URL"));
@@ -224,7 +255,7 @@ pub fn recipe(env: &Env, parsed: &Parsed) -> Result<Recipe, String> {
     }
     let items = |name| parsed.text(name).split(',').filter(|item| !item.is_empty());
     Ok(Recipe {
-        announce: announce.ok_or("the tracker's URL is not UTF-8")?.to_string(),
+        announce,
         announce_list: parse_tiers(parsed.text("announce-list")),
         httpseeds: parse_urls(parsed.text("httpseeds")),
         url_list,
@@ -302,17 +333,10 @@ fn work(
     if stop.load(Ordering::Relaxed) {
         return Err(stopped());
     }
-    let prepared = maker::prepare(&job.input, recipe).map_err(|e| e.to_string())?;
-    if !manner.quiet {
-        prepared.left_out().iter().for_each(|skipped| env.error(skipped));
-    }
-    ready(env, job, manner)?;
-    let mut progress = Progress::new(env.err_is_terminal && !manner.quiet);
-    let made = prepared.make(stop, |done, total| progress.draw(&mut env.err, done, total));
-    progress.clear(&mut env.err);
-    let bytes = made.map_err(|e| match e {
-        MakeError::Stopped => stopped(),
-        e => e.to_string(),
+    let bytes = made_of(env, job, recipe, manner, stop).map_err(|e| match e {
+        Trouble::Make(MakeError::Stopped) => stopped(),
+        Trouble::Make(e) => e.to_string(),
+        Trouble::Place(why) => why,
     })?;
     let Output::File(path) = &job.output else {
         env.put(&bytes);
@@ -321,6 +345,54 @@ fn work(
     // Somebody may have put one there meanwhile.
     refuse_to_replace(path, manner)?;
     save(path, &bytes).map_err(|e| e.to_string())
+}
+
+/// Why there are no bytes to be written.
+enum Trouble {
+    Make(MakeError),
+    /// They would have no place.
+    Place(String),
+}
+
+impl From<MakeError> for Trouble {
+    fn from(e: MakeError) -> Trouble {
+        Trouble::Make(e)
+    }
+}
+
+fn made_of(
+    env: &mut Env,
+    job: &Job,
+    recipe: &Recipe,
+    manner: Manner,
+    stop: &AtomicBool,
+) -> Result<Vec<u8>, Trouble> {
+    let Some(input) = &job.input else { return of_stdin(env, job, recipe, manner, stop) };
+    let prepared = maker::prepare(input, recipe)?;
+    if !manner.quiet {
+        prepared.left_out().iter().for_each(|skipped| env.error(skipped));
+    }
+    ready(env, job, manner).map_err(Trouble::Place)?;
+    let mut progress = Progress::new(env, manner.quiet);
+    let made = prepared.make(stop, |done, total| progress.draw(&mut env.err, done, Some(total)));
+    progress.clear(&mut env.err);
+    Ok(made?)
+}
+
+fn of_stdin(
+    env: &mut Env,
+    job: &Job,
+    recipe: &Recipe,
+    manner: Manner,
+    stop: &AtomicBool,
+) -> Result<Vec<u8>, Trouble> {
+    ready(env, job, manner).map_err(Trouble::Place)?;
+    let input = std::mem::replace(&mut env.stdin, Box::new(io::empty()));
+    let mut progress = Progress::new(env, manner.quiet);
+    let draw = |done| progress.draw(&mut env.err, done, None);
+    let made = maker::make_of_stream(input, recipe, stop, draw);
+    progress.clear(&mut env.err);
+    Ok(made?)
 }
 
 /// Refuses now what would fail after an hour of hashing.
@@ -334,7 +406,10 @@ fn ready(env: &Env, job: &Job, manner: Manner) -> Result<(), String> {
             Err("a .torrent is not for a terminal: redirect standard output".into())
         }
         Output::Stdout => Ok(()),
-        Output::Nameless => Err(MakeError::NoName(job.input.clone()).to_string()),
+        Output::Nameless => {
+            let input = job.input.clone().unwrap_or_default();
+            Err(MakeError::NoName(input).to_string())
+        }
     }
 }
 

@@ -148,9 +148,15 @@ impl PieceTree {
     }
 
     /// The root over all that came.
-    pub fn finish(mut self) -> Node {
+    pub fn finish(self) -> Node {
+        let height = self.height;
+        self.finish_at(height)
+    }
+
+    /// The same with another number of levels, at least, than was said at first.
+    pub fn finish_at(mut self, height: u32) -> Node {
         self.close(1);
-        self.tree.root(self.height)
+        self.tree.root(height)
     }
 }
 

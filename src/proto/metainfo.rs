@@ -508,7 +508,7 @@ mod tests {
 
     fn draft() -> Draft {
         Draft {
-            announce: "http://t/a".into(),
+            announce: Some("http://t/a".into()),
             announce_list: Vec::new(),
             comment: String::new(),
             created_by: String::new(),

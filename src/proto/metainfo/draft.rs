@@ -15,8 +15,8 @@ use super::version2::gap;
 /// A torrent to be written: with nothing but its content, exactly the keys of BitTornado's makers.
 #[derive(Debug, Clone)]
 pub struct Draft {
-    /// The tracker's address, always written.
-    pub announce: String,
+    /// The tracker's address; left out if `None`.
+    pub announce: Option<String>,
     /// Tiers of trackers; left out if empty.
     pub announce_list: Vec<Vec<String>>,
     /// Left out if empty.
@@ -110,7 +110,7 @@ impl Draft {
         let text = |text: &str| (!text.is_empty()).then(|| Item::from(text));
         let urls = |urls: &[String]| (!urls.is_empty()).then(|| list(urls));
         dict([
-            ("announce", Some(Item::from(self.announce.as_str()))),
+            ("announce", self.announce.as_deref().map(Item::from)),
             ("announce-list", self.tiers()),
             ("comment", text(&self.comment)),
             ("created by", text(&self.created_by)),

@@ -253,6 +253,13 @@ mod tests {
     }
 
     #[test]
+    fn the_rules_of_the_library_are_those_of_the_options() {
+        let asked = crate::cmd::options::parse(COMMAND.options, &[]);
+        let Ok(crate::cmd::options::Asked::Run(parsed)) = asked else { panic!("no options") };
+        assert_eq!(format!("{:?}", rules(&parsed)), format!("{:?}", Rules::default()));
+    }
+
+    #[test]
     fn wrong_usage_names_option_and_value() {
         for (args, said) in [
             (&["--port", "1"][..], "--dfile"),

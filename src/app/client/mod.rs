@@ -30,7 +30,7 @@ use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage, Use};
 use crate::io::{reason, signals, sys};
 use crate::logic::rng::Rng;
-use crate::proto::geometry::{Geometry, PieceIndex};
+use crate::proto::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
 use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
 use crate::proto::resume::client::Stamp;
@@ -38,7 +38,7 @@ use check::Found;
 use state::{Place, Saved};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,31 @@ pub struct Settings {
     pub keep: Option<Keep>,
     /// Whether data that no state vouches for is checked at the start.
     pub check_hashes: bool,
+}
+
+impl Settings {
+    /// A download of `metainfo` to `saveas` that listens on one of the ports 6881 to 6889,
+    /// remembers nothing, and seeds until it is stopped.
+    pub fn new(metainfo: Metainfo, saveas: impl Into<PathBuf>) -> Settings {
+        Settings {
+            metainfo,
+            saveas: saveas.into(),
+            priorities: Vec::new(),
+            ports: 6881..=6889,
+            shuffle_ports: false,
+            bind: vec![Ipv4Addr::UNSPECIFIED.into()],
+            slice_size: BLOCK_LENGTH,
+            config: Config::default(),
+            disk: DiskOptions::default(),
+            goal: Goal::default(),
+            on_done: None,
+            state_dir: None,
+            http_timeout: Duration::from_secs(60),
+            report_interval: Duration::from_secs(1),
+            keep: None,
+            check_hashes: true,
+        }
+    }
 }
 
 /// What happens to a download.

@@ -107,6 +107,51 @@ pub struct Settings {
     pub temporary: PathBuf,
 }
 
+impl Settings {
+    /// A tracker that listens on `listen`, keeps its state in the file `dfile`, tracks what anybody
+    /// announces and logs nothing: all else is as the command has it without options.
+    pub fn new(listen: SocketAddr, dfile: impl Into<PathBuf>) -> Settings {
+        let seconds = Duration::from_secs;
+        Settings {
+            listen: vec![listen],
+            udp: false,
+            inherited: 0,
+            notify: None,
+            watchdog: None,
+            gate: Door {
+                timeout: seconds(15),
+                check_interval: seconds(5),
+                keep_alive: None,
+                connections: 1000,
+            },
+            registry: Rules::default(),
+            dfile: dfile.into(),
+            save_interval: seconds(300),
+            sources: Sources::default(),
+            parse_interval: seconds(60),
+            allow_get: false,
+            dealings: Dealings {
+                enabled: false,
+                interval: seconds(120),
+                max_peers: 20,
+                forward: None,
+                timeout: seconds(60),
+            },
+            announce_rate: 0,
+            log_nat_checks: false,
+            info_page: InfoPage::Shown,
+            favicon: None,
+            trust_forwarded: false,
+            trusted_proxies: None,
+            stats: true,
+            log: Target::Out(Box::new(std::io::sink())),
+            zone: None,
+            flush_interval: seconds(3),
+            temporary: std::env::temp_dir(),
+        }
+    }
+}
+
 /// What other threads tell the tracker.
 #[derive(Debug)]
 pub(crate) enum Message {

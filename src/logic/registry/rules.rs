@@ -60,6 +60,33 @@ pub struct Settings {
     pub external_ip: bool,
 }
 
+impl Default for Settings {
+    /// As the command has it without options.
+    fn default() -> Settings {
+        Settings {
+            interval: 1800,
+            response_size: 50,
+            expiry: Duration::from_secs(2700),
+            keep_dead: false,
+            compact_required: true,
+            scraping: Scraping::Full,
+            believe_given_ip: true,
+            show_names: true,
+            trackers: Trackers::Autodetect,
+            tracker_interval: 120,
+            aggregator: Aggregator::No,
+            dedicated_seed_id: None,
+            nat_checks: 3,
+            check_local: false,
+            max_torrents: 131_072,
+            max_peers: 1 << 20,
+            jitter: 0,
+            min_interval: None,
+            external_ip: false,
+        }
+    }
+}
+
 /// Which trackers may ask for peers (`tracker=1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trackers {

@@ -4,28 +4,21 @@
 //! sleep through a [`Waker`]. Nothing else here blocks, and nothing here reads or writes what it
 //! watches.
 //!
-//! poll(2) is told of every watched descriptor, which is O(n). That is plain, and cheap for the few
-//! hundred sockets of a client, since while some are busy the quiet ones are asked only every few
-//! milliseconds; should thousands ever matter, the call to replace is `sys::poll`, and nothing
-//! outside this file would notice.
+//! The kernel (epoll) is told of a change only when the next turn begins, and only if there is one
+//! then: a socket that came, was answered and closed between two turns costs no call at all, and a
+//! thousand that are quiet cost a turn nothing.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::io::sys;
 pub use crate::io::sys::Interest;
+use crate::io::sys::{self, Watch};
 
-/// With fewer descriptors than this all are polled each turn.
-const MANY: usize = 64;
-
-/// A descriptor is quiet when nothing was ready on it for so many turns.
-const QUIET_AFTER: u64 = 64;
-
-/// As long as others are ready, the quiet ones of many are polled so often only.
-const QUIET_EVERY: Duration = Duration::from_millis(5);
+/// The alarm's number in the kernel's table. No slot has it.
+const ALARM: u64 = u64::MAX;
 
 /// A watched descriptor's name. It never names a later one, even where the kernel gives the same
 /// number again: a token whose descriptor was removed does nothing.
@@ -87,35 +80,38 @@ impl Waker {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    watched: Option<(Arc<OwnedFd>, Interest)>,
-    /// The turn in which something was last ready, or something else waited for.
-    lively: u64,
+    fd: Option<Arc<OwnedFd>>,
+    wanted: Interest,
+    /// What the kernel was told; `NONE` = it does not know the descriptor.
+    told: Interest,
+    /// Whether it is in the list of those that may have changed.
+    listed: bool,
 }
 
 /// Watches descriptors. Owned by one thread.
 #[derive(Debug)]
 pub struct Reactor {
     alarm: Arc<Alarm>,
+    watch: Watch,
     slots: Vec<Slot>,
     /// Slots that are not in use.
     free: Vec<u32>,
-    /// The slots that this turn polls, in order; kept for its memory.
-    polled: Vec<u32>,
-    turns: u64,
-    /// When all of them were last polled.
-    all_polled: Instant,
+    /// Slots of which the kernel may have to be told something else.
+    changed: Vec<u32>,
 }
 
 impl Reactor {
     /// A reactor that watches nothing yet.
     ///
     /// # Errors
-    /// No descriptor is left for its waker.
+    /// No descriptor is left for it and its waker.
     pub fn new() -> io::Result<Reactor> {
         let state = AtomicU8::new(alarm::AWAKE);
         let alarm = Arc::new(Alarm { state, counter: sys::event_counter()? });
-        let (slots, free, polled) = Default::default();
-        Ok(Reactor { alarm, slots, free, polled, turns: 0, all_polled: Instant::now() })
+        let watch = Watch::new()?;
+        watch.add_counter(&alarm.counter, ALARM)?;
+        let (slots, free, changed) = Default::default();
+        Ok(Reactor { alarm, watch, slots, free, changed })
     }
 
     /// A handle by which any thread can end the sleep of a turn.
@@ -123,118 +119,153 @@ impl Reactor {
         Waker(Arc::clone(&self.alarm))
     }
 
-    /// Watches a descriptor from the next turn on, until [`Reactor::remove`].
+    /// Watches a descriptor from the next turn on, until [`Reactor::remove`]. No descriptor may be
+    /// watched twice at a time.
     pub fn add(&mut self, fd: Arc<OwnedFd>, interest: Interest) -> Token {
-        let watched = Some((fd, interest));
-        if let Some(slot) = self.free.pop() {
-            let place = &mut self.slots[slot as usize];
-            place.watched = watched;
-            place.lively = self.turns;
-            return Token { slot, generation: place.generation };
-        }
-        let slot = u32::try_from(self.slots.len()).expect("fewer descriptors than 2^32");
-        self.slots.push(Slot { generation: 0, watched, lively: self.turns });
-        Token { slot, generation: 0 }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            let (fd, none) = (None, Interest::NONE);
+            self.slots.push(Slot { generation: 0, fd, wanted: none, told: none, listed: false });
+            u32::try_from(self.slots.len() - 1).expect("fewer descriptors than 2^32")
+        });
+        let place = &mut self.slots[slot as usize];
+        place.fd = Some(fd);
+        let token = Token { slot, generation: place.generation };
+        self.set_interest(token, interest);
+        token
     }
 
     /// Changes what is waited for, from the next turn on.
     pub fn set_interest(&mut self, token: Token, interest: Interest) {
-        let turns = self.turns;
-        if let Some(slot) = self.slot(token) {
-            slot.lively = turns;
-            if let Some(watched) = &mut slot.watched {
-                watched.1 = interest;
-            }
+        let Some(slot) = self.slot(token) else { return };
+        slot.wanted = interest;
+        if slot.told != interest && !slot.listed {
+            slot.listed = true;
+            self.changed.push(token.slot);
         }
     }
 
     /// Watches this one no longer, and lets go of its descriptor.
     pub fn remove(&mut self, token: Token) {
         let Some(slot) = self.slot(token) else { return };
-        slot.watched = None;
+        let fd = slot.fd.take();
+        let told = std::mem::replace(&mut slot.told, Interest::NONE);
+        slot.wanted = Interest::NONE;
         // A slot whose generations are used up stays empty for ever rather than start again.
-        if let Some(next) = slot.generation.checked_add(1) {
-            slot.generation = next;
+        let next = slot.generation.checked_add(1);
+        slot.generation = next.unwrap_or(slot.generation);
+        if let (Some(fd), true) = (&fd, told != Interest::NONE) {
+            // Closing it would not do: another process may have the same socket.
+            self.watch.remove(fd);
+        }
+        if next.is_some() {
             self.free.push(token.slot);
         }
     }
 
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.slot as usize)?;
-        (slot.generation == token.generation && slot.watched.is_some()).then_some(slot)
+        (slot.generation == token.generation && slot.fd.is_some()).then_some(slot)
     }
 
-    /// Waits until something is ready, a waker rang, or the time is over (`None`: no limit), and
-    /// puts what it found into `events`, which it empties first. It may come back early with
-    /// nothing. After each turn the caller empties its mailboxes: a wake is told only once.
+    /// Waits until something is ready, a waker rang, or the time is over (`None`: no limit; it is
+    /// rounded up to milliseconds), and puts what it found into `events`, which it empties first.
+    /// It may come back early with nothing. After each turn the caller empties its mailboxes: a
+    /// wake is told only once.
     ///
     /// # Errors
-    /// What poll(2) says; nothing is known about the descriptors then.
+    /// What epoll_wait(2) says; nothing is known about the descriptors then.
     pub fn turn(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         events.clear();
+        self.tell_changes();
         let state = &self.alarm.state;
         let (awake, asleep) = (alarm::AWAKE, alarm::ASLEEP);
         let slept = timeout != Some(Duration::ZERO)
             && state.compare_exchange(awake, asleep, Ordering::AcqRel, Ordering::Acquire).is_ok();
-        let result = self.poll(if slept { timeout } else { Some(Duration::ZERO) }, events);
+        let result = self.wait(if slept { timeout } else { Some(Duration::ZERO) }, events);
         self.alarm.state.swap(alarm::AWAKE, Ordering::AcqRel);
         result
     }
 
-    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
-        self.turns += 1;
-        if self.slots.len() >= MANY && self.all_polled.elapsed() < QUIET_EVERY {
-            let since = self.turns.saturating_sub(QUIET_AFTER);
-            if self.poll_those(since, Some(Duration::ZERO), events)? {
-                return Ok(());
+    /// Tells the kernel what is waited for now. What it refuses for lack of memory is told again
+    /// in the next turn; until then it is as if nothing came.
+    fn tell_changes(&mut self) {
+        let Reactor { watch, slots, changed, .. } = self;
+        changed.retain(|number| {
+            let slot = &mut slots[*number as usize];
+            slot.listed = false;
+            let Some(fd) = slot.fd.as_ref().filter(|_| slot.told != slot.wanted) else {
+                return false;
+            };
+            let name = u64::from(slot.generation) << 32 | u64::from(*number);
+            let done = match (slot.told, slot.wanted) {
+                (Interest::NONE, wanted) => watch.add(fd, wanted, name),
+                // Of what is there hang-ups would be told in any case, turn after turn.
+                (_, Interest::NONE) => {
+                    watch.remove(fd);
+                    Ok(())
+                }
+                (_, wanted) => watch.change(fd, wanted, name),
+            };
+            if done.is_ok() {
+                slot.told = slot.wanted;
             }
-        }
-        let result = self.poll_those(0, timeout, events);
-        self.all_polled = Instant::now();
-        result.map(drop)
+            slot.listed = done.is_err();
+            slot.listed
+        });
     }
 
-    /// Polls those that were lively since a turn. Whether anything was ready, the waker included.
-    fn poll_those(
-        &mut self,
-        since: u64,
-        timeout: Option<Duration>,
-        events: &mut Vec<Event>,
-    ) -> io::Result<bool> {
-        let Reactor { alarm, slots, polled, .. } = self;
-        polled.clear();
-        // What nobody wants to hear of is not polled at all: poll(2) would report hang-ups of it
-        // at once, turn after turn.
-        polled.extend((0u32..).zip(slots.iter()).filter_map(|(number, slot)| {
-            let is_wanted = slot.watched.as_ref().is_some_and(|(_, i)| *i != Interest::NONE);
-            (is_wanted && slot.lively >= since).then_some(number)
-        }));
-        if since > 0 && polled.is_empty() {
-            return Ok(false);
-        }
-        let watched = |number: &u32| slots[*number as usize].watched.as_ref();
-        let wanted = polled.iter().filter_map(watched).map(|(fd, i)| (fd.as_fd(), *i));
-        let counter = std::iter::once((alarm.counter.as_fd(), Interest::READ));
-        let mut rang = false;
-        sys::poll(polled.len() + 1, counter.chain(wanted), timeout, |place, ready| {
-            let Some(number) = place.checked_sub(1).map(|at| polled[at]) else {
-                sys::clear(&alarm.counter);
-                rang = true;
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let Reactor { watch, slots, .. } = self;
+        watch.wait(timeout, |name, ready| {
+            if name == ALARM {
                 return;
-            };
-            let slot = &slots[number as usize];
-            let interest = slot.watched.as_ref().map_or(Interest::NONE, |w| w.1);
+            }
+            let token = Token { slot: name as u32, generation: (name >> 32) as u32 };
+            let interest = slots[token.slot as usize].told;
             events.push(Event {
-                token: Token { slot: number, generation: slot.generation },
+                token,
                 readable: ready.readable && interest.read,
                 writable: ready.writable && interest.write,
                 hangup: ready.hangup,
             });
-        })?;
-        for event in events.iter() {
-            slots[event.token.slot as usize].lively = self.turns;
+        })
+    }
+}
+
+/// How many things wait at a socket that is ready, by what was found there before: to look once
+/// more than there are costs a call, and to look too seldom a turn.
+#[derive(Debug)]
+pub struct Guess {
+    most: usize,
+    /// Turns after which more are expected.
+    patience: u32,
+    expected: usize,
+    /// Turns in a row in which nothing told that there were fewer.
+    right: u32,
+}
+
+impl Guess {
+    /// Begins with one; doubles, up to `most`, whenever it was not too many `patience` times.
+    pub fn new(most: usize, patience: u32) -> Guess {
+        Guess { most, patience, expected: 1, right: 0 }
+    }
+
+    /// How many to look for in this turn.
+    #[expect(clippy::should_implement_trait, reason = "it has no end")]
+    pub fn next(&mut self) -> usize {
+        let now = self.expected;
+        self.right += 1;
+        if self.right > self.patience {
+            self.right = 0;
+            self.expected = (now * 2).min(self.most);
         }
-        Ok(rang || !events.is_empty())
+        now
+    }
+
+    /// There were only so many.
+    pub fn was(&mut self, found: usize) {
+        self.expected = found.max(1);
+        self.right = 0;
     }
 }
 
@@ -278,30 +309,51 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_one_among_many_is_heard_while_others_are_busy() {
+    fn what_was_there_between_two_turns_only_leaves_nothing() {
         let mut reactor = Reactor::new().unwrap();
-        let mut ends: Vec<_> = (0..MANY).map(|_| pair()).collect();
-        let tokens: Vec<_> =
-            ends.iter().map(|(fd, _)| reactor.add(Arc::clone(fd), Interest::READ)).collect();
-        // Nobody reads from the busy one, so it is ready in every turn.
-        ends[1].1.write_all(b"x").unwrap();
-        (0..2 * QUIET_AFTER).for_each(|_| drop(turn(&mut reactor, NOW)));
-        ends[0].1.write_all(b"x").unwrap();
-        let start = Instant::now();
-        let mut turns = 0;
-        while !turn(&mut reactor, NOW).iter().any(|event| event.token == tokens[0]) {
-            assert!(start.elapsed() < Duration::from_secs(5), "not heard");
-            turns += 1;
+        let (fd, mut other) = pair();
+        other.write_all(b"x").unwrap();
+        let first = reactor.add(Arc::clone(&fd), Interest::READ);
+        reactor.remove(first);
+        let second = reactor.add(Arc::clone(&fd), Interest::NONE);
+        reactor.set_interest(second, Interest::BOTH);
+        reactor.set_interest(second, Interest::READ);
+        let events = turn(&mut reactor, SOON);
+        assert_eq!(
+            events.iter().map(|e| (e.token, e.writable)).collect::<Vec<_>>(),
+            [(second, false)]
+        );
+        // Another handle of the same socket stays open, and nothing more is told of it.
+        let kept = fd.try_clone().unwrap();
+        reactor.remove(second);
+        drop(fd);
+        assert_eq!(turn(&mut reactor, NOW), []);
+        let third = reactor.add(Arc::new(kept), Interest::READ);
+        assert_eq!(turn(&mut reactor, SOON)[0].token, third);
+    }
+
+    #[test]
+    fn more_than_one_wait_tells_of_come_in_the_next_turns() {
+        let mut reactor = Reactor::new().unwrap();
+        let pairs: Vec<_> = (0..400).map(|_| pair()).collect();
+        let tokens = pairs.iter().map(|(fd, _)| reactor.add(Arc::clone(fd), Interest::WRITE));
+        let tokens: std::collections::BTreeSet<_> = tokens.collect();
+        let mut found = std::collections::BTreeSet::new();
+        for _ in 0..2 {
+            found.extend(turn(&mut reactor, SOON).iter().map(|event| event.token));
         }
-        // From then on it is lively.
-        assert_eq!(turn(&mut reactor, NOW).len(), 2, "after {turns} turns");
-        // And with nothing busy all are waited for.
-        let mut byte = [0];
-        for n in [0, 1] {
-            sys::recv(&ends[n].0, &mut byte).unwrap();
-        }
-        ends[7].1.write_all(b"x").unwrap();
-        assert_eq!(turn(&mut reactor, SOON)[0].token, tokens[7]);
+        assert_eq!(found, tokens);
+    }
+
+    #[test]
+    fn a_guess_grows_by_patience_and_falls_at_once() {
+        let mut guess = Guess::new(4, 2);
+        let mut next = |n| (0..n).map(|_| guess.next()).collect::<Vec<_>>();
+        assert_eq!(next(11), [1, 1, 1, 2, 2, 2, 4, 4, 4, 4, 4]);
+        guess.was(3);
+        assert_eq!(guess.next(), 3);
+        guess.was(0);
+        assert_eq!(guess.next(), 1);
     }
 
     #[test]

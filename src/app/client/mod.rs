@@ -300,7 +300,7 @@ impl Client {
         signals::survive_size_limit().map_err(StartError::System)?;
         // Half of the descriptors for peers, a quarter for the files, the rest for ourselves.
         let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
-        let peers = (descriptors / 2).saturating_sub(8).max(1);
+        let peers = (descriptors / 2).saturating_sub(10).max(1);
         settings.config.max_connections = settings.config.max_connections.min(peers);
         let geometry = settings.metainfo.info.geometry();
         let geometry = Arc::new(geometry.with_block_length(settings.slice_size));

@@ -242,7 +242,7 @@ pub fn send_to(socket: impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<us
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Interest, poll};
+    use super::super::{Interest, Watch};
     use super::*;
     use std::fs::File;
     use std::io::ErrorKind;
@@ -251,8 +251,9 @@ mod tests {
     const WAIT: Option<Duration> = Some(Duration::from_secs(5));
 
     fn wait(fd: &OwnedFd, interest: Interest) {
-        let mut found = false;
-        poll(1, [(fd.as_fd(), interest)].into_iter(), WAIT, |_, _| found = true).unwrap();
+        let (mut found, watch) = (false, Watch::new().unwrap());
+        watch.add(fd, interest, 0).unwrap();
+        watch.wait(WAIT, |_, _| found = true).unwrap();
         assert!(found, "not ready in 5 s");
     }
 

@@ -292,7 +292,7 @@ impl Tracker {
     /// Serves until SIGINT or SIGTERM, then writes the state file a last time.
     ///
     /// # Errors
-    /// The last writing of the state file, or poll(2), fails.
+    /// The last writing of the state file, or the wait for events, fails.
     pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
         let mut events = Vec::new();
         self.say("READY=1");
@@ -409,7 +409,7 @@ impl Tracker {
                     }
                     Reply::Page(render, disposition) => {
                         let gzip = request.accepts_gzip();
-                        let asker = Asker { visitor, request: Box::new(request), disposition };
+                        let asker = Asker { visitor, request, disposition };
                         self.pages.ask(&mut self.reactor, asker, gzip, render);
                     }
                 }

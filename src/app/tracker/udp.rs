@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::io::reactor::{Event, Interest, Reactor, Token};
+use crate::io::reactor::{Event, Guess, Interest, Reactor, Token};
 use crate::io::sys;
 use crate::logic::registry::connection::Ids;
 use crate::logic::registry::{Asker, Refused};
@@ -26,8 +26,7 @@ const AT_ONCE: usize = 128;
 struct Socket {
     token: Token,
     socket: Arc<OwnedFd>,
-    /// Packets to look for in the next turn: one more look than packets costs a system call.
-    expected: usize,
+    guess: Guess,
 }
 
 /// The door.
@@ -61,7 +60,7 @@ impl Udp {
         sys::set_nonblocking(&socket)?;
         let socket = Arc::new(socket);
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.sockets.push(Socket { token, socket, expected: 1 });
+        self.sockets.push(Socket { token, socket, guess: Guess::new(AT_ONCE, 1) });
         Ok(())
     }
 
@@ -70,28 +69,23 @@ impl Udp {
         let Some(place) = self.sockets.iter().position(|s| s.token == event.token) else {
             return false;
         };
-        let (socket, expected) = {
-            let socket = &self.sockets[place];
-            (Arc::clone(&socket.socket), socket.expected)
-        };
-        let mut taken = 0;
-        self.sockets[place].expected = loop {
-            if taken == expected {
-                break (expected * 2).min(AT_ONCE);
-            }
+        let socket = Arc::clone(&self.sockets[place].socket);
+        for taken in 0..self.sockets[place].guess.next() {
             match sys::recv_from(&socket, &mut self.packet[..]) {
                 Ok((length, from)) => {
-                    taken += 1;
                     if self.answer(desk, length, from, now) {
                         // What finds no room is lost, as any packet may be: the asker asks again.
                         let _ = sys::send_to(&socket, &self.answer, from);
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break taken.max(1),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.sockets[place].guess.was(taken);
+                    break;
+                }
                 // An answer to somebody could not be delivered: not a matter of this socket.
-                Err(_) => taken += 1,
+                Err(_) => {}
             }
-        };
+        }
         true
     }
 

@@ -1,21 +1,21 @@
 //! Answers on their way out.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::request::Version;
 use crate::io::sys;
+use crate::proto::bencode::put_digits;
 
 /// Bodies above this many bytes go out as they are: to compress a megabyte would hold up everybody
 /// else for tens of milliseconds.
 #[cfg(feature = "gzip")]
 const MAX_COMPRESSED: usize = 64 * 1024;
 
-/// Room for a usual head, and a short body behind it.
-const HEAD: usize = 512;
+/// Room for a usual head.
+const HEAD: usize = 256;
 
 /// Bodies up to this length are copied behind the head: cheaper than sending two pieces.
 const JOINED: usize = 2048;
@@ -40,10 +40,12 @@ pub struct Answer {
 impl Answer {
     /// An answer with one header, `Content-Type`.
     pub fn new(status: u16, reason: &'static str, content_type: &'static str) -> Answer {
+        let mut headers = Vec::with_capacity(2);
+        headers.push(("Content-Type", content_type.into()));
         Answer {
             status,
             reason: reason.into(),
-            headers: vec![("Content-Type", content_type.into())],
+            headers,
             body: Arc::default(),
             gzipped: false,
             plain: false,
@@ -78,32 +80,39 @@ impl Answer {
     pub(super) fn head(&self, version: Version, stays: Option<bool>) -> Vec<u8> {
         // With connections that stay, the version must allow it; without, all is as recorded.
         let minor = u8::from(stays.is_some() && version == Version::Http11);
-        let mut head = String::with_capacity(HEAD);
-        let line = write!(head, "HTTP/1.{minor} {} {}\r\n", self.status, clean(&self.reason));
-        line.expect("a String takes every write");
+        let body = if self.body.len() <= JOINED { self.body.len() } else { 0 };
+        let mut head = Vec::with_capacity(HEAD + body);
+        let put = |head: &mut Vec<u8>, parts: &[&str]| {
+            parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+        };
+        put(&mut head, &["HTTP/1.", if minor == 1 { "1 " } else { "0 " }]);
+        put_digits(&mut head, self.status.into());
+        put(&mut head, &[" ", &clean(&self.reason), "\r\n"]);
         if version == Version::Bare {
-            return head.into_bytes();
+            return head;
         }
         for (name, value) in &self.headers {
-            [name, ": ", &clean(value), "\r\n"].iter().for_each(|part| head.push_str(part));
+            put(&mut head, &[name, ": ", &clean(value), "\r\n"]);
         }
         if self.gzipped {
-            head.push_str("Content-Encoding: gzip\r\n");
+            put(&mut head, &["Content-Encoding: gzip\r\n"]);
         }
         match (stays, version) {
-            (Some(true), Version::Http10) => head.push_str("Connection: keep-alive\r\n"),
-            (Some(false), Version::Http11) => head.push_str("Connection: close\r\n"),
+            (Some(true), Version::Http10) => put(&mut head, &["Connection: keep-alive\r\n"]),
+            (Some(false), Version::Http11) => put(&mut head, &["Connection: close\r\n"]),
             _ => {}
         }
-        let length = write!(head, "Content-Length: {}\r\n\r\n", self.body.len());
-        length.expect("a String takes every write");
-        head.into_bytes()
+        put(&mut head, &["Content-Length: "]);
+        put_digits(&mut head, self.body.len() as u64);
+        put(&mut head, &["\r\n\r\n"]);
+        head
     }
 }
 
 /// A header's value with nothing in it that could end it.
 fn clean(value: &str) -> Cow<'_, str> {
-    if !value.contains(char::is_control) {
+    let printable = |b: &u8| matches!(b, b' '..=b'~');
+    if value.as_bytes().iter().all(printable) || !value.contains(char::is_control) {
         return value.into();
     }
     value.chars().filter(|c| !c.is_control()).collect()
@@ -140,17 +149,18 @@ impl Outgoing {
         self.head.len() + self.body.len()
     }
 
-    /// Sends what the socket takes; whether that was all.
+    /// Sends what the socket takes; whether that was all. `more`: something follows at once, if
+    /// only the end.
     ///
     /// # Errors
     /// The connection's end. `WouldBlock` is none.
-    pub fn send(&mut self, socket: impl AsFd) -> io::Result<bool> {
+    pub fn send(&mut self, socket: impl AsFd, more: bool) -> io::Result<bool> {
         while self.sent < self.len() {
             let head = &self.head[self.sent.min(self.head.len())..];
             let body = &self.body[self.sent.saturating_sub(self.head.len())..];
             let sent = match body {
-                [] => sys::send(&socket, head, false),
-                _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], false),
+                [] => sys::send(&socket, head, more),
+                _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], more),
             };
             match sent {
                 Ok(n) => self.sent += n,

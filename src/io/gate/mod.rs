@@ -26,11 +26,15 @@ pub use answer::gzip;
 pub use request::{MAX_HEAD, Request, Version};
 use request::{Read, read};
 
-use crate::io::reactor::{Event, Interest, Reactor, Token};
+use crate::io::reactor::{Event, Guess, Interest, Reactor, Token};
 use crate::io::sys;
 
 /// Connections accepted in one turn; more wait for the next, so that others are served between.
 const ACCEPTS: usize = 64;
+
+/// To look for a connection that is not there costs more than a turn: the kernel makes a socket
+/// first.
+const PATIENCE: u32 = 8;
 
 /// Bytes read at once, more than a head may have.
 const READ_SIZE: usize = 16 * 1024;
@@ -151,8 +155,7 @@ impl Hasher for Product {
 struct Listener {
     token: Token,
     socket: Arc<OwnedFd>,
-    /// Connections to look for in the next turn: looking once more than there are costs a call.
-    expected: usize,
+    guess: Guess,
 }
 
 /// The door.
@@ -166,7 +169,7 @@ pub struct Gate {
     /// closed instead of waking us for ever.
     spare: Option<File>,
     connections: HashMap<Token, Connection, Plain>,
-    asked: VecDeque<(Visitor, Request)>,
+    asked: VecDeque<(Visitor, Box<Request>)>,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
 }
@@ -204,7 +207,7 @@ impl Gate {
         let socket = Arc::new(socket);
         let on = sys::local_address(&socket)?;
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.listeners.push(Listener { token, socket, expected: 1 });
+        self.listeners.push(Listener { token, socket, guess: Guess::new(ACCEPTS, PATIENCE) });
         Ok(on)
     }
 
@@ -229,14 +232,11 @@ impl Gate {
     }
 
     fn accept(&mut self, reactor: &mut Reactor, place: usize, now: Instant) {
-        let expected = self.listeners[place].expected;
-        self.listeners[place].expected = (expected * 2).min(ACCEPTS);
-        for taken in 0..expected {
+        for taken in 0..self.listeners[place].guess.next() {
             match sys::accept(&self.listeners[place].socket) {
                 Ok((socket, from)) => self.admit(reactor, socket, from, now),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.listeners[place].expected = taken.max(1);
-                    return;
+                    return self.listeners[place].guess.was(taken);
                 }
                 // Said also when nobody waits: the kernel looks for a descriptor first.
                 Err(e) if sys::is_out_of_descriptors(&e) => {
@@ -310,8 +310,7 @@ impl Gate {
                     if connection.input.is_empty() {
                         connection.deadline = now + self.settings.timeout;
                     }
-                    connection.input.extend_from_slice(&self.buffer[..n]);
-                    self.look_for_request(reactor, token, now);
+                    self.look_for_request(reactor, token, n, now);
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -321,16 +320,29 @@ impl Gate {
         }
     }
 
-    /// Hands on the request that has come, if it is whole.
-    fn look_for_request(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+    /// Hands on the request that has come, if it is whole. So many bytes of it are in the buffer.
+    fn look_for_request(&mut self, reactor: &mut Reactor, token: Token, new: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        match read(&connection.input, connection.from) {
+        let (input, new) = (&mut connection.input, &self.buffer[..new]);
+        // Mostly it has come whole, and needs no place of its own.
+        let found = match input.is_empty() {
+            true => read(new, connection.from),
+            false => {
+                input.extend_from_slice(new);
+                read(input, connection.from)
+            }
+        };
+        match found {
+            Read::Partial if input.is_empty() => input.extend_from_slice(new),
             Read::Partial => {}
             Read::Bad => {
                 self.close(reactor, token);
             }
             Read::Whole(request, used) => {
-                connection.input.drain(..used);
+                match input.is_empty() {
+                    true => input.extend_from_slice(&new[used..]),
+                    false => drop(input.drain(..used)),
+                }
                 connection.stage = Stage::Asked(Manner {
                     version: request.version,
                     head_only: request.head_only,
@@ -339,14 +351,14 @@ impl Gate {
                 });
                 connection.since = now;
                 reactor.set_interest(token, Interest::NONE);
-                self.asked.push_back((Visitor(token), *request));
+                self.asked.push_back((Visitor(token), request));
             }
         }
     }
 
     /// A request that waits for its answer, and whose it is. Each is yielded once, and each must
     /// be answered: its connection has no deadline until then.
-    pub fn next_request(&mut self) -> Option<(Visitor, Request)> {
+    pub fn next_request(&mut self) -> Option<(Visitor, Box<Request>)> {
         self.asked.pop_front()
     }
 
@@ -402,7 +414,8 @@ impl Gate {
     fn send(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let Stage::Answering(outgoing, end) = &mut connection.stage else { return };
-        match (outgoing.send(&connection.socket), *end) {
+        // The end leaves in one packet with the answer's last bytes, if they may wait for it.
+        match (outgoing.send(&connection.socket, *end != End::Stay), *end) {
             (Ok(false), _) => reactor.set_interest(token, Interest::WRITE),
             (Ok(true), End::Stay) => {
                 connection.stage = Stage::Head;
@@ -414,7 +427,7 @@ impl Gate {
                 connection.deadline = now + patience;
                 reactor.set_interest(token, Interest::READ);
                 if !connection.input.is_empty() {
-                    self.look_for_request(reactor, token, now);
+                    self.look_for_request(reactor, token, 0, now);
                 }
             }
             (Ok(true), End::Linger) if sys::shutdown_write(&connection.socket).is_ok() => {

@@ -370,8 +370,26 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn put_decimal(out: &mut Vec<u8>, n: i64) {
-    use std::io::Write;
-    write!(out, "{n}").expect("a Vec takes every write");
+    if n < 0 {
+        out.push(b'-');
+    }
+    put_digits(out, n.unsigned_abs());
+}
+
+/// Appends a number in decimal: several times as fast as `write!`, and answers are full of them.
+pub fn put_digits(out: &mut Vec<u8>, mut n: u64) {
+    // As many as `u64::MAX` has.
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (n % 10) as u8;
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
@@ -13,6 +14,7 @@ use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 use crate::io::reason;
 use crate::logic::registry::Check;
 use crate::proto::announce::ask::percent_encode;
+use crate::proto::bencode::put_digits;
 use crate::proto::zone::Zone;
 
 use super::Message;
@@ -27,6 +29,9 @@ const NO_ERROR: &str = "a Vec takes every write";
 
 /// Text that is handed over without waiting for its time.
 const CHUNK: usize = 64 * 1024;
+
+/// Room for the lines that make it more than that.
+const ROOM: usize = 4 * 1024;
 
 /// Text kept while the writing thread is behind; beyond it lines are lost, and counted.
 const KEPT: usize = 1024 * 1024;
@@ -126,6 +131,10 @@ impl Log {
         if self.text.len() >= KEPT {
             self.lost += 1;
             return;
+        }
+        if self.text.capacity() == 0 {
+            // Memory that is not written to is not taken, and growing to this would copy it all.
+            self.text.reserve_exact(CHUNK + ROOM);
         }
         let date = self.date.now();
         put_access(&mut self.text, date, request, status, sent);
@@ -242,10 +251,25 @@ fn remark(what: &str) -> String {
 /// Appends `IP IDENT - [DATE] "REQUEST" STATUS BYTES "REFERER" "USER-AGENT"`.
 fn put_access(text: &mut Vec<u8>, date: &str, request: &Request, status: u16, sent: Sent) {
     let ident = if sent.gzipped { "gzip" } else { "-" };
-    let mut put = |part: std::fmt::Arguments| text.write_fmt(part);
-    put(format_args!("{} {ident} - [{date}] \"", request.from.ip())).expect(NO_ERROR);
+    match request.from.ip() {
+        // A third of what this costs in all, done by `write!`.
+        IpAddr::V4(ip) => {
+            for (place, part) in ip.octets().into_iter().enumerate() {
+                text.extend_from_slice(&b"."[..usize::from(place > 0)]);
+                put_digits(text, part.into());
+            }
+        }
+        IpAddr::V6(ip) => write!(text, "{ip}").expect(NO_ERROR),
+    }
+    for part in [" ", ident, " - [", date, "] \""] {
+        text.extend_from_slice(part.as_bytes());
+    }
     escape(text, request.line());
-    text.write_fmt(format_args!("\" {status} {} \"", sent.bytes)).expect(NO_ERROR);
+    text.extend_from_slice(b"\" ");
+    put_digits(text, status.into());
+    text.push(b' ');
+    put_digits(text, sent.bytes as u64);
+    text.extend_from_slice(b" \"");
     escape(text, request.header("referer").unwrap_or(b"-"));
     text.extend_from_slice(b"\" \"");
     escape(text, request.header("user-agent").unwrap_or(b"-"));

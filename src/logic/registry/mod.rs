@@ -145,14 +145,14 @@ impl Registry {
         }
         let form = request.form(self.settings.compact_required).ok_or(Refused::OldClient)?;
         let from = asker.ip.to_canonical();
-        self.note(request, from, rng);
+        let place = self.note(request, from, rng);
         let want = match request.event {
             Told::Stopped => 0,
             _ => self.wanted(request),
         };
         let asked = Asked { want, form, for_seed: request.left == 0, six: asker.six };
         let none = Swarm::default();
-        let swarm = self.swarms.get(&request.info_hash).unwrap_or(&none);
+        let swarm = place.map_or(&none, |place| &self.swarms.at(place).1);
         let counts = swarm.counts();
         let mut peers = swarm.choose(&asked, rng);
         let seeded = request.check_seeded && swarm.seeded;
@@ -232,7 +232,8 @@ impl Registry {
         }
     }
 
-    fn note(&mut self, request: &Announce, from: IpAddr, rng: &mut Rng) {
+    /// Notes what the rules do not forbid. Gives the place of the torrent's swarm, if it has one.
+    fn note(&mut self, request: &Announce, from: IpAddr, rng: &mut Rng) -> Option<usize> {
         let believed = self.settings.believe_given_ip || is_local(from);
         let mut told = Peer {
             id: request.peer_id,
@@ -248,26 +249,27 @@ impl Registry {
             unreached: u8::from(self.checks_peers() && self.is_to_check(from)),
         };
         let (secret, stopped) = (self.swarms.secret, request.event == Told::Stopped);
-        let known = self.swarms.find(&request.info_hash).and_then(|place| {
+        let mut found = self.swarms.find(&request.info_hash);
+        let known = found.and_then(|place| {
             let at = self.swarms.at(place).1.find(secret, &told.id)?;
             Some((place, at))
         });
         match known {
-            None if stopped => return,
-            None => self.add(&told, request, rng),
+            None if stopped => return found,
+            None => found = self.add(&told, request, rng),
             Some((place, at)) => {
                 let swarm = self.swarms.at_mut(place);
                 let old = swarm.get(at);
                 // Two absent keys prove nothing.
                 if old.ip != from && (old.key.is_none() || old.key != told.key) {
-                    return;
+                    return found;
                 }
                 if stopped {
                     swarm.remove(secret, at);
                     self.peers -= 1;
                     self.seeds -= usize::from(old.left == 0);
                     self.changed = true;
-                    return;
+                    return found;
                 }
                 // It keeps its first key.
                 told.key = old.key;
@@ -286,6 +288,7 @@ impl Registry {
         }
         self.mark_dedicated(request);
         self.want_check(request.info_hash, &told);
+        found
     }
 
     /// Notes that the dedicated seed is there, if this is it.
@@ -293,7 +296,10 @@ impl Registry {
         let is_it = self.settings.dedicated_seed_id.is_some()
             && self.settings.dedicated_seed_id == request.seed_id
             && request.left == 0;
-        if let (true, Some(swarm)) = (is_it, self.swarms.get_mut(&request.info_hash)) {
+        if !is_it {
+            return;
+        }
+        if let Some(swarm) = self.swarms.get_mut(&request.info_hash) {
             swarm.seeded = true;
         }
     }

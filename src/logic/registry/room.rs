@@ -11,10 +11,10 @@ use crate::proto::ids::InfoHash;
 const SAMPLE: usize = 16;
 
 impl Registry {
-    /// Adds a new peer. If there is no room, others go.
-    pub(super) fn add(&mut self, peer: &Peer, request: &Announce, rng: &mut Rng) {
+    /// Adds a new peer. If there is no room, others go. Gives the place of its swarm, if it got one.
+    pub(super) fn add(&mut self, peer: &Peer, request: &Announce, rng: &mut Rng) -> Option<usize> {
         if self.settings.max_peers == 0 || self.settings.max_torrents == 0 {
-            return;
+            return None;
         }
         if self.peers >= self.settings.max_peers {
             self.evict_peer(&request.info_hash, rng);
@@ -32,6 +32,7 @@ impl Registry {
         self.peers += 1;
         self.seeds += usize::from(peer.left == 0);
         self.changed = true;
+        Some(place)
     }
 
     /// Forgets the emptiest of some torrents.

@@ -193,66 +193,100 @@ impl fmt::Display for Garbage {
     }
 }
 
+/// The parameters that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    InfoHash,
+    PeerId,
+    Port,
+    CryptoPort,
+    Left,
+    Event,
+    NumWant,
+    Ip,
+    Key,
+    Compact,
+    NoPeerId,
+    SupportCrypto,
+    RequireCrypto,
+    Tracker,
+    CheckSeeded,
+    Scrape,
+    SeedId,
+    Password,
+}
+
+/// How many they are.
+const NAMES: usize = Name::Password as usize + 1;
+
+impl Name {
+    /// The one that is written so. A `match` and not a table: this is done ten times an announce.
+    fn of(key: &[u8]) -> Option<Name> {
+        Some(match key {
+            b"info_hash" => Name::InfoHash,
+            b"peer_id" => Name::PeerId,
+            b"port" => Name::Port,
+            b"cryptoport" => Name::CryptoPort,
+            b"left" => Name::Left,
+            b"event" => Name::Event,
+            b"numwant" => Name::NumWant,
+            b"ip" => Name::Ip,
+            b"key" => Name::Key,
+            b"compact" => Name::Compact,
+            b"no_peer_id" => Name::NoPeerId,
+            b"supportcrypto" => Name::SupportCrypto,
+            b"requirecrypto" => Name::RequireCrypto,
+            b"tracker" => Name::Tracker,
+            b"check_seeded" => Name::CheckSeeded,
+            b"scrape" => Name::Scrape,
+            b"seed_id" => Name::SeedId,
+            b"password" => Name::Password,
+            _ => return None,
+        })
+    }
+}
+
 /// The parameters that count, as they were sent; of a repeated one the first.
 #[derive(Default)]
 struct Sent<'a> {
-    values: [Option<Cow<'a, [u8]>>; NAMES.len()],
+    values: [Option<Cow<'a, [u8]>>; NAMES],
 }
-
-const NAMES: [&str; 18] = [
-    "info_hash",
-    "peer_id",
-    "port",
-    "cryptoport",
-    "left",
-    "event",
-    "numwant",
-    "ip",
-    "key",
-    "compact",
-    "no_peer_id",
-    "supportcrypto",
-    "requirecrypto",
-    "tracker",
-    "check_seeded",
-    "scrape",
-    "seed_id",
-    "password",
-];
 
 impl<'a> Sent<'a> {
     fn read(query: &'a [u8]) -> Sent<'a> {
         let mut sent = Sent::default();
         for (key, value) in pairs(query) {
-            let is = |name: &&str| name.len() == key.len() && name.as_bytes() == &*key;
-            if let Some(place) = NAMES.iter().position(is) {
-                sent.values[place].get_or_insert(value);
+            if let Some(name) = Name::of(&key) {
+                sent.values[name as usize].get_or_insert(value);
             }
         }
         sent
     }
 
-    fn get(&self, name: &str) -> Option<&[u8]> {
-        let place = NAMES.iter().position(|n| *n == name).expect("only names of the table");
-        self.values[place].as_deref()
+    fn get(&self, name: Name) -> Option<&[u8]> {
+        self.values[name as usize].as_deref()
     }
 
-    fn number(&self, name: &'static str) -> Result<Option<i128>, Garbage> {
+    fn number(&self, name: Name, text: &'static str) -> Result<Option<i128>, Garbage> {
         match self.get(name) {
             None => Ok(None),
-            Some(text) => integer(text).map(Some).ok_or(Garbage::Number(name)),
+            Some(sent) => integer(sent).map(Some).ok_or(Garbage::Number(text)),
         }
     }
 
-    fn flag(&self, name: &'static str) -> Result<bool, Garbage> {
-        Ok(self.number(name)?.is_some_and(|n| n != 0))
+    fn flag(&self, name: Name, text: &'static str) -> Result<bool, Garbage> {
+        Ok(self.number(name, text)?.is_some_and(|n| n != 0))
     }
 }
 
 /// A decimal number as the original reads it: a sign and blanks around it are fine.
 fn integer(text: &[u8]) -> Option<i128> {
+    // Nearly all are short and plain, and anything else costs more.
+    if (1..=18).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        let digit = |n: i64, b: &u8| n * 10 + i64::from(b - b'0');
+        return Some(text.iter().fold(0, digit).into());
+    }
     let text = std::str::from_utf8(text).ok()?.trim();
-    // Nearly all are short, and 128 bits cost more.
     text.parse::<i64>().map(i128::from).or_else(|_| text.parse()).ok()
 }
 
@@ -263,20 +297,23 @@ impl Announce {
     /// The first thing that is wrong with it.
     pub fn from_query(query: &[u8]) -> Result<Announce, Garbage> {
         let sent = Sent::read(query);
-        let info_hash = match sent.get("info_hash") {
+        let info_hash = match sent.get(Name::InfoHash) {
             None | Some([]) => return Err(Garbage::NoInfoHash),
             Some(b) => {
                 InfoHash::from_bytes(b).ok_or_else(|| Garbage::InfoHashLength(b.to_vec()))?
             }
         };
-        let peer_id = sent.get("peer_id").and_then(PeerId::from_bytes).ok_or(Garbage::PeerId)?;
-        let event = event(sent.get("event"))?;
-        let port = sent.get("cryptoport").or(sent.get("port")).and_then(integer);
+        let peer_id = sent.get(Name::PeerId).and_then(PeerId::from_bytes).ok_or(Garbage::PeerId)?;
+        let event = event(sent.get(Name::Event))?;
+        let port = sent.get(Name::CryptoPort).or(sent.get(Name::Port)).and_then(integer);
         let port = port.and_then(|p| u16::try_from(p).ok()).ok_or(Garbage::Port)?;
-        let left = sent.number("left")?.ok_or(Garbage::NoLeft)?;
+        let left = sent.number(Name::Left, "left")?.ok_or(Garbage::NoLeft)?;
         let left = u64::try_from(left.min(i64::MAX.into())).map_err(|_| Garbage::Left)?;
-        let wanted = sent.number("numwant")?.filter(|n| *n >= 0);
-        let crypto = match (sent.flag("supportcrypto")?, sent.flag("requirecrypto")?) {
+        let wanted = sent.number(Name::NumWant, "numwant")?.filter(|n| *n >= 0);
+        let crypto = match (
+            sent.flag(Name::SupportCrypto, "supportcrypto")?,
+            sent.flag(Name::RequireCrypto, "requirecrypto")?,
+        ) {
             (_, true) => Crypto::Required,
             (true, false) => Crypto::Supported,
             (false, false) => Crypto::Plain,
@@ -288,16 +325,16 @@ impl Announce {
             left,
             event,
             wanted: wanted.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
-            given_ip: sent.get("ip").and_then(address),
-            key: sent.get("key").and_then(Key::new),
+            given_ip: sent.get(Name::Ip).and_then(address),
+            key: sent.get(Name::Key).and_then(Key::new),
             crypto,
-            compact: sent.flag("compact")?,
-            no_peer_id: sent.flag("no_peer_id")?,
-            from_tracker: sent.get("tracker").is_some(),
-            check_seeded: sent.flag("check_seeded")?,
-            scrape: sent.get("scrape").is_some(),
-            seed_id: sent.get("seed_id").map(Box::from),
-            password: sent.get("password").map(Box::from),
+            compact: sent.flag(Name::Compact, "compact")?,
+            no_peer_id: sent.flag(Name::NoPeerId, "no_peer_id")?,
+            from_tracker: sent.get(Name::Tracker).is_some(),
+            check_seeded: sent.flag(Name::CheckSeeded, "check_seeded")?,
+            scrape: sent.get(Name::Scrape).is_some(),
+            seed_id: sent.get(Name::SeedId).map(Box::from),
+            password: sent.get(Name::Password).map(Box::from),
         })
     }
 
@@ -308,7 +345,7 @@ impl Announce {
         }
         let sent = Sent::read(query);
         let own = |name| sent.get(name).map(Box::from);
-        Secrets { seed_id: own("seed_id"), password: own("password") }
+        Secrets { seed_id: own(Name::SeedId), password: own(Name::Password) }
     }
 
     /// How the peers are to be listed for it; `None` if it did not ask for compact lists and

@@ -1,11 +1,10 @@
 //! What the tracker answers: lists of peers, counts, refusals, in bencode (BEP 3, 7, 23, 24, 31, 48).
 
-use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Crypto;
-use crate::proto::bencode::{put_bytes, put_int};
+use crate::proto::bencode::{put_bytes, put_digits, put_int};
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// The shapes of a peer list.
@@ -159,7 +158,8 @@ impl Reply {
 
 /// Begins a string of this many bytes.
 fn put_length(out: &mut Vec<u8>, bytes: usize) {
-    write!(out, "{bytes}:").expect("a Vec takes every write");
+    put_digits(out, bytes as u64);
+    out.push(b':');
 }
 
 fn put_count(out: &mut Vec<u8>, key: &str, n: u32) {

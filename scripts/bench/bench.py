@@ -196,14 +196,14 @@ class Bench:
         return ran.stdout
 
 
-def helper():
+def helper(name="peer"):
     """The program that is the other end, built when it is not there or older than its source."""
-    source, built = HERE / "peer.rs", ROOT / "target/bench/peer"
+    source, built = HERE / f"{name}.rs", ROOT / "target/bench" / name
     if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
         built.parent.mkdir(parents=True, exist_ok=True)
         command = ["rustc", "--edition", "2024", "-O", "-o", built, source]
         if subprocess.run(command).returncode != 0:
-            raise Failed("cannot build peer.rs")
+            raise Failed(f"cannot build {name}.rs")
     return built
 
 
@@ -517,7 +517,7 @@ PROGRAMS = {
 
 
 # What a run is about; its failure is the run's.
-OURS = ("btdownload", "btcheck", "restart", "bare")
+OURS = ("btdownload", "btcheck", "restart", "bare", "bttrack")
 
 
 # The table.
@@ -545,7 +545,7 @@ class Table:
         return better(((f, who) for f, who in found if f is not None), default=(None, None))
 
     def print(self):
-        line = "{:<12}{:<14}" + "{:>13}" * len(self.columns)
+        line = "{:<18}{:<14}" + "{:>13}" * len(self.columns)
         print(f"\n{self.title}")
         print(line.format("", "", *self.columns))
         for what, who in self.rows:

@@ -114,6 +114,11 @@ impl Choker {
         verdicts
     }
 
+    /// Whose turn it is: who stands first when the optimistic slot is given.
+    pub fn first(&self) -> Option<PeerKey> {
+        self.turns.first().copied()
+    }
+
     /// Puts peers that are new at a random place, more often than not at others at the first.
     fn admit(&mut self, peers: &[PeerView], rng: &mut Rng) {
         let known: BTreeSet<PeerKey> = self.turns.iter().copied().collect();

@@ -2,6 +2,7 @@
 //! it is kept ready: who does not ask pays nothing.
 
 use super::Torrent;
+use crate::logic::PeerKey;
 use crate::logic::peer::{Direction, Peer, Session};
 use crate::logic::priority::Priority;
 use std::net::SocketAddr;
@@ -26,6 +27,8 @@ pub struct PeerStatus {
     pub choking: bool,
     /// It was asked and gave nothing for too long.
     pub snubbed: bool,
+    /// It is its turn: it stands first for the optimistic slot. BitTornado's spew marks one peer so.
+    pub optimistic: bool,
     /// Payload that comes from it, bytes a second.
     pub download_rate: f64,
     /// Payload that goes to it, bytes a second.
@@ -69,8 +72,13 @@ pub struct PieceStatus {
 impl Torrent {
     /// The connections, the oldest first.
     pub fn peers(&self, now: Instant) -> Vec<PeerStatus> {
-        let open = self.peers.values().filter_map(|peer| peer.session().map(|s| (peer, s)));
-        open.map(|(peer, session)| peer_status(peer, session, now)).collect()
+        let first = self.choker.first();
+        let open = self.peers.iter().filter_map(|(k, peer)| peer.session().map(|s| (k, peer, s)));
+        let status = |(key, peer, session): (&PeerKey, &Peer, &Session)| PeerStatus {
+            optimistic: first == Some(*key),
+            ..peer_status(peer, session, now)
+        };
+        open.map(status).collect()
     }
 
     /// The files, in the torrent's order.
@@ -113,6 +121,7 @@ fn peer_status(peer: &Peer, session: &Session, now: Instant) -> PeerStatus {
         wanting: session.wanting,
         choking: session.choking,
         snubbed: session.snubbed,
+        optimistic: false,
         download_rate: session.down.rate(now),
         upload_rate: session.up.rate(now),
         downloaded: session.down.total(),

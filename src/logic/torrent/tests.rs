@@ -889,6 +889,22 @@ fn details_tell_of_peers_files_and_pieces() {
 }
 
 #[test]
+fn one_peer_is_marked_as_first_for_the_optimistic_slot() {
+    let mut stage = piece_by_piece("####");
+    stage.torrent.config.max_uploads = 2;
+    for n in 0..4_u8 {
+        let peer = stage.joins(&format!("20.0.{n}.1:5"), b'a' + n, 0);
+        stage.hears(peer, Message::Interested, 0);
+    }
+    let now = stage.at(10);
+    stage.torrent.on_time(now);
+    let peers = stage.torrent.peers(now);
+    let marked: Vec<_> = peers.iter().filter(|peer| peer.optimistic).collect();
+    assert_eq!(marked.len(), 1);
+    assert!(!marked[0].choking, "it is its turn");
+}
+
+#[test]
 fn a_file_that_shares_its_pieces_counts_only_its_own_bytes() {
     let geometry = Arc::new(Geometry::new(32_768, [10, 40_000, 0, 25_526]).unwrap());
     let mut have = Bitfield::new(2);

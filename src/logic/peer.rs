@@ -121,6 +121,8 @@ pub struct Session {
     pub fast: bool,
     /// It said that it will not download any more (BEP 21).
     pub upload_only: bool,
+    /// The port at which it says that it listens (BEP 10).
+    pub listens: Option<u16>,
     /// No more requests may be out at it.
     pub request_limit: usize,
     /// The pieces the peer has.
@@ -199,6 +201,7 @@ impl Session {
             id,
             fast: false,
             upload_only: false,
+            listens: None,
             request_limit: MAX_ASKED,
             have: Bitfield::new(pieces),
             allowed: Vec::new(),

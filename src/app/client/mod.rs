@@ -252,6 +252,8 @@ enum Event {
     /// What became of a snapshot.
     Saved(Saved),
     Look(Look),
+    /// The files are to be wanted so much.
+    Wish(Vec<Priority>),
     Stop,
 }
 
@@ -364,6 +366,19 @@ impl Client {
     pub fn look(&self, look: Look) {
         // A mailbox that is full is as good a reason.
         let _ = self.post.try_send(Event::Look(look));
+    }
+
+    /// From now on the files are wanted so much: one [`Priority`] for each file of the torrent, as
+    /// [`priorities`] makes them of what a user says; those beyond the list normally. Of several
+    /// calls the last counts. What is wanted no more is cancelled, and what is there of it stays;
+    /// what was kept aside of a file moves to its place. While the data on disk is still being
+    /// looked at, it waits for the end of that. It is remembered for the next start.
+    ///
+    /// If a file cannot come to its place, that is a [`Report::Notice`], and nothing changes.
+    pub fn set_priorities(&self, files: Vec<Priority>) {
+        // Whoever has been told to stop hears no more wishes.
+        self.post.queue(Event::Wish(files), &self.stop);
+        self.post.ring();
     }
 
     /// A handle to stop it by.

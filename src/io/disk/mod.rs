@@ -1,6 +1,6 @@
 //! Disk workers: write, hash, check, make ready for sending.
 //!
-//! The order promise: the writes, verifies and syncs of a torrent run on one worker, in the order
+//! The order promise: the writes, verifies, moves and syncs of a torrent run on one worker, in the order
 //! they were sent, so a `Verify` never overtakes the writes of its piece. `Ready` jobs run on a
 //! second worker, in their own order, so that uploads do not wait for downloads.
 //!
@@ -61,6 +61,13 @@ pub enum Job {
     Sync,
     /// The same, and close the files that were written.
     Flush,
+    /// Bring files to their own place, or have them kept aside.
+    Settle {
+        /// Their numbers.
+        files: Vec<usize>,
+        /// Whether they are wanted from now on.
+        wanted: bool,
+    },
 }
 
 /// What became of a job.
@@ -93,6 +100,15 @@ pub enum Done {
     Synced(Result<(), DiskError>),
     /// Of [`Job::Flush`].
     Flushed(Result<(), DiskError>),
+    /// Of [`Job::Settle`].
+    Settled {
+        /// The files.
+        files: Vec<usize>,
+        /// Whether they are wanted.
+        wanted: bool,
+        /// Those at whose place somebody else had put something.
+        result: Result<Vec<usize>, DiskError>,
+    },
     /// Of no job: something about the files that a user should know.
     Warning(String),
     /// A worker has panicked, which its message on standard error tells more of. This is its

@@ -80,6 +80,17 @@ impl<E: From<Done>> Worker<E> {
                 }
                 Job::Sync => self.answers.give(Done::Synced(self.torrent.storage.sync())),
                 Job::Flush => self.answers.give(Done::Flushed(self.torrent.storage.flush())),
+                Job::Settle { files, wanted } => {
+                    let storage = &self.torrent.storage;
+                    let result = match wanted {
+                        true => storage.take_up(&files),
+                        false => {
+                            storage.put_off(&files);
+                            Ok(Vec::new())
+                        }
+                    };
+                    self.answers.give(Done::Settled { files, wanted, result });
+                }
             }
             if let Some(warning) = self.torrent.storage.warning() {
                 self.answers.give(Done::Warning(warning));

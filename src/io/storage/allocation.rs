@@ -43,6 +43,18 @@ impl Storage {
         Allocating { storage: self, file: 0, offset: 0 }
     }
 
+    /// Gives a file that came late the length or space that others got before peers came. For the
+    /// thread that writes.
+    pub(super) fn make_room(&self, file: usize) -> Result<(), DiskError> {
+        if matches!(self.options.allocation, Allocation::Sparse | Allocation::Full) {
+            let mut steps = Allocating { storage: self, file, offset: 0 };
+            while steps.file == file {
+                steps.step(CLAIM).transpose()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the space that is to be claimed before peers come is there at this moment.
     pub(super) fn check_space(&self) -> Result<(), DiskError> {
         if self.options.allocation != Allocation::Full {

@@ -6,8 +6,10 @@
 //! * Padding (BEP 47): zeros, which are nowhere.
 //!
 //! A file that the user does not want, but that is there with no more bytes than it should have,
-//! is used where it is. When a file that was kept aside is wanted later, its bytes move in.
+//! is used where it is. When a file that was kept aside is wanted later, its bytes move in: at the
+//! next start, or at once while the torrent runs.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -50,11 +52,13 @@ pub(super) struct Aside {
     /// Written since the last sync.
     dirty: AtomicBool,
     /// Which files are kept aside; known once it is known which are on disk.
-    kept: OnceLock<Vec<bool>>,
+    kept: OnceLock<Vec<AtomicBool>>,
     /// As many zeros as a piece is long, for those who send from files.
     zeros: OnceLock<Arc<File>>,
     /// Files that moved in at this start.
     moved: Mutex<Vec<usize>>,
+    /// Files that began to move in since then: what is at their place was put there by us.
+    begun: Mutex<BTreeSet<usize>>,
 }
 
 impl Aside {
@@ -66,11 +70,12 @@ impl Aside {
             kept: OnceLock::new(),
             zeros: OnceLock::new(),
             moved: Mutex::default(),
+            begun: Mutex::default(),
         }
     }
 
     fn keeps(&self, number: usize) -> bool {
-        self.kept.get().is_some_and(|kept| kept[number])
+        self.kept.get().is_some_and(|kept| kept[number].load(Ordering::Acquire))
     }
 
     /// The file, opened if it is not; for writing it is made if it is missing.
@@ -106,7 +111,7 @@ impl Aside {
 
 impl Storage {
     /// Whether file number `file` is kept aside, instead of at its own place. Known from
-    /// [`Storage::prepare`] on.
+    /// [`Storage::prepare`] on; [`Storage::take_up`] and [`Storage::put_off`] change it.
     pub fn is_aside(&self, file: usize) -> bool {
         self.aside.keeps(file)
     }
@@ -202,7 +207,8 @@ impl Storage {
             let there = || self.root.length(&file.path).ok().flatten();
             file.used == Use::Unwanted && there().is_none_or(|length| length > file.length)
         };
-        self.aside.kept.get_or_init(|| self.files.iter().map(is_kept).collect());
+        let kept = || self.files.iter().map(|file| AtomicBool::new(is_kept(file))).collect();
+        self.aside.kept.get_or_init(kept);
     }
 
     /// Moves the bytes of files that were kept aside, and now are wanted, to their place. Only
@@ -215,6 +221,10 @@ impl Storage {
             }
             let missing = self.root.length(&file.path).is_ok_and(|length| length.is_none());
             let moved = if missing { self.move_file(number, &aside) } else { Ok(false) };
+            if moved.is_ok() {
+                // It is in its place now, or has long been.
+                sys::give_back(&aside, self.geometry.file_start(number), file.length);
+            }
             if moved.map_err(|source| self.error("write", number, source))? {
                 self.aside.moved.lock().unwrap_or_else(PoisonError::into_inner).push(number);
             }
@@ -244,9 +254,80 @@ impl Storage {
         }
         if moved {
             self.open(number, true)?.sync_data()?;
-            sys::give_back(aside, start, length);
         }
         Ok(moved)
+    }
+
+    /// Those of these files that are kept aside are wanted from now on: what there is of them
+    /// moves to their place, and they get the room that [`Options::allocation`](super::Options)
+    /// says. Returns those at whose place something is already that we have not put there: it is
+    /// used as it is, and nobody knows what it is.
+    ///
+    /// To be called by the thread that writes, between writes. Others may read meanwhile: what was
+    /// moved stays where it was too, until the next start.
+    ///
+    /// # Errors
+    /// The first file that cannot be what it should; it and those behind it stay aside.
+    pub fn take_up(&self, files: &[usize]) -> Result<Vec<usize>, DiskError> {
+        let mut strange = Vec::new();
+        for &number in files.iter().filter(|number| self.is_aside(**number)) {
+            let taken = self.take_up_file(number).map_err(|e| self.own_error(number, e))?;
+            if !taken {
+                strange.push(number);
+            }
+            self.make_room(number)?;
+        }
+        Ok(strange)
+    }
+
+    /// Whether its place was free.
+    fn take_up_file(&self, number: usize) -> io::Result<bool> {
+        let file = &self.files[number];
+        self.check(file, &mut None)?;
+        let mut begun = self.aside.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = begun.contains(&number) || self.root.length(&file.path)?.is_none();
+        if is_free {
+            begun.insert(number);
+            match self.aside.open(false) {
+                Ok(aside) if file.length > 0 => _ = self.move_file(number, &aside)?,
+                // Nothing was ever kept; empty files are made at once.
+                _ if file.length == 0 => _ = self.open(number, true)?,
+                _ => {}
+            }
+        }
+        if let Some(kept) = self.aside.kept.get() {
+            kept[number].store(false, Ordering::Release);
+        }
+        Ok(is_free)
+    }
+
+    /// Those of these files of which nothing is at their place are kept aside from now on; the
+    /// others stay where they are. To be called by the thread that writes, between writes.
+    pub fn put_off(&self, files: &[usize]) {
+        if self.aside.path.is_none() {
+            return;
+        }
+        for &number in files {
+            let file = &self.files[number];
+            let missing = self.root.length(&file.path).is_ok_and(|length| length.is_none());
+            if file.used == Use::Pad || file.length == 0 || !missing {
+                continue;
+            }
+            let kept = self.aside.kept.get_or_init(|| {
+                // The file aside is open beside the others from now on.
+                self.handles().share();
+                self.files.iter().map(|_| AtomicBool::new(false)).collect()
+            });
+            // What is kept aside looks as if it were there as soon as there is a file aside. If
+            // that cannot be made, the first write will say so.
+            let _ = self.aside.open(true);
+            kept[number].store(true, Ordering::Release);
+        }
+    }
+
+    /// An error about a file at its own place, wherever its bytes are now.
+    fn own_error(&self, number: usize, source: io::Error) -> DiskError {
+        DiskError { op: "use", path: self.path(number), source }
     }
 
     /// Waits until the file aside is on the disk itself.

@@ -61,6 +61,11 @@ impl Handles {
         Handles { open: HashMap::new(), uses: 0, limit, dirty: BTreeSet::new() }
     }
 
+    /// One more file is open beside those of the table from now on.
+    pub fn share(&mut self) {
+        self.limit = self.limit.saturating_sub(1).max(1);
+    }
+
     /// The open file of this number, if it is good for this use.
     pub fn get(&mut self, number: usize, write: bool) -> Option<Arc<File>> {
         let handle = self.open.get_mut(&number)?;

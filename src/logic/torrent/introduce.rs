@@ -98,6 +98,7 @@ impl Torrent {
             session.request_limit = (limit as usize).clamp(1, MAX_ASKED);
         }
         session.upload_only = extended.upload_only;
+        session.listens = extended.port;
         if let Some(ip) = extended.your_ip {
             self.learn_own_ip(ip);
         }

@@ -2,9 +2,12 @@
 
 use super::Torrent;
 use crate::logic::PeerKey;
+use crate::logic::candidates::Source;
+use crate::logic::peer::Direction;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::PieceIndex;
 use crate::proto::wire::{Message, PeerFault};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 impl Torrent {
@@ -158,9 +161,24 @@ impl Torrent {
         let theirs = self.session(key).is_some_and(|s| s.is_seed() || s.upload_only);
         let useless = theirs && self.ledger.is_done();
         if useless {
+            if !self.ledger.is_complete() {
+                // More may be wanted some day.
+                self.remember(key, now);
+            }
             self.close(key, now);
         }
         useless
+    }
+
+    /// Who connected to us can be dialled where it says that it listens.
+    fn remember(&mut self, key: PeerKey, now: Instant) {
+        let Some(peer) = self.peers.get(&key) else { return };
+        let port = peer.session().and_then(|session| session.listens);
+        let (Some(port), Direction::Incoming) = (port, peer.direction) else { return };
+        let address = SocketAddr::new(peer.address.ip(), port);
+        if self.candidates.add(address, Source::Peer, now) {
+            self.candidates.lost(address, now, false);
+        }
     }
 
     /// Says whether we are interested, if that changed.

@@ -16,7 +16,7 @@ impl Torrent {
     /// From now on the files are wanted so much; those beyond the list normally. What is not
     /// wanted any more is cancelled; pieces that are on their way to be hashed still are taken.
     pub fn set_priorities(&mut self, files: &[Priority], now: Instant) {
-        let was_done = self.ledger.is_done();
+        let was_done = self.ledger.is_done() || self.was_done;
         self.priorities = files.to_vec();
         self.sort_out_pieces();
         for key in self.open_keys() {
@@ -31,6 +31,8 @@ impl Torrent {
             self.on_done(now);
         } else if was_done && !self.ledger.is_done() {
             self.tell_all_of_us(now);
+            // Those that were of no use to us are again.
+            self.candidates.hurry(now);
         }
         self.ask_all(now);
     }

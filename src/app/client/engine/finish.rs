@@ -31,6 +31,14 @@ impl Finish {
 }
 
 impl Engine {
+    /// More may be wanted now: what follows when all is there follows anew. The user's program
+    /// runs once.
+    pub(super) fn look_for_more(&mut self) {
+        if !self.torrent().is_some_and(|t| t.is_done()) {
+            self.finish.since = None;
+        }
+    }
+
     /// To be called once a turn.
     pub(super) fn look_at_goal(&mut self, now: Instant) {
         if self.ending.is_some() || !self.torrent().is_some_and(|t| t.is_done()) {

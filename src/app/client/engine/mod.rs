@@ -3,7 +3,8 @@
 //! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
-//! `trouble` (what the machine refuses), `udp` (UDP trackers), `doubt` (files that somebody else may have changed).
+//! `trouble` (what the machine refuses), `udp` (UDP trackers), `doubt` (files that somebody else
+//! may have changed), `wishes` (which files are wanted, as that changes).
 
 mod actions;
 mod doubt;
@@ -15,6 +16,7 @@ mod saving;
 mod sockets;
 mod trouble;
 mod udp;
+mod wishes;
 
 use super::check::{self, Check, Found};
 use super::claim;
@@ -52,6 +54,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trouble::Trouble;
 use udp::Udp;
+use wishes::Wishes;
 
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
 const MIN_BLOCKS: usize = 32;
@@ -150,6 +153,7 @@ struct Engine {
     saving: Saving,
     trouble: Trouble,
     doubts: Doubts,
+    wishes: Wishes,
     /// For when data has to be checked again.
     check: Check,
     /// Space is being claimed, which changes how files look.
@@ -218,6 +222,7 @@ impl Engine {
             saving: Saving::new(saver, Arc::clone(&geometry)),
             trouble: Trouble::default(),
             doubts: Doubts::new(Bitfield::new(geometry.piece_count())),
+            wishes: Wishes::default(),
             check,
             is_claiming: false,
             dirty: BTreeSet::new(),
@@ -365,6 +370,7 @@ impl Engine {
             Event::ClaimEnded(result) => self.on_claim_ended(result, now),
             Event::CheckNotice(text) => self.outlet.push(Report::Notice(text)),
             Event::Look(look) => self.show(look, now),
+            Event::Wish(files) => self.on_wish(files, now),
             Event::Saved(saved) => self.on_saved(saved, now),
             Event::CheckEnded(Err(e)) => self.on_unchecked(e, now),
             Event::CheckedAgain(piece, good) => self.on_checked_again(piece, good, now),
@@ -400,6 +406,7 @@ impl Engine {
         self.stage = Stage::Running(Box::new(torrent));
         self.outlet.hurry();
         self.on_found(now);
+        self.fulfil_wish(now);
     }
 
     /// Takes connections while there is a torrent for them, and room.

@@ -27,7 +27,9 @@ pub(super) struct Saving {
     written: BTreeSet<usize>,
     /// Blocks on their way to the disk.
     on_way: BTreeSet<BlockRef>,
-    /// The files that are being looked at.
+    /// Files on their way to their place or from it.
+    moving: BTreeSet<usize>,
+    /// The files that are being looked at, ascending.
     in_save: Vec<usize>,
     changed: bool,
     last: Option<Instant>,
@@ -38,9 +40,9 @@ pub(super) struct Saving {
 impl Saving {
     pub(super) fn new(saver: Saver, geometry: Arc<Geometry>) -> Saving {
         let state = ClientState::empty(&geometry);
-        let (written, on_way) = Default::default();
+        let (written, on_way, moving) = Default::default();
         let (in_save, changed, last, told) = Default::default();
-        Saving { saver, geometry, state, written, on_way, in_save, changed, last, told }
+        Saving { saver, geometry, state, written, on_way, moving, in_save, changed, last, told }
     }
 
     /// The check is over.
@@ -49,9 +51,16 @@ impl Saving {
         self.changed |= found.is_news;
     }
 
-    /// How a file looked when it was last known to be good; `None` while we write it.
+    /// How a file looked when it was last known to be good; `None` while we write it, and until
+    /// it was looked at after that.
     pub(super) fn look(&self, file: usize) -> Option<Stamp> {
-        self.state.files[file].filter(|_| !self.written.contains(&file))
+        let is_looked_at = || self.saver.is_busy() && self.in_save.binary_search(&file).is_ok();
+        self.state.files[file].filter(|_| !self.written.contains(&file) && !is_looked_at())
+    }
+
+    /// Whether a file was written since the last save began.
+    fn is_written(&self, file: usize) -> bool {
+        self.written.contains(&file)
     }
 
     /// Nobody vouches for a file.
@@ -87,6 +96,19 @@ impl Saving {
     /// The files were given length or space, and look different now.
     pub(super) fn on_claimed(&mut self) {
         self.written.extend(0..self.geometry.file_count());
+        self.changed = true;
+    }
+
+    /// Files go to their place, or are kept aside from now on.
+    pub(super) fn on_move(&mut self, files: &[usize]) {
+        self.moving.extend(files);
+        self.written.extend(files);
+    }
+
+    /// They are there, and look different now.
+    pub(super) fn on_moved(&mut self, files: &[usize]) {
+        files.iter().for_each(|file| _ = self.moving.remove(file));
+        self.written.extend(files);
         self.changed = true;
     }
 
@@ -128,7 +150,7 @@ impl Saving {
         self.last = Some(now);
         let geometry = &self.geometry;
         let open = self.on_way.iter().flat_map(|block| geometry.file_ranges(*block));
-        self.written = open.map(|part| part.file).collect();
+        self.written = open.map(|part| part.file).chain(self.moving.iter().copied()).collect();
     }
 
     /// Only what the disk has answered for.
@@ -205,9 +227,10 @@ impl Engine {
         match saved {
             Ok(looks) => {
                 self.on_safe(now);
-                // A file that we wrote, and that is gone or was cut meanwhile.
+                // A file that we wrote, and that is gone or was cut meanwhile. One that we went on
+                // writing is longer by now, and looked at the next time.
                 for (file, stamp) in looks {
-                    if self.is_too_short(file, stamp) {
+                    if !self.saving.is_written(file) && self.is_too_short(file, stamp) {
                         self.distrust(file, now);
                     }
                 }

@@ -78,7 +78,7 @@ fn may_pass(error: &DiskError) -> bool {
 
 impl Engine {
     pub(super) fn on_disk(&mut self, done: Done, now: Instant) {
-        if matches!(done, Done::Written { .. } | Done::Verified { .. }) {
+        if matches!(done, Done::Written { .. } | Done::Verified { .. } | Done::Settled { .. }) {
             self.unwritten -= 1;
         }
         match done {
@@ -106,6 +106,8 @@ impl Engine {
             Done::Synced(Err(e)) | Done::Flushed(Err(e)) => {
                 self.outlet.push(Report::Notice(e.to_string()));
             }
+            Done::Settled { files, wanted: true, result } => self.on_taken_up(&files, result, now),
+            Done::Settled { files, wanted: false, .. } => self.saving.on_moved(&files),
             Done::Warning(text) => self.outlet.push(Report::Notice(text)),
             Done::Died(thread) => {
                 let why = format!("the thread '{thread}' has failed: a fault of this program");

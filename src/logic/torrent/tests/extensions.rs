@@ -256,6 +256,23 @@ fn two_that_only_upload_part_and_such_a_peer_takes_no_slot() {
 }
 
 #[test]
+fn a_seed_that_was_of_no_use_is_dialled_where_it_listens_when_more_is_wanted() {
+    let mut stage = piece_by_piece("#...");
+    stage.wants("1---", 0);
+    let key = stage.joins_speaking("20.0.0.1:5", 1, 0);
+    let tells = Extended { upload_only: true, port: Some(7000), ..Extended::default() };
+    assert!(closes(&stage.hears(key, Message::Extended(Box::new(tells)), 0), key));
+    stage.wants("11--", 1);
+    let now = stage.at(1);
+    stage.torrent.on_time(now);
+    let dialled = stage.says().into_iter().find_map(|action| match action {
+        Action::Dial { address, .. } => Some(address),
+        _ => None,
+    });
+    assert_eq!(dialled, Some("20.0.0.1:7000".parse().unwrap()));
+}
+
+#[test]
 fn says_again_what_we_are_when_complete() {
     let mut stage = Stage::new(1, ".", Config::default());
     let key = stage.joins_speaking("20.0.0.1:5", 1, 0);

@@ -1,0 +1,89 @@
+//! Which files are wanted, when that changes while the torrent runs.
+//!
+//! A file that was kept aside first comes to its own place, and then is asked for; one that is
+//! wanted no more is first asked for no more, and then kept aside. So nothing is ever written to
+//! the place where a file was.
+
+use super::{Engine, Stage};
+use crate::app::client::{Report, claim};
+use crate::io::disk::Job;
+use crate::io::storage::DiskError;
+use crate::logic::priority::Priority;
+use std::time::Instant;
+
+/// What was wished for and is not so yet.
+#[derive(Default)]
+pub(super) struct Wishes {
+    /// The newest wish.
+    wish: Option<Vec<Priority>>,
+    /// Files are being brought to their place.
+    moving: bool,
+}
+
+impl Engine {
+    /// Somebody wants the files so much; of several wishes the last counts.
+    pub(super) fn on_wish(&mut self, mut files: Vec<Priority>, now: Instant) {
+        files.resize(self.geometry.file_count(), Priority::default());
+        self.wishes.wish = Some(files);
+        self.fulfil_wish(now);
+    }
+
+    /// Does what was wished for, as far as it can be done by now.
+    pub(super) fn fulfil_wish(&mut self, now: Instant) {
+        if self.wishes.moving || self.ending.is_some() || self.torrent().is_none() {
+            return;
+        }
+        let Some(wish) = self.wishes.wish.take() else { return };
+        let aside = |file: &usize| wish[*file].is_wanted() && self.storage.is_aside(*file);
+        let files: Vec<usize> = (0..wish.len()).filter(aside).collect();
+        if files.is_empty() {
+            return self.want(&wish, now);
+        }
+        self.wishes = Wishes { wish: Some(wish), moving: true };
+        self.saving.on_move(&files);
+        self.order(Job::Settle { files, wanted: true }, now);
+    }
+
+    /// All that is wanted is in its place.
+    fn want(&mut self, wish: &[Priority], now: Instant) {
+        let Stage::Running(torrent) = &mut self.stage else { return };
+        let before = torrent.priorities();
+        torrent.set_priorities(wish, now);
+        let changed = before.iter().zip(wish).enumerate().filter(|(_, (old, new))| old != new);
+        let off = changed.filter(|(_, (_, new))| !new.is_wanted()).map(|(file, _)| file);
+        let files: Vec<usize> = off.collect();
+        if !files.is_empty() {
+            // It finds its turn behind the last block that was written for them.
+            self.saving.on_move(&files);
+            self.order(Job::Settle { files, wanted: false }, now);
+        }
+        self.look_for_more();
+        self.saving.hurry();
+        self.outlet.hurry();
+    }
+
+    /// Files are in their place, or cannot get there: then all stays as it was.
+    pub(super) fn on_taken_up(
+        &mut self,
+        files: &[usize],
+        result: Result<Vec<usize>, DiskError>,
+        now: Instant,
+    ) {
+        self.wishes.moving = false;
+        // What is known of the file aside is of no more use.
+        self.windows.forget();
+        self.saving.on_moved(files);
+        match result {
+            Ok(strange) => strange.into_iter().for_each(|file| self.distrust(file, now)),
+            Err(e) => {
+                self.wishes.wish = None;
+                let text = format!("{e}; the files are wanted as before");
+                return self.outlet.push(Report::Notice(text));
+            }
+        }
+        if claim::goes_along(&self.storage) && !self.is_claiming && self.ending.is_none() {
+            self.start_claiming(now);
+        }
+        self.fulfil_wish(now);
+    }
+}

@@ -195,6 +195,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
             message_length: parsed.int("max_message_length") as u32,
             slice_length: parsed.int("max_slice_length") as u32,
         },
+        peer_exchange: parsed.flag("pex"),
         ip: ip.map(str::to_string),
     })
 }

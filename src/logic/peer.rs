@@ -4,6 +4,7 @@
 
 use super::pipeline::Pipeline;
 use super::rate::Meter;
+use super::torrent::exchange::Exchanged;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
@@ -192,6 +193,8 @@ pub struct Session {
     pub up: Meter,
     /// Bytes of the pieces that it said it has got.
     pub gains: Meter,
+    /// What was told to it and by it of other peers.
+    pub exchanged: Exchanged,
 }
 
 impl Session {
@@ -236,6 +239,7 @@ impl Session {
             down: Meter::new(now, window),
             up: Meter::new(now, window),
             gains: Meter::new(now, window),
+            exchanged: Exchanged::default(),
         }
     }
 

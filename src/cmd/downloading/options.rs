@@ -31,6 +31,12 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("random_port", Kind::Flag, "0", "try the ports in random order"),
     Opt::new("bind", Kind::Text, "", "comma-separated addresses to listen on; empty for all"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too, if bind is empty"),
+    Opt::new(
+        "pex",
+        Kind::Flag,
+        "1",
+        "tell peers of each other, and hear of others from them (BEP 11); never with private torrents",
+    ),
     Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
     Opt::new(
         "max_upload_rate",

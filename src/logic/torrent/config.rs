@@ -75,6 +75,8 @@ pub struct Config {
     pub breakup_seed_bitfield: Breakup,
     /// What is taken of a peer. Here for those who make the framers.
     pub limits: Limits,
+    /// Tell peers of each other (BEP 11); not to be set for a private torrent (BEP 27).
+    pub peer_exchange: bool,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -108,6 +110,7 @@ impl Default for Config {
             timeout_check_interval: Duration::from_secs(60),
             breakup_seed_bitfield: Breakup::Plain,
             limits: Limits::default(),
+            peer_exchange: false,
             ip: None,
         }
     }

@@ -3,7 +3,7 @@
 use super::{Breakup, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::peer::{MAX_ASKED, MAX_WAITING};
-use crate::proto::wire::{Extended, Message, PeerFault, Speaks};
+use crate::proto::wire::{EXCHANGE, Extended, Message, PeerFault, Speaks};
 use std::time::Instant;
 
 /// What we call ourselves among peers.
@@ -67,6 +67,7 @@ impl Torrent {
         let Some(peer) = self.peers.get(&key) else { return };
         let extended = Extended {
             client: Some(CLIENT.into()),
+            exchange: self.config.peer_exchange.then_some(EXCHANGE),
             port: Some(self.port).filter(|port| *port > 0),
             request_limit: Some(MAX_WAITING as u32),
             // Who seems to have nothing can be of no use by uploading alone.
@@ -102,6 +103,7 @@ impl Torrent {
         if let Some(ip) = extended.your_ip {
             self.learn_own_ip(ip);
         }
+        self.on_exchanger(key, extended.exchange, extended.port, now);
         if !self.drop_if_useless(key, now) {
             self.rechoke_soon(now);
         }

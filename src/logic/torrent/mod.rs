@@ -18,6 +18,7 @@ mod details;
 mod disk;
 mod download;
 mod endgame;
+pub mod exchange;
 mod fast;
 mod introduce;
 mod limits;
@@ -170,6 +171,8 @@ enum Timer {
     Endgame,
     /// Look whether retries of bad pieces take too long.
     Retries,
+    /// Tell peers of each other.
+    Exchange,
 }
 
 /// One torrent: see the head of this file.
@@ -306,6 +309,7 @@ impl Torrent {
                 }
                 Timer::Endgame => self.endgame(now),
                 Timer::Retries => self.look_at_retries(now),
+                Timer::Exchange => self.exchange(now),
             }
         }
         self.dial(now);

@@ -35,6 +35,7 @@ impl Torrent {
             Message::Reject(block) => self.on_reject(key, block, now),
             Message::AllowedFast(piece) => self.on_allowed(key, piece, now),
             Message::Extended(extended) => self.on_extended(key, *extended, now),
+            Message::Exchange(exchange) => self.on_exchange(key, &exchange, now),
             Message::Piece { block, data } => self.on_block(key, block, data, now),
         };
         if let Err(fault) = outcome {

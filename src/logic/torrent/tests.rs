@@ -1,6 +1,7 @@
 //! One torrent and the peers it talks to, with the time in the line.
 
 mod asleep;
+mod exchange;
 mod extensions;
 mod limits;
 mod mutated;

@@ -1,9 +1,10 @@
 //! The handshake of extended messages (BEP 10), with what BEP 21 adds to it.
 //!
-//! A dictionary that each side may send at any time, and again when something changes. No
-//! extension is offered in ours (`m` is empty), so nobody has a reason to send us any other
-//! extended message; those that come are passed over by the framer.
+//! A dictionary that each side may send at any time, and again when something changes. In `m` it
+//! says which extensions its sender knows, and by what number their messages are to be marked; of
+//! those that exist we know peer exchange alone.
 
+use super::exchange::NAME as EXCHANGE;
 use crate::proto::bencode::{self, Item, Value};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,6 +23,8 @@ const MAX_CLIENT_LENGTH: usize = 64;
 pub struct Extended {
     /// Name and version of the program (`v`), without control characters.
     pub client: Option<String>,
+    /// The number of its messages of peer exchange (BEP 11), never 0; `None` if it wants none.
+    pub exchange: Option<u8>,
     /// The port it listens on (`p`), never 0.
     pub port: Option<u16>,
     /// How many requests it lets wait at a time (`reqq`).
@@ -44,6 +47,12 @@ impl Extended {
         let bytes = |key: &str| value.get(key).and_then(Value::as_bytes);
         Extended {
             client: bytes("v").map(printable).filter(|name| !name.is_empty()),
+            exchange: value
+                .get("m")
+                .and_then(|m| m.get(EXCHANGE))
+                .and_then(Value::as_int)
+                .and_then(|n| u8::try_from(n).ok())
+                .filter(|n| *n > 0),
             port: int("p").and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
             request_limit: int("reqq").and_then(|n| u32::try_from(n).ok()),
             upload_only: int("upload_only").is_some_and(|n| n != 0),
@@ -53,8 +62,9 @@ impl Extended {
 
     /// The bytes of this handshake.
     pub fn encode(&self) -> Vec<u8> {
+        let numbers = self.exchange.map(|n| (EXCHANGE.as_bytes().to_vec(), Item::Int(n.into())));
         let entries = [
-            Some(("m", Item::dict([]))),
+            Some(("m", Item::Dict(numbers.into_iter().collect()))),
             self.port.map(|port| ("p", Item::Int(port.into()))),
             self.request_limit.map(|n| ("reqq", Item::Int(n.into()))),
             self.upload_only.then_some(("upload_only", Item::Int(1))),
@@ -93,6 +103,7 @@ mod tests {
     fn full() -> Extended {
         Extended {
             client: Some("BitTornado 0.5.0".into()),
+            exchange: Some(3),
             port: Some(6881),
             request_limit: Some(250),
             upload_only: true,
@@ -102,7 +113,8 @@ mod tests {
 
     #[test]
     fn comes_out_as_it_went_in() {
-        let expected = b"d1:mde1:pi6881e4:reqqi250e11:upload_onlyi1e1:v16:BitTornado 0.5.0\
+        let expected =
+            b"d1:md6:ut_pexi3ee1:pi6881e4:reqqi250e11:upload_onlyi1e1:v16:BitTornado 0.5.0\
                          6:yourip4:\x01\x02\x03\x04e";
         assert_eq!(full().encode(), expected);
         assert_eq!(Extended::decode(expected), full());
@@ -113,7 +125,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_left_out() {
-        let odd: &[u8] = b"d1:md11:ut_metadatai3ee1:pi0e4:reqqi-1e1:vi3e6:yourip3:abce";
+        let odd: &[u8] =
+            b"d1:md11:ut_metadatai3e6:ut_pexi256ee1:pi0e4:reqqi-1e1:vi3e6:yourip3:abce";
         for bytes in [odd, b"", b"i3e", b"le", b"d1:m", b"d1:pi65536ee"] {
             assert_eq!(Extended::decode(bytes), Extended::default(), "{bytes:?}");
         }

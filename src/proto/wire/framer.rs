@@ -6,8 +6,8 @@
 //! One `readv` into [`Framer::space`] reads the rest of a block and the head of the next one.
 
 use super::{
-    Extended, HELLO_LENGTH, Hello, Incoming, Limits, MAX_EXTENDED_LENGTH, Message,
-    PIECE_HEAD_LENGTH, PROTOCOL, PeerFault, Pool, kind,
+    EXCHANGE, Exchange, Extended, HELLO_LENGTH, Hello, Incoming, Limits, MAX_EXTENDED_LENGTH,
+    Message, PIECE_HEAD_LENGTH, PROTOCOL, PeerFault, Pool, kind,
 };
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry};
@@ -61,6 +61,8 @@ enum Body {
     Bitfield,
     /// The handshake of extended messages.
     Extended,
+    /// A message of peer exchange.
+    Exchange,
 }
 
 /// Puts the bytes of one connection together. Made when it opens; told the torrent's measures as
@@ -304,13 +306,16 @@ impl Framer {
         Ok(self.got(17, message))
     }
 
-    /// An extended message: only the handshake is of interest.
+    /// An extended message: the handshake and peer exchange are of interest.
     fn extended(&mut self, payload: u32) -> Result<Step, PeerFault> {
         let length = payload.checked_sub(1).ok_or(PeerFault::BadLength)?;
         match self.unread().get(5) {
             None => Ok(Step::Say(Next::More)),
             Some(0) if length <= MAX_EXTENDED_LENGTH => {
                 Ok(self.begin_body(Body::Extended, 6, length as usize))
+            }
+            Some(&EXCHANGE) if length <= MAX_EXTENDED_LENGTH => {
+                Ok(self.begin_body(Body::Exchange, 6, length as usize))
             }
             Some(_) => Ok(self.begin_skip(payload)),
         }
@@ -396,6 +401,7 @@ impl Framer {
                 Message::Bitfield(bits)
             }
             Body::Extended => Message::Extended(Box::new(Extended::decode(bytes))),
+            Body::Exchange => Message::Exchange(Box::new(Exchange::decode(bytes))),
         };
         self.stage = Stage::Head;
         Ok(self.got(0, message))
@@ -506,6 +512,11 @@ mod tests {
             Message::Reject(block(1)),
             Message::AllowedFast(piece),
             Message::Extended(Box::new(Extended { port: Some(9), ..Extended::default() })),
+            Message::Exchange(Box::new(Exchange {
+                number: EXCHANGE,
+                dropped: vec!["1.2.3.4:5".parse().unwrap()],
+                ..Exchange::default()
+            })),
         ]
     }
 

@@ -7,11 +7,13 @@
 //! [`Geometry`]: crate::proto::geometry::Geometry
 
 mod allowed;
+mod exchange;
 mod extended;
 mod framer;
 mod pool;
 
 pub use allowed::allowed_fast;
+pub use exchange::{EXCHANGE, Exchange};
 pub use extended::{Extended, MAX_EXTENDED_LENGTH};
 pub use framer::{Framer, Next};
 pub use pool::Pool;
@@ -145,6 +147,8 @@ pub enum Message {
     AllowedFast(PieceIndex),
     /// What the sender tells of itself (BEP 10).
     Extended(Box<Extended>),
+    /// What it tells of others (BEP 11).
+    Exchange(Box<Exchange>),
 }
 
 mod kind {
@@ -186,12 +190,8 @@ impl Message {
             Message::Request(block) => put_block(out, kind::REQUEST, *block),
             Message::Cancel(block) => put_block(out, kind::CANCEL, *block),
             Message::Reject(block) => put_block(out, kind::REJECT, *block),
-            Message::Extended(extended) => {
-                let bytes = extended.encode();
-                put_head(out, kind::EXTENDED, 1 + bytes.len() as u32);
-                out.push(0);
-                out.extend_from_slice(&bytes);
-            }
+            Message::Extended(extended) => put_extended(out, 0, &extended.encode()),
+            Message::Exchange(exchange) => put_extended(out, exchange.number, &exchange.encode()),
             Message::Piece { block, data } => {
                 out.extend_from_slice(&piece_head(*block));
                 out.extend_from_slice(data);
@@ -227,6 +227,12 @@ fn put_u32(out: &mut Vec<u8>, n: u32) {
 fn put_head(out: &mut Vec<u8>, kind: u8, payload: u32) {
     put_u32(out, payload + 1);
     out.push(kind);
+}
+
+fn put_extended(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+    put_head(out, kind::EXTENDED, 1 + bytes.len() as u32);
+    out.push(number);
+    out.extend_from_slice(bytes);
 }
 
 fn put_piece(out: &mut Vec<u8>, kind: u8, piece: PieceIndex) {

@@ -394,7 +394,9 @@ impl Engine {
             port: self.port,
             seed: self.seed,
         };
-        let mut torrent = Torrent::new(setup, self.settings.config.clone(), now);
+        let mut config = self.settings.config.clone();
+        config.peer_exchange &= !self.settings.metainfo.info.private;
+        let mut torrent = Torrent::new(setup, config, now);
         torrent.on_found(found.blocks.iter().copied());
         self.saving.begin(&found);
         self.doubts = Doubts::new(found.unproven.clone());

@@ -4,7 +4,7 @@ use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us
 use crate::util::{Background, free_port};
 
 /// Debian's: it has the bindings, another Python in PATH has not.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Arguments: port, torrent, folder.
 const CLIENT: &str = r#"

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "this is all tests")]
 
 mod aria2;
+mod exchange;
 mod libtorrent;
 mod ours;
 mod qbittorrent;

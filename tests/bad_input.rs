@@ -260,6 +260,46 @@ fn a_target_that_may_not_be_written_is_refused() {
     assert!(after == before, "something was made or lost");
 }
 
+#[test]
+fn of_what_may_not_be_read_no_torrent_is_made() {
+    let home = std::env::temp_dir().join(format!("bad-input-read-{}", std::process::id()));
+    fs::create_dir_all(home.join("tree/closed")).unwrap();
+    fs::create_dir_all(home.join("other")).unwrap();
+    let binary = home.join("btmakemetafile");
+    fs::copy(env!("CARGO_BIN_EXE_bittornado"), &binary).unwrap();
+    for (name, mode) in [("tree/a", 0o644), ("tree/secret", 0o000), ("other/x", 0o644)] {
+        fs::write(home.join(name), name).unwrap();
+        fs::set_permissions(home.join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(home.join("tree/closed"), Permissions::from_mode(0o000)).unwrap();
+    for open in [home.clone(), home.join("tree")] {
+        fs::set_permissions(open, Permissions::from_mode(0o777)).unwrap();
+    }
+    let make = |path: &str| {
+        let mut command = Command::new(&binary);
+        command.current_dir(&home).args(["http://t/announce", path]);
+        as_nobody(command)
+    };
+    let results = [
+        ("tree/secret", "tree/secret': Permission denied", make("tree/secret")),
+        ("tree", "tree/closed': Permission denied", make("tree")),
+        ("tree", "tree/secret': Permission denied", {
+            fs::set_permissions(home.join("tree/closed"), Permissions::from_mode(0o755)).unwrap();
+            make("tree")
+        }),
+    ];
+    let made = make("other");
+    let names = everything(&home);
+    fs::remove_dir_all(&home).unwrap();
+    for (path, said, output) in results {
+        one_line(&String::from_utf8_lossy(&output.stderr), said);
+        assert_eq!(output.status.code(), Some(1), "{path}: {output:?}");
+    }
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let torrents = names.keys().filter(|path| path.extension().is_some_and(|e| e == "torrent"));
+    assert!(torrents.eq([&home.join("other.torrent")]), "{:?}", names.keys());
+}
+
 /// Runs a command as a user who may not do everything, as root may.
 fn as_nobody(mut command: Command) -> Output {
     if rustix::process::geteuid().is_root() {

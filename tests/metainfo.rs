@@ -194,6 +194,7 @@ const SICK: &[(&str, &str)] = &[
     ("absolute-name", "name '/etc/passwd' disallowed for security reasons"),
     ("absolute-path", "path '/etc/passwd' disallowed for security reasons"),
     ("backslash-in-path", "path 'd/..\\evil' disallowed for security reasons"),
+    ("dot-component", "path 'a/./b' disallowed for security reasons"),
     ("duplicate-path", "bad metainfo: two files need the path 'a/b'"),
     ("empty", "bad bencoded data: it ends too early at byte 0"),
     ("empty-component", "path 'a//b' disallowed for security reasons"),
@@ -216,9 +217,17 @@ const SICK: &[(&str, &str)] = &[
     ("hybrid-too-few-pieces", "bad metainfo: total too big"),
     ("hybrid-without-padding", "bad metainfo: versions 1 and 2 do not agree about 'b'"),
     ("info-not-a-dictionary", "bad metainfo: bad 'info'"),
+    ("integer-beyond-63-bits", "bad bencoded data: bad number at byte 63"),
+    ("integer-empty", "bad bencoded data: bad number at byte 63"),
+    ("integer-negative-zero", "bad bencoded data: bad number at byte 63"),
+    ("integer-with-a-sign", "bad bencoded data: bad number at byte 63"),
+    ("integer-without-end", "bad bencoded data: bad number at byte 63"),
+    ("key-a-number", "bad bencoded data: bad dictionary key at byte 54"),
     ("leading-zero", "bad bencoded data: bad number at byte 63"),
     ("length-a-string", "bad metainfo: bad 'length'"),
+    ("length-huge", "bad metainfo: too large"),
     ("length-and-files", "bad metainfo: exactly one of 'length' and 'files' must be there"),
+    ("name-a-number", "bad metainfo: bad 'name'"),
     ("name-escape", "name '..' disallowed for security reasons"),
     ("negative-file-length", "bad metainfo: bad 'length'"),
     ("negative-length", "bad metainfo: bad 'length'"),
@@ -486,17 +495,83 @@ fn a_run_that_is_stopped_leaves_nothing() {
     assert_eq!(dir.names(), ["big"]);
 }
 
-#[test]
-fn a_file_that_shrinks_while_it_is_read_is_named() {
-    let dir = Dir::new();
-    let run = long_run(&dir);
-    // Long enough after the start that its length has been looked at: it has read something.
+/// Starts to hash `d/a`, of half a gigabyte of zeros, and `d/z` behind it.
+fn run_over_two(dir: &Dir) -> util::Background {
+    dir.write("d/a", "");
+    File::options().write(true).open(dir.join("d/a")).unwrap().set_len(512 << 20).unwrap();
+    dir.write("d/z", content("z", 100_000));
+    let run = dir.cmd("btmakemetafile").args([URL, "d", "--quiet"]).start();
+    has_read(&run);
+    run
+}
+
+/// Waits until a run has looked at lengths, since it has read something.
+fn has_read(run: &util::Background) {
     let io = format!("/proc/{}/io", run.id());
     until(Duration::from_secs(20), "the first reads", || {
         let io = fs::read_to_string(&io).ok()?;
         let read: u64 = io.lines().find_map(|l| l.strip_prefix("rchar: "))?.parse().unwrap();
         (read > 10 << 20).then_some(())
     });
+}
+
+#[test]
+fn a_file_that_changes_or_vanishes_before_it_is_read_is_named() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("grows", |z| fs::write(z, content("z", 100_001)).unwrap()),
+        ("is written to", |z| fs::write(z, content("y", 100_000)).unwrap()),
+        ("shrinks", |z| fs::write(z, content("z", 99_999)).unwrap()),
+        ("vanishes", |z| fs::remove_file(z).unwrap()),
+    ];
+    for (what, change) in changes {
+        let dir = Dir::new();
+        let run = run_over_two(&dir);
+        change(&dir.join("d/z"));
+        let done = run.wait(Duration::from_secs(50)).expect(1);
+        let z = dir.join("d/z");
+        let told = done.err.contains(&format!("'{}'", z.display()));
+        assert!(told && done.err.lines().count() == 1, "{what}: {done:?}");
+        assert_eq!(dir.names(), ["d"], "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_or_left_out() {
+    use std::os::unix::fs::symlink;
+    let dir = Dir::new();
+    dir.write("d/x", "x");
+    let fifo = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mknodat(rustix::fs::CWD, dir.join("d/fifo"), fifo, mode, 0).unwrap();
+    symlink("loop", dir.join("d/loop")).unwrap();
+    symlink("..", dir.join("d/up")).unwrap();
+    symlink("/dev/zero", dir.join("d/zero")).unwrap();
+    for (path, why) in [
+        ("d/fifo", "neither file nor folder"),
+        ("d/zero", "neither file nor folder"),
+        ("d/loop", "Too many levels of symbolic links"),
+    ] {
+        let done = dir.cmd("btmakemetafile").args([URL, path]).run().expect(1);
+        let full = dir.join(path);
+        let line = format!("btmakemetafile: cannot read '{}': {why}\n", full.display());
+        assert_eq!(done.err, line);
+    }
+    // A folder is walked into where a link leads out of it, but not in circles.
+    fs::remove_file(dir.join("d/up")).unwrap();
+    symlink(".", dir.join("d/here")).unwrap();
+    let done = dir.cmd("btmakemetafile").args([URL, "d"]).run().expect(0);
+    let told = |name: &str| done.err.matches(&format!("/d/{name}': ")).count();
+    assert_eq!(["fifo", "here", "loop", "zero"].map(told), [1; 4], "{done:?}");
+    assert_eq!(dir.names(), ["d", "d.torrent"]);
+    assert_eq!(Metainfo::decode(&dir.read("d.torrent")).unwrap().info.files.len(), 1);
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_read_is_named() {
+    let dir = Dir::new();
+    let run = long_run(&dir);
+    has_read(&run);
     File::options().write(true).open(dir.join("big")).unwrap().set_len(1 << 20).unwrap();
     let done = run.wait(Duration::from_secs(20)).expect(1);
     assert!(done.err.starts_with("btmakemetafile: cannot read '"), "{done:?}");

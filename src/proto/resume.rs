@@ -280,4 +280,39 @@ mod tests {
         assert_eq!(TrackerState::decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
         assert_eq!(TrackerState::decode(b"de"), Ok(TrackerState::default()));
     }
+
+    #[test]
+    fn damaged_states_never_panic() {
+        let whole = encode(state());
+        let mut taken = 0;
+        for seed in 1..=4000u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as usize % below
+            };
+            let mut bytes = whole.clone();
+            for _ in 0..=random(2) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = random(256) as u8,
+                    1 => bytes[at] = b"0123456789deli:-"[random(16)],
+                    2 => drop(bytes.remove(at)),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let outcome = std::panic::catch_unwind(|| {
+                // What is taken can be written, and is the same then.
+                let Ok(state) = TrackerState::decode(&bytes) else { return 0 };
+                let peers = state.peers.iter().map(|(_, peers)| peers.len()).sum::<usize>();
+                assert!(peers <= bytes.len() / 20);
+                TrackerState::decode(&encode(state)).expect("what we write");
+                1
+            });
+            taken += outcome.unwrap_or_else(|_| panic!("seed {seed}: {}", bytes.escape_ascii()));
+        }
+        assert!(taken > 100, "only {taken} were taken: the damage is too great to test much");
+    }
 }

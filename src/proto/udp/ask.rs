@@ -261,4 +261,30 @@ mod tests {
         let Some((7, Said::Announced(reply))) = read(&half, false) else { panic!() };
         assert_eq!(reply.peers.len(), 1);
     }
+
+    #[test]
+    fn damaged_answers_never_panic() {
+        for seed in 1..=4000u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut random = |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 11) as usize % below
+            };
+            let mut packet = vec![0, 0, 0, random(5) as u8];
+            packet.extend((0..random(80)).map(|_| random(256) as u8));
+            packet.truncate(random(packet.len() + 1));
+            let six = random(2) == 0;
+            let outcome = std::panic::catch_unwind(|| match read(&packet, six) {
+                Some((_, Said::Announced(reply))) => {
+                    assert!(reply.peers.len() <= packet.len() / 6);
+                    assert!(reply.peers.iter().all(|peer| peer.address.is_ipv6() == six));
+                }
+                Some((_, Said::Refused(words))) => assert!(words.len() <= 4 * packet.len()),
+                _ => {}
+            });
+            assert!(outcome.is_ok(), "seed {seed}: {packet:?}");
+        }
+    }
 }

@@ -107,7 +107,7 @@ impl Engine {
                 self.outlet.push(Report::Notice(e.to_string()));
             }
             Done::Settled { files, wanted: true, result } => self.on_taken_up(&files, result, now),
-            Done::Settled { files, wanted: false, .. } => self.saving.on_moved(&files),
+            Done::Settled { files, wanted: false, .. } => self.on_put_off(&files, now),
             Done::Warning(text) => self.outlet.push(Report::Notice(text)),
             Done::Died(thread) => {
                 let why = format!("the thread '{thread}' has failed: a fault of this program");

@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(super) struct Wishes {
     /// The newest wish.
     wish: Option<Vec<Priority>>,
-    /// Files are being brought to their place.
+    /// Files are on their way to their place or from it: where they are is not known.
     moving: bool,
 }
 
@@ -55,11 +55,19 @@ impl Engine {
         if !files.is_empty() {
             // It finds its turn behind the last block that was written for them.
             self.saving.on_move(&files);
+            self.wishes.moving = true;
             self.order(Job::Settle { files, wanted: false }, now);
         }
         self.look_for_more();
         self.saving.hurry();
         self.outlet.hurry();
+    }
+
+    /// Files are kept aside from now on, unless something of them is there.
+    pub(super) fn on_put_off(&mut self, files: &[usize], now: Instant) {
+        self.wishes.moving = false;
+        self.saving.on_moved(files);
+        self.fulfil_wish(now);
     }
 
     /// Files are in their place, or cannot get there: then all stays as it was.

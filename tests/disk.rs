@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::FlockOperation;
-use util::{Background, Cmd, Dir, content, until};
+use util::{Background, Cmd, Dir, Small, content, until};
 
 /// Everything here is done much sooner.
 const SOON: Duration = Duration::from_secs(20);
@@ -158,27 +158,6 @@ fn a_limit_of_file_sizes_is_an_error_with_a_name_and_not_the_end_of_the_process(
     let mut again = stage.leech().start();
     again.wait_for(COMPLETE, SOON);
     assert!(stage.is_same(0));
-}
-
-/// A small file system in memory, unmounted with the test.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn new(at: std::path::PathBuf, size: &str) -> Small {
-        fs::create_dir_all(&at).unwrap();
-        let mount = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(&at)
-            .status();
-        assert!(mount.unwrap().success());
-        Small(at)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 #[test]

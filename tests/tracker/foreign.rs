@@ -22,7 +22,7 @@ const MEET: Duration = Duration::from_secs(60);
 const SIZE: usize = 1_000_003;
 
 /// Whether this process is in a network of its own. If not, runs the test of this name there.
-fn in_own_network(test: &str) -> bool {
+pub fn in_own_network(test: &str) -> bool {
     if std::env::var_os(NETWORK).is_some() {
         return true;
     }

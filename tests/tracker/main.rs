@@ -6,6 +6,7 @@ mod access;
 mod checks;
 mod foreign;
 mod hostile;
+mod options;
 mod others;
 mod recorded;
 mod service;
@@ -321,7 +322,7 @@ fn what_it_knows_survives_a_restart() {
     let text = dir.read("dstate");
     let state = bencode::decode(&text).unwrap();
     assert_eq!(state.get("peers").unwrap().as_dict().unwrap()[0].1.as_dict().unwrap().len(), 2);
-    assert_eq!(dir.names(), ["dstate"], "and nothing else is left");
+    assert_eq!(dir.names(), ["dstate", "dstate.old"], "and nothing else is left");
 }
 
 #[test]
@@ -340,11 +341,19 @@ fn a_change_is_saved_without_a_stop() {
 fn a_damaged_state_file_is_kept_and_told_of() {
     let dir = Dir::new();
     dir.write("dstate", "d9:completed");
-    let tracker = tracker(&dir, &[]);
-    assert_eq!(tracker.announce('a', "port=7").peers(), serde_json::json!(["127.0.0.1:7"]));
-    let done = tracker.stop();
+    let first = tracker(&dir, &[]);
+    assert_eq!(first.announce('a', "port=7").peers(), serde_json::json!(["127.0.0.1:7"]));
+    let done = first.stop();
     assert!(done.err.contains("dstate.damaged"), "{}", done.err);
     assert_eq!(dir.read("dstate.damaged"), b"d9:completed");
+    // Now there is one before it to go back to: that of the next start, with the peer.
+    tracker(&dir, &[]).stop();
+    dir.write("dstate", &dir.read("dstate")[..50]);
+    let again = tracker(&dir, &[]);
+    assert_eq!(again.announce('b', "port=8").peers().as_array().unwrap().len(), 2);
+    let done = again.stop();
+    let said = "kept as '".to_owned() + dir.join("dstate.damaged.1").to_str().unwrap();
+    assert!(done.err.contains(&said) && done.err.contains("going back to '"), "{}", done.err);
 }
 
 #[test]

@@ -47,6 +47,11 @@ impl Asker {
     }
 }
 
+/// Seeds, completed downloads and leechers of the torrent that the tests have.
+pub fn scrape(tracker: &Tracker, from: &str) -> Vec<u32> {
+    numbers(&Asker::new(tracker, from).asks(2, &[b'A'; 20]))
+}
+
 fn announce(peer: u8, left: u64, event: u32, port: u16) -> Vec<u8> {
     let mut rest = [[b'A'; 20], [peer; 20]].concat();
     for number in [0, left, 0] {

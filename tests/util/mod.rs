@@ -102,6 +102,27 @@ impl Drop for Dir {
     }
 }
 
+/// A small file system at a folder, for root alone; gone when dropped.
+pub struct Small(PathBuf);
+
+impl Small {
+    /// One of this size (`64k`, `1m`) at a folder that is made if it is not there.
+    pub fn new(at: PathBuf, size: &str) -> Small {
+        fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size}");
+        let arguments = ["-t", "tmpfs", "-o", &options, "tmpfs"];
+        let mount = Command::new("mount").args(arguments).arg(&at).status();
+        assert!(mount.unwrap().success());
+        Small(at)
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// A command to be run.
 pub struct Cmd {
     command: Command,

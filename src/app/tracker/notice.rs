@@ -26,6 +26,8 @@ pub enum Notice {
         error: StateError,
         /// Where it is now.
         kept_as: PathBuf,
+        /// The older one that is taken instead; `None` = there is none.
+        instead: Option<PathBuf>,
     },
     /// The state file could not be written. It will be tried again.
     NotSaved(SaveError),
@@ -47,10 +49,13 @@ impl fmt::Display for Notice {
             Notice::Listening(on) => write!(f, "listening on {on}"),
             Notice::ListeningUdp(on) => write!(f, "listening on {on} for UDP"),
             Notice::Status(text) => f.write_str(text),
-            Notice::Damaged { path, error, kept_as } => {
+            Notice::Damaged { path, error, kept_as, instead } => {
                 let (path, kept_as) = (path.display(), kept_as.display());
                 write!(f, "warning: state file '{path}': {error}; kept as '{kept_as}', ")?;
-                f.write_str("starting with an empty one")
+                match instead {
+                    Some(older) => write!(f, "going back to '{}'", older.display()),
+                    None => f.write_str("starting with an empty one"),
+                }
             }
             Notice::NotSaved(error) => write!(f, "warning: {error}"),
             Notice::LogTrouble(what) | Notice::ListTrouble(what) => write!(f, "warning: {what}"),

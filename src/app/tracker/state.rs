@@ -15,8 +15,8 @@ use super::{Message, Notice};
 /// Names tried for a damaged file to be kept under.
 const NAMES: u32 = 100;
 
-/// Reads the state file. One that is not there is an empty state; one that is damaged is moved
-/// aside, told of, and then as if it were not there.
+/// Reads the state file. One that is not there is an empty state. One that is damaged is moved
+/// aside and told of; the one before it is then read instead, or the state is empty.
 ///
 /// # Errors
 /// It is there and cannot be read, or not be moved.
@@ -28,9 +28,39 @@ pub fn load(path: &Path, tell: &mut dyn FnMut(Notice)) -> io::Result<TrackerStat
     };
     TrackerState::decode(&bytes).or_else(|error| {
         let kept_as = set_aside(path)?;
-        tell(Notice::Damaged { path: path.to_path_buf(), error, kept_as });
-        Ok(TrackerState::default())
+        let before = before(path);
+        let older = fs::read(&before).ok().and_then(|bytes| TrackerState::decode(&bytes).ok());
+        let instead = older.is_some().then_some(before);
+        tell(Notice::Damaged { path: path.to_path_buf(), error, kept_as, instead });
+        Ok(older.unwrap_or_default())
     })
+}
+
+/// Where the state file is that was there before this one.
+fn before(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+/// Keeps the present file beside the next one. Should that fail, there is only one less to go back
+/// to, so the next is written all the same.
+fn keep(path: &Path) -> io::Result<()> {
+    // Behind a symbolic link, or it would be the link that is kept.
+    let place = fs::canonicalize(path)?;
+    if !fs::metadata(&place)?.is_file() {
+        return Ok(());
+    }
+    let before = before(path);
+    let mut name = before.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let link = PathBuf::from(name);
+    // A new name for the same file first: a rename is one step, so there is always one.
+    fs::hard_link(place, &link)?;
+    fs::rename(&link, before).inspect_err(|_| _ = fs::remove_file(&link))?;
+    // Of two names of the same file a rename leaves both.
+    let _ = fs::remove_file(link);
+    Ok(())
 }
 
 /// Renames a file to the first free of `FILE.damaged`, `FILE.damaged.1` and so on.
@@ -49,11 +79,13 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many damaged state files are kept already"))
 }
 
-/// Writes the state file, whole or not at all; the old one stays until the new one is complete.
+/// Writes the state file, whole or not at all; the old one stays until the new one is complete,
+/// and then beside it as `FILE.old`.
 ///
 /// # Errors
 /// As for any file.
 pub fn write(path: &Path, copy: Copy) -> Result<(), SaveError> {
+    let _ = keep(path);
     save_with(path, |file| copy.write(|bytes| file.write_all(bytes)))
 }
 
@@ -110,6 +142,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_file_before_is_kept_behind_links_too() {
+        let dir = std::env::temp_dir().join(format!("bttrack-kept-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (real, link, old) = (dir.join("real"), dir.join("link"), dir.join("link.old"));
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        assert!(keep(&link).is_err(), "there is none yet");
+        for text in ["one", "two", "two"] {
+            fs::write(&real, text).unwrap();
+            keep(&link).unwrap();
+            assert_eq!(fs::read_to_string(&old).unwrap(), text);
+        }
+        assert!(!fs::symlink_metadata(&old).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 3);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
     fn a_damaged_file_is_never_lost() {
         let dir = std::env::temp_dir().join(format!("bttrack-state-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
@@ -120,11 +169,20 @@ mod tests {
             let mut told = Vec::new();
             let state = load(&path, &mut |notice| told.push(notice.to_string())).unwrap();
             assert_eq!(state, TrackerState::default());
+            assert!(told[0].ends_with("starting with an empty one"), "{told:?}");
             assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), text);
             assert!(told[0].contains(name) && told.len() == 1, "{told:?}");
             assert!(!path.exists());
         }
         assert_eq!(load(&path, &mut |_| panic!()).unwrap(), TrackerState::default());
+        let good = [&b"d9:completedd20:"[..], &[7; 20], b"i3ee5:peersdee"].concat();
+        fs::write(dir.join("d.old"), &good).unwrap();
+        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), TrackerState::default(), "not missed");
+        fs::write(&path, "not bencode").unwrap();
+        let mut told = String::new();
+        let state = load(&path, &mut |notice| told = notice.to_string()).unwrap();
+        assert_eq!(state, TrackerState::decode(&good).unwrap());
+        assert!(told.ends_with("d.old'"), "{told}");
         assert!(load(&dir, &mut |_| panic!()).is_err());
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -20,7 +20,7 @@ mod table;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
 use crate::proto::announce::answer::{
@@ -37,6 +37,10 @@ use table::Table;
 
 /// Torrents at most whose completed downloads are remembered after their last peer has gone.
 pub const MAX_PAST: usize = 1 << 18;
+
+/// An expiry that comes so much too late shows that the process did not run, or the machine slept:
+/// nobody could announce meanwhile. BitTornado's clock has the same limit.
+const ASLEEP: Duration = Duration::from_secs(100);
 
 /// Peers that wait to be connected to at most. Beyond, they wait for their next announce.
 pub const MAX_CHECKS: usize = 1024;
@@ -407,12 +411,17 @@ impl Registry {
     }
 
     /// Forgets, if it is time, the peers that were not heard of since the last time, and the
-    /// torrents without peers. Walks through all of them: some ten milliseconds a million.
+    /// torrents without peers. Walks through all of them: some ten milliseconds a million. If it
+    /// comes far too late everybody gets another period instead.
     pub fn expire(&mut self, now: Instant) {
-        if now < self.next_expiry() {
+        let due = self.next_expiry();
+        if now < due {
             return;
         }
         self.swept = now;
+        if now.saturating_duration_since(due) >= ASLEEP {
+            return;
+        }
         for place in (0..self.swarms.len()).rev() {
             let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
             let before = (swarm.len(), swarm.seeds());

@@ -192,9 +192,20 @@ fn the_silent_go_after_one_to_two_periods() {
 fn keep_dead_keeps_torrents_without_peers() {
     let mut d = desk(Settings { keep_dead: true, ..settings() });
     d.says("A a 9.0.0.1 x").unwrap();
-    d.passes(500);
-    d.passes(500);
+    (0..5).for_each(|_| d.passes(100));
     assert_eq!(d.counts(b'A'), Some([0, 0, 0]));
+}
+
+#[test]
+fn a_machine_that_slept_forgets_nobody_at_once() {
+    let mut d = desk(settings());
+    d.passes(100);
+    d.says("A a 9.0.0.1 x").unwrap();
+    d.passes(100);
+    d.passes(200);
+    assert_eq!(d.counts(b'A'), Some([0, 0, 1]), "it could not announce");
+    d.passes(199);
+    assert_eq!(d.counts(b'A'), None);
 }
 
 #[test]
@@ -268,8 +279,7 @@ fn only_allowed_torrents_are_tracked_and_all_of_them_are_told_of() {
     assert_eq!((all.len(), all[1].1.name.as_deref()), (2, None));
     d.registry.settings.show_names = false;
     assert_eq!(d.registry.scrape(None).unwrap()[0].1.name, None);
-    d.passes(500);
-    d.passes(500);
+    (0..5).for_each(|_| d.passes(100));
     assert_eq!(d.counts(b'A'), Some([0, 1, 0]), "downloads of one without peers are known");
     d.registry.access.torrents = allowed(&[]);
     assert_eq!(d.counts(b'A'), None);

@@ -17,6 +17,13 @@ use crate::proto::merkle::{Cut, Node, PieceTree};
 /// How much a thread reads at once, in bytes: stays in the CPU's cache until it is hashed.
 pub const BUFFER: u32 = 256 * 1024;
 
+/// How much a thread hashes before it tells of it, in bytes: to wake another for each small piece
+/// would cost as much as to hash it.
+const PORTION: u32 = 4 << 20;
+
+/// And how many pieces, whatever their length.
+const MAX_PORTION: usize = 64;
+
 /// The most threads used: more only wait for memory or the disk.
 pub const MAX_THREADS: usize = 16;
 
@@ -48,6 +55,9 @@ pub struct Hashes {
     /// The root of the tree.
     pub root: Option<Node>,
 }
+
+/// A piece and its hashes, or why there are none.
+type Told<E> = (PieceIndex, Result<Hashes, E>);
 
 /// The hashes of a piece of which all bytes are there.
 pub fn hashes(bytes: &[u8], wish: Wish) -> Hashes {
@@ -123,14 +133,14 @@ impl Hasher<'_> {
     ) {
         let threads = self.threads.clamp(1, MAX_THREADS);
         let pieces = Mutex::new(pieces);
-        let (sender, hashes) = sync_channel(2 * threads);
+        let (sender, told) = sync_channel(2 * threads);
         thread::scope(|scope| {
             for _ in 0..threads {
                 let sender = sender.clone();
                 scope.spawn(|| self.work(&pieces, &wish, &read, sender));
             }
             drop(sender);
-            hashes.iter().for_each(|(piece, hash)| each(piece, hash));
+            told.iter().flatten().for_each(|(piece, hashes)| each(piece, hashes));
         });
     }
 
@@ -139,22 +149,32 @@ impl Hasher<'_> {
         pieces: &Mutex<impl Iterator<Item = PieceIndex>>,
         wish: &impl Fn(PieceIndex) -> Wish,
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
-        sender: SyncSender<(PieceIndex, Result<Hashes, E>)>,
+        sender: SyncSender<Vec<Told<E>>>,
     ) {
         // Never less: what is so large goes back to the system when it is freed, and pages that
         // are not touched cost nothing.
         let mut buffer = vec![0; BUFFER as usize];
+        let (mut portion, mut bytes) = (Vec::new(), 0u32);
         loop {
             // A thread that panicked here ends the whole run at the end of its scope.
             let next = pieces.lock().ok().and_then(|mut pieces| pieces.next());
-            let Some(piece) = next else { return };
-            let running = Running::new(wish(piece), self.geometry.piece_size(piece));
+            let Some(piece) = next else { break };
+            let size = self.geometry.piece_size(piece);
+            let running = Running::new(wish(piece), size);
             let hashes = self.hash(piece, running, read, &mut buffer).transpose();
-            let Some(hashes) = hashes else { return };
-            if sender.send((piece, hashes)).is_err() {
-                return;
+            let Some(hashes) = hashes else { break };
+            // Who hears of an error may want to end the run.
+            bytes = if hashes.is_err() { PORTION } else { bytes.saturating_add(size) };
+            portion.push((piece, hashes));
+            if bytes >= PORTION || portion.len() == MAX_PORTION {
+                bytes = 0;
+                if sender.send(std::mem::take(&mut portion)).is_err() {
+                    return;
+                }
             }
         }
+        // Who listens no more has no use for it.
+        let _ = sender.send(portion);
     }
 
     /// The hashes of one piece; `None` if the run is to stop.
@@ -235,8 +255,8 @@ mod tests {
 
     #[test]
     fn a_run_that_is_stopped_ends_soon() {
-        let content = content(100_000);
-        let geometry = Geometry::new(10, [100_000]).unwrap();
+        let content = content(1_000_000);
+        let geometry = Geometry::new(10, [1_000_000]).unwrap();
         let stop = AtomicBool::new(false);
         let hasher = Hasher { geometry: &geometry, threads: 2, stop: &stop };
         let mut told = 0;
@@ -244,6 +264,6 @@ mod tests {
             stop.store(true, Ordering::Relaxed);
             told += 1;
         });
-        assert!((1..100).contains(&told), "{told}");
+        assert!((1..20 * MAX_PORTION).contains(&told), "{told}");
     }
 }

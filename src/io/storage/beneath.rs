@@ -87,11 +87,16 @@ impl Root {
 
     /// Opens a file by one call, if that goes without a link, a missing directory or another hitch.
     fn open_at_once(&self, path: &Path, write: bool) -> Option<File> {
-        if self.follow(path) {
+        let is_plain = path.components().all(|step| matches!(step, Component::Normal(_)));
+        if path.as_os_str().is_empty() || !is_plain || (write && self.follow(path)) {
             return None;
         }
         let base = self.base()?;
-        let file = sys::open_file_beneath(&base, path, write).ok();
+        let file = match self.follow(path) {
+            true => sys::open_file_at(&base, path.as_os_str(), OpenMode { write, follow: true }),
+            false => sys::open_file_beneath(&base, path, write),
+        };
+        let file = file.ok();
         let file = file.filter(|file| matches!(sys::kind_of(file), Ok(Kind::File(_))));
         if file.is_none() {
             *lock(&self.base) = None;

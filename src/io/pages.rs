@@ -33,8 +33,9 @@ const AT_ONCE: usize = 2;
 /// Pages that may wait for that.
 const WAITING: usize = 32;
 
-/// The longest answer in bytes, head included. A page that is longer is not shown.
-const MAX_PAGE: usize = 1 << 20;
+/// The longest answer in bytes, head included. A page that is longer is not shown. Long are only
+/// .torrent files, which the operator chose; few of them have a megabyte.
+const MAX_PAGE: usize = 16 << 20;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -138,3 +138,114 @@ fn nothing_raw_stands_in_page_header_or_log() {
     let out = tracker.stop().out;
     assert!(!out.bytes().any(|b| b < b' ' && b != b'\n' || b > b'~'), "{out}");
 }
+
+#[test]
+fn a_long_torrent_file_can_be_had() {
+    let dir = Dir::new();
+    let comment = "c".repeat(3 << 20);
+    let (text, hash) = torrent("long", &format!("7:comment{}:{comment}", comment.len()));
+    dir.write("tor/long.torrent", &text);
+    let tracker = tracker(&dir, &["--allowed_dir", "tor", "--allow_get", "1"]);
+    assert!(tracker.get(&format!("/file?info_hash={hash}")).body == text.as_bytes());
+}
+
+#[test]
+fn those_who_ask_for_much_and_never_read_keep_nobody_out() {
+    let dir = Dir::new();
+    // A scrape that no kernel takes for somebody who does not read, and still far from all that
+    // may be held.
+    let list: String = (0..40_000).map(|n| format!("{n:040x}\n")).collect();
+    dir.write("list", format!("{}\n{list}", "41".repeat(20)));
+    let mut tracker = tracker(&dir, &["--allowed_list", "list", "--max_connections", "8"]);
+    let mut held = Vec::new();
+    for round in 0..3 {
+        for _ in 0..8 {
+            let socket = rustix::net::socket(
+                rustix::net::AddressFamily::INET,
+                rustix::net::SocketType::STREAM,
+                None,
+            );
+            let socket = socket.unwrap();
+            rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1).unwrap();
+            rustix::net::connect(&socket, &tracker.on).unwrap();
+            let mut stream = TcpStream::from(socket);
+            // What has been closed meanwhile takes nothing.
+            let _ = stream.write_all(b"GET /scrape HTTP/1.0\r\n\r\n");
+            held.push(stream);
+        }
+        tracker.serves(&format!("round {round}"));
+    }
+    assert!(tracker.memory() < 64 * 1024, "{} KiB", tracker.memory());
+}
+
+#[test]
+fn descriptors_that_run_out_come_back() {
+    let dir = Dir::new();
+    let script = "ulimit -n 256; exec \"$0\" bttrack --port 0 --bind 127.0.0.1 --dfile d --udp 1";
+    let mut process =
+        dir.program("sh").args(["-c", script, env!("CARGO_BIN_EXE_bittornado")]).start();
+    let on = (Ipv4Addr::LOCALHOST, process.wait_for_listening(SOON)).into();
+    let mut tracker = Tracker { process, on, temporary: Temporary::new() };
+    bittornado::io::sys::raise_descriptor_limit();
+    for round in 0..3 {
+        let held: Vec<TcpStream> = (0..600)
+            .map(|n| {
+                let mut stream = tracker.connect(None);
+                let half: &[u8] = if n % 2 == 0 { b"GET /announce?" } else { b"" };
+                // It may have been closed already.
+                let _ = stream.write_all(half);
+                stream
+            })
+            .collect();
+        tracker.serves(&format!("all taken, round {round}"));
+        assert!(tracker.get("/").status_line.ends_with("200 OK"));
+        drop(held);
+        tracker.serves(&format!("all free, round {round}"));
+    }
+    assert!(tracker.memory() < 32 * 1024, "{} KiB", tracker.memory());
+    tracker.process.signal(Signal::TERM);
+    let done = tracker.process.wait(SOON).expect(0);
+    assert!(!done.err.contains("panicked"), "{}", done.err);
+}
+
+#[test]
+fn odd_parameters_get_a_plain_no_or_a_plain_yes() {
+    let dir = Dir::new();
+    let mut tracker = tracker(&dir, &[]);
+    let (hash, id) = ("info_hash=AAAAAAAAAAAAAAAAAAAA", "peer_id=bbbbbbbbbbbbbbbbbbbb");
+    let rest = "port=7&left=5&compact=1";
+    let with = |more: &str| format!("/announce?{hash}&{id}&{rest}&{more}");
+    let huge = "9".repeat(400);
+    for (target, status) in [
+        ("/announce".into(), "400 Bad Request"),
+        (format!("/announce?{hash}"), "400 Bad Request"),
+        (format!("/announce?{id}&{rest}"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&left=5&compact=1"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port=7&compact=1"), "400 Bad Request"),
+        (format!("/announce?info_hash=%00&{id}&{rest}"), "400 Bad Request"),
+        (format!("/announce?{hash}&peer_id=%ff&{rest}"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port=65536&left=5&compact=1"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port=-1&left=5&compact=1"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port=7&left=-1&compact=1"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port=7&left={huge}x&compact=1"), "400 Bad Request"),
+        (format!("/announce?{hash}&{id}&port={huge}&left=5&compact=1"), "400 Bad Request"),
+        (with("event=exploded"), "400 Bad Request"),
+        (with("compact=x&compact=1"), "200 OK"),
+        (with("numwant=-1"), "200 OK"),
+        (with("numwant=0"), "200 OK"),
+        (with("numwant=99999999999"), "200 OK"),
+        (with("uploaded=-5&downloaded=x"), "200 OK"),
+        (with("ip="), "200 OK"),
+        (with("ip=www.nowhere.invalid"), "200 OK"),
+        (with("key=%00%ff%0d%0a"), "200 OK"),
+        (with("&&&=&=x&%&%zz&a=%"), "200 OK"),
+        (with(&format!("info_hash={0}&port=x&left=y", "B".repeat(20))), "200 OK"),
+    ] {
+        let answer = tracker.get(&target);
+        assert!(answer.status_line.ends_with(status), "{target}: {answer:?}");
+        assert!(answer.body.len() < 1000, "{target}: {answer:?}");
+    }
+    tracker.serves("odd parameters");
+    let files = tracker.get("/scrape").bencoded()["files"].clone();
+    assert_eq!(files.as_object().unwrap().len(), 1, "nothing else was noted: {files}");
+}

@@ -275,11 +275,17 @@ impl Gate {
         self.receive(reactor, token, now);
     }
 
-    /// Closes the connection that has been idle longest; `false` if none is idle.
+    /// Closes the connection that has been idle longest; if none is idle, the one that has been
+    /// reading its answer longest. `false` if all wait for their answers.
     fn evict(&mut self, reactor: &mut Reactor) -> bool {
-        let idle = |c: &Connection| matches!(c.stage, Stage::Head | Stage::Lingering);
-        let oldest = self.connections.iter().filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.since);
-        let token = oldest.map(|(token, _)| *token);
+        let rank = |c: &Connection| match c.stage {
+            Stage::Head | Stage::Lingering => Some(0),
+            Stage::Answering(..) => Some(1),
+            Stage::Asked(_) => None,
+        };
+        let all = self.connections.iter().filter_map(|(t, c)| Some(((rank(c)?, c.since), t)));
+        let oldest = all.min_by_key(|(key, _)| *key);
+        let token = oldest.map(|(_, token)| *token);
         token.is_some_and(|token| self.close(reactor, token))
     }
 

@@ -21,6 +21,13 @@ pub const MAX_ASKED: usize = 250;
 /// The most requests a peer may have waiting with us; one that sends more is dropped.
 pub const MAX_WAITING: usize = 2048;
 
+/// No more requests wait for all peers together, if many are unchoked: one that has more than its
+/// share is rejected, in the words that it knows.
+pub const MAX_WAITING_TOGETHER: usize = 32 * MAX_WAITING;
+
+/// So many may wait for each peer whatever the others do.
+pub const USUAL_WAITING: usize = MAX_ASKED;
+
 /// So many requests that were taken back are remembered.
 const MAX_CANCELLED: usize = 2 * MAX_ASKED;
 

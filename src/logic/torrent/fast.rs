@@ -4,7 +4,7 @@
 use super::Torrent;
 use super::connect::is_exempt;
 use crate::logic::PeerKey;
-use crate::logic::peer::{MAX_ALLOWED, MAX_WAITING};
+use crate::logic::peer::{MAX_ALLOWED, MAX_WAITING, MAX_WAITING_TOGETHER, USUAL_WAITING};
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::wire::{Message, PeerFault, allowed_fast};
 use std::net::IpAddr;
@@ -133,6 +133,12 @@ impl Torrent {
         if bearable { Ok(()) } else { Err(PeerFault::Noise) }
     }
 
+    /// How many requests may wait for one peer while so many are unchoked.
+    fn share_of_waiting(&self) -> usize {
+        let unchoked = self.sessions().filter(|(_, session)| !session.choking).count();
+        MAX_WAITING_TOGETHER / unchoked.max(1)
+    }
+
     /// A request comes in. `Ok(true)` if it is to be served; else it has been dealt with.
     pub(super) fn may_request(
         &mut self,
@@ -151,6 +157,17 @@ impl Torrent {
             None
         };
         let (fast, choking) = (session.fast, session.choking);
+        let waiting = session.uploads.len();
+        if fault.is_none() && waiting >= USUAL_WAITING && waiting >= self.share_of_waiting() {
+            match fast {
+                true => self.reject(key, block, now)?,
+                false => {
+                    self.set_choking(key, true, now);
+                    self.rechoke_later(now);
+                }
+            }
+            return Ok(false);
+        }
         if fault.is_none() && (!choking || fast && self.is_granted(key, block)) {
             return Ok(true);
         }

@@ -165,3 +165,40 @@ fn those_who_do_not_read_or_do_not_ask_take_no_slot() {
         assert_eq!(served, readers.len(), "asks: {asks}");
     }
 }
+
+#[test]
+fn where_many_are_unchoked_nobody_may_have_more_than_its_share_of_requests_waiting() {
+    let mut stage = Stage::new(4, "####", config(|c| c.max_connections = 200));
+    let fast = stage.joins_speaking("20.1.0.1:5", 1, 0);
+    let plain = stage.joins("20.1.0.2:5", 2, 0);
+    for n in 0..98 {
+        stage.joins(&format!("20.0.{n}.1:5"), 100 + n, 0);
+    }
+    for key in stage.open_keys() {
+        let session = stage.torrent.session(key).unwrap();
+        (session.choking, session.wanting) = (false, true);
+    }
+    stage.says();
+    let share = crate::logic::peer::MAX_WAITING_TOGETHER / 100;
+    let block = stage.block(1, 0);
+    for key in [fast, plain] {
+        let ask = |stage: &mut Stage, times: usize| {
+            for _ in 0..times {
+                stage.torrent.on_message(key, Message::Request(block), stage.start);
+            }
+            stage.says()
+        };
+        let taken = ask(&mut stage, share);
+        assert!(!taken.iter().any(|a| matches!(a, Action::Send(..) | Action::Close(_))));
+        // Some are handed on at once, and wait no more.
+        let refused = ask(&mut stage, 20);
+        let word = match key == fast {
+            true => Message::Reject(block),
+            false => Message::Choke,
+        };
+        let said = |a: &Action| matches!(a, Action::Send(k, m) if *k == key && *m == word);
+        assert!(refused.iter().any(said), "{refused:?}");
+        let waiting = stage.torrent.session(key).unwrap().uploads.len();
+        assert!(waiting <= share, "{waiting}");
+    }
+}

@@ -61,3 +61,15 @@ fn seeds_a_file_to_us() {
 fn seeds_a_tree_to_us() {
     seeds_to_us(Shape::Tree, &LIBTORRENT);
 }
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_a_hybrid_from_us() {
+    downloads_from_us(Shape::Hybrid, &LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_a_hybrid_to_us() {
+    seeds_to_us(Shape::Hybrid, &LIBTORRENT);
+}

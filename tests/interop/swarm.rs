@@ -30,6 +30,8 @@ pub enum Shape {
     /// The same with names that some programs change: to suit Windows, or because they differ in
     /// case only.
     Wild,
+    /// The same as the tree, in a torrent of versions 1 and 2 at once (BEP 52).
+    Hybrid,
 }
 
 /// Lengths and paths. Pieces are of 32 KiB.
@@ -59,6 +61,7 @@ impl Shape {
             Shape::File => "one file.bin",
             Shape::Tree => "a tree \u{2603}",
             Shape::Wild => "wild",
+            Shape::Hybrid => "hybrid",
         }
     }
 
@@ -67,7 +70,7 @@ impl Shape {
         let name = Path::new(self.name());
         let entries: Vec<_> = match self {
             Shape::File => return vec![(name.into(), content("file", 3_000_001))],
-            Shape::Tree => FILES.into(),
+            Shape::Tree | Shape::Hybrid => FILES.into(),
             Shape::Wild => FILES.into_iter().chain(WILD).collect(),
         };
         let file = |(size, path)| (name.join(path), content(path, size));
@@ -109,7 +112,9 @@ impl Swarm {
             err.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
         });
         let announce = format!("http://{on}/announce");
+        let hybrid = if matches!(shape, Shape::Hybrid) { "1" } else { "0" };
         let make = dir.cmd("btmakemetafile").args([&announce, "--target", TORRENT]);
+        let make = make.args(["--hybrid", hybrid]);
         make.arg(Path::new(ORIGIN).join(shape.name())).run().expect(0);
         Swarm { _tracker: tracker, on, shape, dir }
     }

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::save::{SaveError, save_with};
+use crate::io::sys;
 use crate::logic::registry::Copy;
 use crate::proto::resume::TrackerState;
 
@@ -105,6 +106,7 @@ impl Saver {
     pub fn start(path: PathBuf, post: Post<Message>) -> io::Result<Saver> {
         let (sender, receiver) = jobs::<Copy>(1);
         let work = move || {
+            sys::yield_to_others();
             while let Some(copy) = receiver.recv() {
                 // Once the tracker has ended, nobody reads this; `end` asks in another way.
                 post.send(Message::Saved(write(&path, copy)));

@@ -5,7 +5,7 @@
 
 pub mod ask;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::proto::announce::answer::{Announce, Counts, Crypto, Key, Reply, Secrets, Told};
 use crate::proto::announce::dialable;
@@ -167,13 +167,7 @@ pub fn put_announced(out: &mut Vec<u8>, transaction: u32, reply: &Reply) {
     for number in [reply.interval, reply.incomplete, reply.complete] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    for peer in &reply.peers {
-        match peer.ip {
-            IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
-        }
-        out.extend_from_slice(&peer.port.to_be_bytes());
-    }
+    reply.peers.iter().for_each(|peer| peer.put(out));
 }
 
 /// Writes the answer to a scrape: the numbers in the order of the question.

@@ -150,6 +150,12 @@ impl Packed {
         &self.id
     }
 
+    /// The last bytes of a name, which can be compared at once.
+    pub fn end_of(id: &[u8; 20]) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = *id;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Whether it is complete.
     pub fn is_seed(&self) -> bool {
         self.left == [0; 6]

@@ -35,6 +35,24 @@ pub struct Listed {
     pub crypto: Crypto,
 }
 
+impl Listed {
+    /// Appends address and port in their compact form: 6 bytes, or 18.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let [high, low] = self.port.to_be_bytes();
+        match self.ip {
+            // In one piece, since this is done fifty times an answer.
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                out.extend_from_slice(&[a, b, c, d, high, low]);
+            }
+            IpAddr::V6(ip) => {
+                out.extend_from_slice(&ip.octets());
+                out.extend_from_slice(&[high, low]);
+            }
+        }
+    }
+}
+
 /// The answer to a good announce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -120,23 +138,13 @@ impl Reply {
         let sixes = self.peers.iter().filter(|peer| peer.ip.is_ipv6()).count();
         // The lengths are known, so the lists need no place of their own before.
         put_length(out, (self.peers.len() - sixes) * 6);
-        for peer in &self.peers {
-            if let IpAddr::V4(ip) = peer.ip {
-                out.extend_from_slice(&ip.octets());
-                out.extend_from_slice(&peer.port.to_be_bytes());
-            }
-        }
+        self.peers.iter().filter(|peer| peer.ip.is_ipv4()).for_each(|peer| peer.put(out));
         if sixes == 0 {
             return;
         }
         put_bytes(out, b"peers6");
         put_length(out, sixes * 18);
-        for peer in &self.peers {
-            if let IpAddr::V6(ip) = peer.ip {
-                out.extend_from_slice(&ip.octets());
-                out.extend_from_slice(&peer.port.to_be_bytes());
-            }
-        }
+        self.peers.iter().filter(|peer| peer.ip.is_ipv6()).for_each(|peer| peer.put(out));
     }
 
     fn put_dicts(&self, out: &mut Vec<u8>) {

@@ -19,6 +19,9 @@ const EXTRA_CHANCES_OF_FIRST: u32 = 2;
 /// At a piece length of so many bytes the rotation of a seed begins to slow down.
 const SLOWING_PIECE_LENGTH: u64 = 200_000;
 
+/// Who gives back less than one byte of so many that it takes is in debt.
+const LEAST_RETURN: u64 = 8;
+
 /// A peer as the choker sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PeerView {
@@ -34,6 +37,19 @@ pub struct PeerView {
     pub download_rate: f64,
     /// What we give it, in bytes a second.
     pub upload_rate: f64,
+    /// Bytes that it gave us since it came.
+    pub given: u64,
+    /// Bytes that it took from us since it came.
+    pub taken: u64,
+    /// How many pieces it has.
+    pub pieces: u32,
+}
+
+impl PeerView {
+    /// Whether it has taken more than `credit` bytes beyond what it earned by giving.
+    fn is_in_debt(&self, credit: u64) -> bool {
+        self.taken > credit.saturating_add(self.given.saturating_mul(LEAST_RETURN))
+    }
 }
 
 /// How many may download at a time, and how often the turn goes round.
@@ -48,6 +64,9 @@ pub struct Slots {
     /// How long the optimistic slot stays where it is (`round_robin_period`; as a seed see
     /// [`seeding_period`]).
     pub round_robin_period: Duration,
+    /// So many bytes anybody may take before it counts that it gives nothing: a piece, for until
+    /// it has one, a newcomer has nothing to give.
+    pub credit: u64,
 }
 
 /// A change: what is to be told to a peer.
@@ -85,9 +104,10 @@ impl Choker {
     ///
     /// Preferred for all slots but one are the interested peers with the highest rate: while we
     /// download those that give us most (not snubbing us, and at least
-    /// [`LEAST_PREFERRED_RATE`]), as a seed those that take most. Then the peers are gone
-    /// through in turn: one interested peer at least is unchoked though not preferred, and more
-    /// until `min_uploads` are. Who is not interested and stands before the last of them is
+    /// [`LEAST_PREFERRED_RATE`]), as a seed those that take most. Of the others one interested
+    /// peer at least is unchoked, and more until `min_uploads` are: as a seed those whose turn it
+    /// is; while we download those first that have the fewest pieces and are not in debt with us,
+    /// then those whose turn it is. Who is not interested and stands before the last of them is
     /// unchoked too, so that it can start at once when it is. Every `round_robin_period` the turn
     /// goes to the first interested peer that is choked.
     pub fn choose(
@@ -144,20 +164,30 @@ impl Choker {
 
 /// Who is to be unchoked, of the peers in the order of their turns.
 fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> BTreeSet<PeerKey> {
-    let preferred = preferred(turns, slots.max_uploads.saturating_sub(1), seeding);
+    let mut unchoked = preferred(turns, slots.max_uploads.saturating_sub(1), seeding);
     let fill = slots.min_uploads.min(slots.max_uploads);
-    let (mut count, mut optimistic) = (preferred.len(), false);
-    let mut unchoked = preferred.clone();
-    for peer in turns.iter().filter(|peer| !preferred.contains(&peer.key)) {
-        if count >= fill && optimistic {
-            break;
-        }
-        unchoked.insert(peer.key);
-        if peer.interested {
-            count += 1;
-            optimistic = true;
-        }
+    let others = fill.saturating_sub(unchoked.len()).max(1);
+    let mut waiting: Vec<(usize, &PeerView)> = turns
+        .iter()
+        .enumerate()
+        .filter(|(_, peer)| peer.interested && !unchoked.contains(&peer.key))
+        .map(|(turn, peer)| (turn, *peer))
+        .collect();
+    if !seeding {
+        // Who lacks most has least to give, and would never be preferred.
+        let rank = |peer: &PeerView| match peer.is_in_debt(slots.credit) {
+            true => u32::MAX,
+            false => peer.pieces,
+        };
+        waiting.sort_by_key(|(_, peer)| rank(peer));
     }
+    // With nobody left to wait for there is room for all who might.
+    let all = turns.len().checked_sub(1).filter(|_| waiting.len() < others);
+    waiting.truncate(others);
+    let last = all.max(waiting.iter().map(|(turn, _)| *turn).max());
+    unchoked.extend(waiting.iter().map(|(_, peer)| peer.key));
+    let ahead = turns.iter().take(last.map_or(0, |last| last + 1));
+    unchoked.extend(ahead.filter(|peer| !peer.interested).map(|peer| peer.key));
     unchoked
 }
 
@@ -178,10 +208,12 @@ mod tests {
     use super::*;
 
     /// A table of peers, one a row: letter, interested, unchoked, snubbed (`i`, `u`, `s`; `-` for
-    /// not), rate to us and rate from us in bytes a second.
+    /// not), rate to us and rate from us in bytes a second; then, if it matters, the number of its
+    /// pieces, bytes given and bytes taken.
     fn table(rows: &[&str]) -> Vec<PeerView> {
         let peer = |row: &&str| {
             let words: Vec<&str> = row.split_whitespace().collect();
+            let number = |at: usize| words.get(at).map_or(0, |word| word.parse().unwrap());
             PeerView {
                 key: PeerKey(u64::from(words[0].as_bytes()[0])),
                 interested: words[1].contains('i'),
@@ -189,6 +221,9 @@ mod tests {
                 snubbed: words[1].contains('s'),
                 download_rate: words[2].parse().unwrap(),
                 upload_rate: words[3].parse().unwrap(),
+                pieces: number(4) as u32,
+                given: number(5),
+                taken: number(6),
             }
         };
         rows.iter().map(peer).collect()
@@ -204,7 +239,8 @@ mod tests {
     }
 
     fn slots(max_uploads: usize, min_uploads: usize) -> Slots {
-        Slots { max_uploads, min_uploads, round_robin_period: Duration::from_secs(30) }
+        let round_robin_period = Duration::from_secs(30);
+        Slots { max_uploads, min_uploads, round_robin_period, credit: 1000 }
     }
 
     /// The changes as text: `-a +b`.
@@ -293,6 +329,38 @@ mod tests {
         let rows = ["a --- 0 0", "b i-- 0 0", "c -u- 0 0", "d iu- 0 0"];
         let mut choker = in_turn("abcd");
         assert_eq!(verdicts(&mut choker, &rows, slots(2, 1), false), "-c -d +a +b");
+    }
+
+    #[test]
+    fn while_we_download_the_slot_in_turn_goes_to_who_has_least_and_is_not_in_debt() {
+        let mut rows = [
+            "a i-- 0 0 9 0   0",
+            "b i-- 0 0 5 100 1800", // has earned what it took
+            "c i-- 0 0 7 0   1000", // and this one took what anybody may
+            "d i-- 0 0 3 100 1801",
+            "e i-- 0 0 0 0   1001",
+        ];
+        let got = |rows: &[&str], min, seeding| {
+            verdicts(&mut in_turn("abcde"), rows, slots(9, min), seeding)
+        };
+        assert_eq!(got(&rows, 1, false), "+b");
+        assert_eq!(got(&rows, 2, false), "+b +c");
+        assert_eq!(got(&rows, 4, false), "+a +b +c +d", "debtors come last, in their turn");
+        rows[1] = "b --- 0 0 5 0 0";
+        assert_eq!(got(&rows, 1, false), "+b +c", "who is not interested keeps its place");
+        rows[2] = "c i-- 0 0 9 0 0";
+        assert_eq!(got(&rows, 1, false), "+a", "of two that are alike the first");
+        let rows = ["a i-- 0 0 9 0 9999", "b i-- 0 0 5 0 0"];
+        assert_eq!(got(&rows, 1, true), "+a +b", "all slots but one are for those who take most");
+        let got = verdicts(&mut in_turn("ab"), &rows, slots(1, 1), true);
+        assert_eq!(got, "+a", "a seed goes by turns alone");
+    }
+
+    #[test]
+    fn with_room_for_more_all_who_might_want_something_are_unchoked() {
+        let rows = ["a --- 0 0", "b i-- 0 0", "c --- 0 0"];
+        assert_eq!(verdicts(&mut in_turn("abc"), &rows, slots(7, 4), false), "+a +b +c");
+        assert_eq!(verdicts(&mut in_turn("abc"), &rows, slots(7, 1), false), "+a +b");
     }
 
     #[test]

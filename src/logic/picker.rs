@@ -327,29 +327,22 @@ impl Picker {
     /// not, from a random place on: the best of the first few, and of all for a peer that has
     /// little.
     fn search(&mut self, asker: &Asker, used: &[PieceIndex], rng: &mut Rng) -> Option<PieceIndex> {
-        let (mut best, mut ties, mut looked) = (None, 0, 0);
+        let mut looked = 0;
         let found = lacking(asker.from, asker.ledger, rng)
             .inspect(|_| looked += 1)
             .filter_map(|index| asker.new_piece(index, used));
-        for piece in found.take(SAMPLE) {
+        let ranked = found.take(SAMPLE).map(|piece| {
             let index = piece.get();
             let availability = self.availability(piece);
-            let early = asker.early;
-            let rarity =
-                if early { u32::from(availability < self.priority_cutoff) } else { availability };
-            let is_last = self.spoilt.contains(&index);
-            let rank = (self.order.priority(index), rarity, is_last);
-            match best {
-                Some((lowest, _)) if rank > lowest => continue,
-                Some((lowest, _)) if rank == lowest => ties += 1,
-                _ => ties = 1,
-            }
-            if rng.below(ties) == 0 {
-                best = Some((rank, piece));
-            }
-        }
+            let rarity = match asker.early {
+                true => u32::from(availability < self.priority_cutoff),
+                false => availability,
+            };
+            ((self.order.priority(index), rarity, self.spoilt.contains(&index)), piece)
+        });
+        let best = rng.lowest(ranked);
         self.note_steps(looked);
-        best.map(|(_, piece)| piece)
+        best
     }
 
     #[cfg(test)]
@@ -553,6 +546,22 @@ mod tests {
         s.receive_all(B);
         prioritize(&mut s, "11120");
         assert_eq!(s.pieces(C, 2), [4]);
+    }
+
+    #[test]
+    fn a_piece_that_was_lost_is_begun_again_by_its_rarity() {
+        let mut s = swarm("avail: 2122", "have:  #.##");
+        assert_eq!(s.pieces(A, 4), [1]);
+        s.receive_all(A);
+        // Those that are had are met, and sorted out.
+        assert_eq!(s.pick(A, 4), []);
+        for n in [0, 1] {
+            let piece = s.ledger.geometry().piece(n).unwrap();
+            assert!(s.ledger.doubt(piece));
+            s.ledger.verified(piece, false);
+            s.picker.lost(piece);
+        }
+        assert_eq!(s.pieces(B, 9), [1, 0]);
     }
 
     #[test]

@@ -39,6 +39,23 @@ impl Rng {
             items.swap(last, other as usize);
         }
     }
+
+    /// The item of the lowest rank; of several such any, by equal chances.
+    pub fn lowest<R: Ord, T>(&mut self, ranked: impl Iterator<Item = (R, T)>) -> Option<T> {
+        let (mut best, mut ties) = (None, 0);
+        for (rank, item) in ranked {
+            match &best {
+                Some((lowest, _)) if rank > *lowest => continue,
+                Some((lowest, _)) if rank == *lowest => ties += 1,
+                _ => ties = 1,
+            }
+            // The nth of them takes the place of those before with a chance of one in n.
+            if self.below(ties) == 0 {
+                best = Some((rank, item));
+            }
+        }
+        best.map(|(_, item)| item)
+    }
 }
 
 #[cfg(test)]
@@ -79,5 +96,18 @@ mod tests {
         }
         assert_eq!(orders.len(), 6);
         rng.shuffle::<u8>(&mut []);
+    }
+
+    #[test]
+    fn of_the_lowest_each_comes_as_often_as_the_others_and_nothing_higher_does() {
+        let mut rng = Rng::new(4);
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..3_000 {
+            let ranked = [(3, 'x'), (2, 'a'), (3, 'y'), (2, 'b'), (2, 'c'), (9, 'z')];
+            *seen.entry(rng.lowest(ranked.into_iter()).unwrap()).or_insert(0) += 1;
+        }
+        assert_eq!(seen.keys().collect::<String>(), "abc");
+        assert!(seen.values().all(|n| (850..1_150).contains(n)), "{seen:?}");
+        assert_eq!(rng.lowest(std::iter::empty::<(u8, u8)>()), None);
     }
 }

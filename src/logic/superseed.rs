@@ -113,24 +113,14 @@ impl SuperSeed {
         if guest.open.len() >= MAX_OPEN {
             return None;
         }
-        let (mut best, mut ties) = (None, 0);
-        for piece in geometry.pieces() {
-            if have.get(piece.get()) || guest.offered.get(piece.get()) {
-                continue;
-            }
+        let (offered, times) = (&guest.offered, &self.times);
+        let due = geometry.pieces().filter(|p| !have.get(p.get()) && !offered.get(p.get()));
+        let ranked = due.map(|piece| {
             // Whoever was offered a piece will have it: that counts as much as having it, nearly.
             let available = availability(piece);
-            let rank = (available.max(self.times[piece.at()]), available);
-            match best {
-                Some((lowest, _)) if rank > lowest => continue,
-                Some((lowest, _)) if rank == lowest => ties += 1,
-                _ => ties = 1,
-            }
-            if rng.below(ties) == 0 {
-                best = Some((rank, piece));
-            }
-        }
-        let (_, piece) = best?;
+            ((available.max(times[piece.at()]), available), piece)
+        });
+        let piece = rng.lowest(ranked)?;
         self.times[piece.at()] += 1;
         guest.offered.set(piece.get(), true);
         guest.open.push(Offer { piece, taken: false, since: now });

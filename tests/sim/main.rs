@@ -6,6 +6,8 @@ mod table;
 mod world;
 
 use bittornado::logic::torrent::Config;
+use bittornado::proto::announce::Peer;
+use bittornado::proto::announce::ask::Reply;
 use bittornado::proto::geometry::Geometry;
 use std::time::Duration;
 use swarm::Role;
@@ -25,6 +27,20 @@ fn plan(seed: u64) -> Plan {
         villain: None,
         super_seed: false,
         config: Config { max_initiate: 4, ..Config::default() },
+    }
+}
+
+/// A tracker's answer that names these peers.
+fn reply(peers: Vec<Peer>) -> Reply {
+    Reply {
+        interval: Duration::from_secs(1800),
+        min_interval: None,
+        tracker_id: None,
+        complete: None,
+        incomplete: None,
+        peers,
+        external_ip: None,
+        warning: None,
     }
 }
 
@@ -170,9 +186,8 @@ fn a_download_limit_holds_from_the_start_with_one_peer_and_with_fifty() {
 #[ignore = "long"]
 fn long_swarms_end_near_the_bound_of_their_links() {
     let only = std::env::var("SWARM").unwrap_or_default();
-    let size = |name, usual| std::env::var(name).map_or(usual, |n| n.parse().expect("a number"));
-    let (mib, leechers) = (size("SWARM_MIB", 256), size("SWARM_LEECHERS", 100));
-    let games = table::games(mib as u64, leechers);
+    let (mib, leechers) = (table::setting("SWARM_MIB", 256), table::setting("SWARM_LEECHERS", 100));
+    let games = table::games(mib, leechers as usize);
     let slow = table::play(games.into_iter().filter(|game| game.name.contains(&only)).collect());
     assert!(slow.is_empty(), "too slow: {slow:?}");
 }

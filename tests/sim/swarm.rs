@@ -10,7 +10,6 @@ use bittornado::logic::PeerKey;
 use bittornado::logic::rng::Rng;
 use bittornado::logic::torrent::{Action, Config, Notice, Setup, Torrent};
 use bittornado::proto::announce::Peer;
-use bittornado::proto::announce::ask::Reply;
 use bittornado::proto::bitfield::Bitfield;
 use bittornado::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use bittornado::proto::ids::{InfoHash, PeerId};
@@ -266,15 +265,15 @@ impl World {
         };
         for node in 0..world.nodes.len() {
             let joins = start + world.nodes[node].part.joins;
-            world.incomplete += usize::from(world.wants_all(node));
+            world.incomplete += usize::from(world.is_awaited(node));
             world.at(joins, node, Event::Join);
         }
         world.plan_cut();
         world
     }
 
-    fn wants_all(&self, node: usize) -> bool {
-        !matches!(self.nodes[node].part.role, Role::Seed | Role::Boaster | Role::FreeRider)
+    fn is_awaited(&self, node: usize) -> bool {
+        self.nodes[node].part.role == Role::Leecher
     }
 
     /// Plays until everybody who is honest is complete; returns when the last was, and a digest
@@ -417,18 +416,9 @@ impl World {
         let mut others: Vec<usize> = (0..self.nodes.len()).filter(there).collect();
         self.rng.shuffle(&mut others);
         others.truncate(NUMWANT);
-        let reply = Reply {
-            interval: Duration::from_secs(1800),
-            min_interval: None,
-            tracker_id: None,
-            complete: None,
-            incomplete: None,
-            peers: others.into_iter().map(|i| Peer { address: address(i), id: None }).collect(),
-            external_ip: None,
-            warning: None,
-        };
+        let peers = others.into_iter().map(|i| Peer { address: address(i), id: None }).collect();
         let now = self.now;
-        self.torrent(node, |t| t.on_announced(number, Ok(reply), now));
+        self.torrent(node, |t| t.on_announced(number, Ok(super::reply(peers)), now));
     }
 
     fn on_word(&mut self, node: usize, key: PeerKey, word: Word) {
@@ -527,7 +517,7 @@ impl World {
     }
 
     fn report(&mut self, node: usize, notice: Notice) {
-        let wanted = self.wants_all(node);
+        let awaited = self.is_awaited(node);
         let here = &mut self.nodes[node];
         match notice {
             Notice::HashFailed(_) => here.failed_pieces += 1,
@@ -535,7 +525,7 @@ impl World {
             Notice::Complete => {
                 here.complete_at = Some(self.now.duration_since(self.start));
                 let leaves = here.part.leaves;
-                self.incomplete -= usize::from(wanted);
+                self.incomplete -= usize::from(awaited);
                 self.weigh_riders();
                 if let Some(stay) = leaves {
                     self.at(self.now + stay, node, Event::Leave);

@@ -5,7 +5,6 @@ use bittornado::logic::PeerKey;
 use bittornado::logic::rng::Rng;
 use bittornado::logic::torrent::{Action, Config, Notice, Setup, Torrent};
 use bittornado::proto::announce::Peer;
-use bittornado::proto::announce::ask::Reply;
 use bittornado::proto::bitfield::Bitfield;
 use bittornado::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use bittornado::proto::hash::{Sha1, sha1};
@@ -225,17 +224,7 @@ impl World {
                 node
             }
             Event::Announced { node, number, peers } => {
-                let reply = Reply {
-                    interval: Duration::from_secs(1800),
-                    min_interval: None,
-                    tracker_id: None,
-                    complete: None,
-                    incomplete: None,
-                    peers,
-                    external_ip: None,
-                    warning: None,
-                };
-                self.nodes[node].torrent.on_announced(number, Ok(reply), now);
+                self.nodes[node].torrent.on_announced(number, Ok(super::reply(peers)), now);
                 node
             }
             Event::Time { node } => {

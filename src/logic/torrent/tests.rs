@@ -925,3 +925,68 @@ fn a_file_that_shares_its_pieces_counts_only_its_own_bytes() {
     let had: Vec<u64> = torrent.files().iter().map(|f| f.had).collect();
     assert_eq!(had, [10, 32_758, 0, 0]);
 }
+
+/// Whether a peer may download from us.
+fn is_unchoked(stage: &mut Stage, key: PeerKey) -> bool {
+    !stage.torrent.session(key).unwrap().choking
+}
+
+#[test]
+fn the_slots_are_given_anew_when_who_has_one_leaves_or_wants_nothing_and_after_five_seconds() {
+    // One slot, for two peers.
+    let config =
+        Config { max_uploads: 1, round_robin_period: Duration::from_secs(4), ..Config::default() };
+    let mut stage = Stage::new(4, "####", config);
+    let keys = [1, 2].map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0));
+    for key in keys {
+        stage.hears(key, Message::Interested, 0);
+    }
+    let holder = |stage: &mut Stage| {
+        let [a, b] = keys.map(|key| is_unchoked(stage, key));
+        assert!(a != b, "one of them has the slot");
+        if a { (keys[0], keys[1]) } else { (keys[1], keys[0]) }
+    };
+    stage.until(1);
+    let (first, second) = holder(&mut stage);
+    for key in keys {
+        stage.hears(key, Message::Request(stage.block(0, 0)), 1);
+    }
+    stage.until(4);
+    assert_eq!(holder(&mut stage).0, first, "nothing happened, and it is not time yet");
+    stage.until(6);
+    assert_eq!(holder(&mut stage).0, second, "the turn has come to the other");
+    stage.hears(second, Message::NotInterested, 6);
+    stage.until(7);
+    assert!(is_unchoked(&mut stage, first), "who wants nothing gives way at once");
+    stage.hears(second, Message::Interested, 7);
+    stage.until(8);
+    let (gone, heir) = holder(&mut stage);
+    let now = stage.at(8);
+    stage.torrent.on_lost(gone, now);
+    stage.until(9);
+    assert!(is_unchoked(&mut stage, heir), "the slot of who has left is given at once");
+}
+
+#[test]
+fn a_leecher_gives_its_optimistic_slot_to_who_has_least_until_that_one_took_and_gave_nothing() {
+    let config = Config { max_uploads: 1, ..Config::default() };
+    let mut stage = Stage::new(4, "##..", config);
+    let much = stage.joins("20.0.0.1:5", 1, 0);
+    let little = stage.joins("20.0.0.2:5", 2, 0);
+    stage.has(much, "..##", 0);
+    stage.has(little, "..#.", 0);
+    for key in [much, little] {
+        stage.hears(key, Message::Interested, 0);
+    }
+    stage.until(1);
+    assert!(is_unchoked(&mut stage, little) && !is_unchoked(&mut stage, much));
+    // A piece and a block.
+    for (piece, n) in [(0, 0), (0, 1), (1, 0)] {
+        let block = stage.block(piece, n);
+        stage.hears(little, Message::Request(block), 1);
+        let now = stage.at(1);
+        stage.torrent.on_block_sent(little, block, now);
+    }
+    stage.until(7);
+    assert!(is_unchoked(&mut stage, much) && !is_unchoked(&mut stage, little));
+}

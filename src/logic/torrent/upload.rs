@@ -180,6 +180,7 @@ impl Torrent {
                 true => seeding_period(period, self.geometry.piece_length()),
                 false => period,
             },
+            credit: self.geometry.piece_length().into(),
         };
         for verdict in self.choker.choose(&views, &slots, seeding, now, &mut self.rng) {
             self.set_choking(verdict.key, !verdict.unchoke, now);
@@ -215,5 +216,8 @@ fn view(key: PeerKey, session: &Session, patience: Duration, now: Instant) -> Pe
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),
         upload_rate: session.up.rate(now),
+        given: session.down.total(),
+        taken: session.up.total(),
+        pieces: session.have.count(),
     }
 }

@@ -80,8 +80,7 @@ fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
         post.send(Event::CheckNotice(why));
         None
     });
-    let files = (0..geometry.file_count()).map(|file| check.storage.stamp(file));
-    let files = files.collect::<Result<Vec<_>, _>>()?;
+    let files = check.storage.stamps()?;
     let plan = Plan::new(check, saved.as_ref(), &files);
     if let (Some(text), false) = (plan.notice(), check.trust) {
         post.send(Event::CheckNotice(text));

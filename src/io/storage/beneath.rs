@@ -136,11 +136,16 @@ impl Root {
 
     /// The length of a regular file; `None` if there is nothing of this name.
     pub fn length(&self, path: &Path) -> io::Result<Option<u64>> {
-        let kind =
-            self.look(path).and_then(|(dir, name)| sys::kind_at(&dir, name, self.follow(path)));
-        match kind {
-            Ok(Kind::File(length)) => Ok(Some(length)),
-            Ok(kind) => Err(not_a_file(kind)),
+        Ok(self.find(path)?.map(|stamp| stamp.size))
+    }
+
+    /// How a regular file looks from outside; `None` if there is nothing of this name.
+    pub fn find(&self, path: &Path) -> io::Result<Option<Stamp>> {
+        let found =
+            self.look(path).and_then(|(dir, name)| sys::look_at(&dir, name, self.follow(path)));
+        match found {
+            Ok((Kind::File(_), stamp)) => Ok(Some(stamp)),
+            Ok((kind, _)) => Err(not_a_file(kind)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -166,12 +171,6 @@ impl Root {
             }
         }
         outcome
-    }
-
-    /// How a regular file looks from outside.
-    pub fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        let (dir, name) = self.look(path)?;
-        sys::stamp_at(&dir, name, self.follow(path))
     }
 
     /// Whether an existing file may be written.

@@ -1,6 +1,7 @@
 //! How the files look from outside: what tells whether somebody else has changed them.
 
 use std::io::ErrorKind;
+use std::sync::PoisonError;
 
 use super::{DiskError, Storage, Use};
 use crate::proto::resume::client::Stamp;
@@ -19,11 +20,35 @@ impl Storage {
         if self.is_aside(file) {
             return Ok(self.has_aside().then_some(elsewhere));
         }
-        match self.root.stamp(&self.files[file].path) {
-            Ok(stamp) => Ok(Some(stamp)),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Other) => Ok(None),
+        match self.root.find(&self.files[file].path) {
+            Ok(found) => Ok(found),
+            Err(e) if e.kind() == ErrorKind::Other => Ok(None),
             Err(e) => Err(self.error("read", file, e)),
         }
+    }
+
+    /// How all the files look, as by [`Storage::stamp`]. The first time after
+    /// [`Storage::prepare`] it is what that has seen of them: each look at many files tells.
+    ///
+    /// # Errors
+    /// What the system says of the first that cannot be looked at.
+    pub fn stamps(&self) -> Result<Vec<Option<Stamp>>, DiskError> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut found) = found else {
+            return (0..self.files.len()).map(|file| self.stamp(file)).collect();
+        };
+        for (file, entry) in self.files.iter().enumerate() {
+            // What has no bytes may have been made since, and what was aside moved in.
+            if !self.is_file(file) || entry.length == 0 || self.has_moved_in(file) {
+                found[file] = self.stamp(file)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Keeps what was seen for [`Storage::stamps`].
+    pub(super) fn remember(&self, found: Vec<Option<Stamp>>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 
     /// Whether the bytes of a file are in a file of its own name, whose looks tell of them.

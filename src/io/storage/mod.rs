@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, FileRange, Geometry};
+use crate::proto::resume::client::Stamp;
 use aside::{Aside, Place};
 use beneath::Root;
 use handles::{Handles, Opened};
@@ -75,6 +76,8 @@ pub struct Storage {
     aside: Aside,
     has_pads: bool,
     options: Options,
+    /// How each file looked when the storage was prepared, until it is asked for.
+    found: Mutex<Option<Vec<Option<Stamp>>>>,
 }
 
 /// How many buffers go into one system call.
@@ -101,7 +104,8 @@ impl Storage {
         let handles = Mutex::new(Handles::new(options.max_files_open, others));
         let aside = Aside::new(options.aside.clone());
         let locking = Locking::new(options.locks);
-        Storage { root, files, geometry, handles, locking, aside, has_pads, options }
+        let found = Mutex::default();
+        Storage { root, files, geometry, handles, locking, aside, has_pads, options, found }
     }
 
     /// What was chosen about the files.
@@ -128,9 +132,10 @@ impl Storage {
         }
         self.find_aside();
         let mut creatable = None;
+        let mut found = vec![None; self.files.len()];
         for (number, file) in self.own_files() {
             let checked = self.check(file, &mut creatable);
-            checked.map_err(|source| self.error("use", number, source))?;
+            found[number] = checked.map_err(|source| self.error("use", number, source))?;
         }
         self.check_space()?;
         if in_folder {
@@ -139,12 +144,12 @@ impl Storage {
         }
         self.move_in()?;
         for (number, file) in self.own_files().filter(|(_, f)| f.length == 0) {
-            let made = match self.root.length(&file.path) {
-                Ok(None) => self.root.open(&file.path, true).map(drop),
-                there => there.map(drop),
-            };
-            made.map_err(|source| self.error("create", number, source))?;
+            if found[number].is_none() {
+                let made = self.root.open(&file.path, true);
+                made.map_err(|source| self.error("create", number, source))?;
+            }
         }
+        self.remember(found);
         Ok(())
     }
 
@@ -156,22 +161,30 @@ impl Storage {
         self.files.iter().enumerate().filter(own)
     }
 
-    /// `creatable` is the folder in which a file could be made last: it is asked once.
-    fn check<'a>(&self, file: &'a FileEntry, creatable: &mut Option<&'a Path>) -> io::Result<()> {
-        match self.root.length(&file.path)? {
-            None if file.path.parent().is_some() && *creatable == file.path.parent() => Ok(()),
+    /// How the file looks, if it is there. `creatable` is the folder in which a file could be made
+    /// last: it is asked once.
+    fn check<'a>(
+        &self,
+        file: &'a FileEntry,
+        creatable: &mut Option<&'a Path>,
+    ) -> io::Result<Option<Stamp>> {
+        let found = self.root.find(&file.path)?;
+        match found.map(|stamp| stamp.size) {
+            None if file.path.parent().is_some() && *creatable == file.path.parent() => {}
             None => {
                 self.root.may_create(&file.path)?;
                 *creatable = file.path.parent();
-                Ok(())
             }
-            Some(length) if length > file.length => {
-                let (is, says) = (length, file.length);
-                Err(io::Error::other(format!("it has {is} bytes, the torrent says {says}")))
+            Some(is) if is > file.length => {
+                let says = file.length;
+                return Err(io::Error::other(format!(
+                    "it has {is} bytes, the torrent says {says}"
+                )));
             }
-            Some(length) if length < file.length => self.root.may_write(&file.path),
-            Some(_) => Ok(()),
+            Some(is) if is < file.length => self.root.may_write(&file.path)?,
+            Some(_) => {}
         }
+        Ok(found)
     }
 
     /// How many bytes file number `file` has on disk; `None` if there is nothing of its name.

@@ -546,6 +546,22 @@ fn a_root_that_was_replaced_is_found_again() {
 }
 
 #[test]
+fn what_prepare_saw_of_the_files_is_told_once() {
+    let dir = Dir::new();
+    fs::write(dir.join("a"), [1; 30]).unwrap();
+    let s = storage(&dir.0, 100, &[("a", 40), ("b", 10), ("e", 0)], Links::Refuse);
+    s.prepare().unwrap();
+    let sizes = || -> Vec<_> {
+        s.stamps().unwrap().into_iter().map(|found| found.map(|stamp| stamp.size)).collect()
+    };
+    fs::write(dir.join("a"), [1; 40]).unwrap();
+    fs::write(dir.join("b"), [1; 10]).unwrap();
+    assert_eq!(sizes(), [Some(30), None, Some(0)], "as it was, and what prepare made");
+    assert_eq!(sizes(), [Some(40), Some(10), Some(0)]);
+    assert_eq!(s.stamp(0).unwrap(), s.stamps().unwrap()[0]);
+}
+
+#[test]
 fn many_files_are_brought_to_the_disk_together() {
     let dir = Dir::new();
     let names: Vec<String> = (0..MANY_DIRTY + 1).map(|n| format!("d/f{n}")).collect();

@@ -255,17 +255,14 @@ pub fn stamp(file: impl AsFd) -> io::Result<Stamp> {
     if stat.st_nlink == 0 { Err(io::ErrorKind::NotFound.into()) } else { Ok(stamp_of(&stat)) }
 }
 
-/// How the file of this name in `dir` looks from outside.
+/// What the name in `dir` stands for, and how it looks from outside.
 ///
 /// # Errors
-/// What fstatat(2) says, so `NotFound` for nothing; and that it is no regular file.
-pub fn stamp_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<Stamp> {
+/// What fstatat(2) says, so `NotFound` for nothing.
+pub fn look_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<(Kind, Stamp)> {
     let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     let stat = rustix::fs::statat(dir, name, flags)?;
-    match kind(&stat) {
-        Kind::File(_) => Ok(stamp_of(&stat)),
-        _ => Err(io::Error::other("it is not a regular file")),
-    }
+    Ok((kind(&stat), stamp_of(&stat)))
 }
 
 fn stamp_of(stat: &rustix::fs::Stat) -> Stamp {
@@ -360,9 +357,7 @@ pub fn open_file_beneath(dir: &OwnedFd, path: &Path, write: bool) -> io::Result<
 /// # Errors
 /// What fstatat(2) says, so `NotFound` for nothing.
 pub fn kind_at(dir: &OwnedFd, name: &OsStr, follow: bool) -> io::Result<Kind> {
-    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    let stat = rustix::fs::statat(dir, name, flags)?;
-    Ok(kind(&stat))
+    Ok(look_at(dir, name, follow)?.0)
 }
 
 /// What an open file is.

@@ -179,7 +179,7 @@ class Bench:
         before = len(self.processes)
         try:
             table.add(what, who, *measure())
-        except Failed as error:
+        except (Failed, OSError) as error:
             if who in OURS:
                 raise
             print(f"{what}, {who}: {error}", file=sys.stderr)
@@ -591,7 +591,7 @@ def main(name, doc, run, programs, extra=lambda parser: None):
         unknown = [n for n in names if n not in programs]
         if unknown:
             raise Failed(f"--only: there is no {', '.join(unknown)}")
-        check_needs(names)
+        names = those_here(names)
         if not (options.no_build or options.program):
             build()
         bench = Bench(options)
@@ -603,13 +603,20 @@ def main(name, doc, run, programs, extra=lambda parser: None):
             bench.close()
 
 
-def check_needs(names):
-    needs = [n for name in names if name in PROGRAMS for n in PROGRAMS[name].needs]
-    missing = [package for command, package in needs if not shutil.which(command)]
-    if "libtorrent" in names and importlib.util.find_spec("libtorrent") is None:
-        missing.append("python3-libtorrent")
-    if missing:
-        raise Failed(f"needs the Debian packages {' '.join(missing)} (or leave out by --only)")
+def those_here(names):
+    """The names without those of programs that are not installed, which are told of."""
+    here = []
+    for name in names:
+        needs = PROGRAMS[name].needs if name in PROGRAMS else []
+        missing = [package for command, package in needs if not shutil.which(command)]
+        if name == "libtorrent" and importlib.util.find_spec("libtorrent") is None:
+            missing.append("python3-libtorrent")
+        if missing:
+            print(f"{name} is left out: it needs the Debian package {' '.join(missing)}",
+                  file=sys.stderr)
+        else:
+            here.append(name)
+    return here
 
 
 def build():

@@ -130,6 +130,8 @@ class Bench:
         self.peer = helper()
         self.logs = {}
         self.processes = []
+        # What other programs did not manage once, they may take very long for each time.
+        self.failed = set()
 
     def folder(self):
         return pathlib.Path(tempfile.mkdtemp(dir=self.base))
@@ -176,13 +178,16 @@ class Bench:
 
     def attempt(self, table, what, who, measure):
         """Adds a row; another program that fails is told of and left out."""
+        if (what, who) in self.failed:
+            return
         before = len(self.processes)
         try:
             table.add(what, who, *measure())
         except (Failed, OSError) as error:
             if who in OURS:
                 raise
-            print(f"{what}, {who}: {error}", file=sys.stderr)
+            self.failed.add((what, who))
+            print(f"{what}, {who}: {error}; not tried again", file=sys.stderr)
             for process in self.processes[before:]:
                 self.stop(process)
 

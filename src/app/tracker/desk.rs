@@ -240,7 +240,8 @@ impl Desk {
 
     fn refuse(&mut self, answer: Answer) -> Reply {
         self.counters.refused += 1;
-        Reply::Now(answer)
+        let plain = answer.body.len() < WORTH_GZIP;
+        Reply::Now(Answer { plain, ..answer })
     }
 
     /// The figures of this moment.

@@ -9,7 +9,7 @@ use super::*;
 
 impl Tracker {
     /// A good announce is answered within two seconds.
-    fn serves(&mut self, what: &str) {
+    pub fn serves(&mut self, what: &str) {
         let began = Instant::now();
         let answer = self.announce('g', "port=9");
         assert!(answer.status_line.ends_with("200 OK"), "{what}: {answer:?}");
@@ -18,7 +18,7 @@ impl Tracker {
     }
 
     /// Its memory in KiB.
-    fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).unwrap();
         let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();

@@ -10,6 +10,7 @@ mod options;
 mod others;
 mod recorded;
 mod service;
+mod soak;
 mod udp;
 #[path = "../util/mod.rs"]
 mod util;

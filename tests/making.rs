@@ -316,7 +316,11 @@ fn what_comes_through_a_pipe_gives_the_same_torrent_as_a_file() {
         for args in
             [&[][..], &["--hybrid"], &["--version_2"], &["--piece_size=16KiB"], &["--max_pieces=3"]]
         {
-            let all = [URL, "--no_date", "--force"];
+            // Several hashes of much would take long without the processor's help.
+            if size > 5 * mib && !args.is_empty() {
+                continue;
+            }
+            let all = [URL, "--no_date", "--force", "--quiet"];
             let file = dir.cmd("btmakemetafile").args(all).args(["x", "--target=file"]);
             file.args(args).run().expect(0);
             let pipe = dir.cmd("btmakemetafile").args(all).args(["-", "--name=x"]).args(args);

@@ -98,6 +98,25 @@ fn a_file_that_another_program_has_locked_is_one_clear_error() {
 }
 
 #[test]
+fn a_second_client_that_would_write_to_the_same_place_is_one_clear_error() {
+    let stage = Stage::new(&[64 * PIECE]);
+    let mut first = stage.leech().args(["--max_download_rate", "100"]).start();
+    first.wait_for("downloading", SOON);
+    let done = stage.leech().run().expect(1);
+    let path = stage.dir.join("copy");
+    let told = format!("cannot use '{}': another process downloads to it", path.display());
+    assert!(done.err.contains(&told), "{}", done.err);
+    first.signal(rustix::process::Signal::KILL);
+    drop(first);
+    // A kill leaves nothing in the way; and to share what is whole is no writing.
+    let mut next = stage.leech().start();
+    next.wait_for(COMPLETE, SOON);
+    let mut other = stage.leech().start();
+    other.wait_for(COMPLETE, SOON);
+    assert!(stage.is_same(0));
+}
+
+#[test]
 fn every_way_to_claim_space_ends_in_the_same_files() {
     for how in ["normal", "sparse", "background", "pre-allocate"] {
         let stage = Stage::new(&[3 * PIECE, 0, 2 * PIECE + 1]);

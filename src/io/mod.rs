@@ -15,6 +15,7 @@ pub mod save;
 pub mod screen;
 pub mod service;
 pub mod signals;
+pub mod sole;
 pub mod storage;
 pub mod sys;
 pub mod tree;

@@ -8,11 +8,14 @@ use super::Event;
 use super::state::{self, Keep, Place};
 use crate::io::hasher::{Hasher, threads};
 use crate::io::mailbox::Post;
+use crate::io::sole::{self, Sole};
 use crate::io::storage::{DiskError, Storage};
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
+use crate::proto::ids::InfoHash;
 use crate::proto::resume::client::{ClientState, Stamp};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -34,6 +37,8 @@ pub(super) struct Check {
     pub place: Option<(Arc<Place>, Keep)>,
     /// Takes files of full length as they are, where there is no state to tell.
     pub trust: bool,
+    /// The download's name among those on this machine, and where its data is.
+    pub name: (Vec<u8>, PathBuf),
     /// Set by anybody: the check then ends soon and tells nothing.
     pub stop: Arc<AtomicBool>,
 }
@@ -53,6 +58,9 @@ pub(super) struct Found {
     pub state: ClientState,
     /// Whether the saved state is not what was found.
     pub is_news: bool,
+    /// No other process downloads to the same place, as long as this exists; where nothing is
+    /// missing nobody writes.
+    pub sole: Option<Sole>,
 }
 
 /// Starts the check on a thread of its own, which posts its progress and its result.
@@ -75,6 +83,12 @@ pub(super) fn start(check: Check, post: Post<Event>) -> io::Result<()> {
 
 fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
     let geometry = &check.geometry;
+    let sole = match sole::take(&check.name.0) {
+        Ok(None) => Err(()),
+        Ok(sole) => Ok(sole),
+        // Where there are no such names it goes without.
+        Err(_) => Ok(None),
+    };
     let loaded = check.place.as_ref().map_or(Ok(None), |(place, _)| place.load());
     let saved = loaded.unwrap_or_else(|why| {
         post.send(Event::CheckNotice(why));
@@ -102,10 +116,18 @@ fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
     } else if !hash(check, pieces, post, &mut have)? {
         return Ok(None);
     }
+    let sole = match sole {
+        _ if have.is_full() => None,
+        Ok(sole) => sole,
+        Err(()) => {
+            let source = io::Error::other("another process downloads to it");
+            return Err(DiskError { op: "use", path: check.name.1.clone(), source });
+        }
+    };
     let is_known = saved.is_some();
     let state = saved.unwrap_or_else(|| ClientState::empty(geometry));
     let is_news = !is_known || state.files != files || state.pieces != have;
-    let mut found = Found { have, unproven, blocks: Vec::new(), files, state, is_news };
+    let mut found = Found { have, unproven, blocks: Vec::new(), files, state, is_news, sole };
     found.blocks = blocks(check, &found, is_known.then_some(&doubtful));
     Ok(Some(found))
 }
@@ -158,6 +180,12 @@ impl Plan {
             format!("some files changed since the last time: {again} of {all} pieces are checked")
         })
     }
+}
+
+/// The name of a download to `target`, the same in every process, and the target for people.
+pub(super) fn name(info_hash: InfoHash, target: &Path) -> (Vec<u8>, PathBuf) {
+    let target = std::path::absolute(target).unwrap_or_else(|_| target.to_path_buf());
+    (state::file_name(info_hash, &target, ".bittornado").into_bytes(), target)
 }
 
 /// Whether the files are long enough for a range.

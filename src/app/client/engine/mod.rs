@@ -30,6 +30,7 @@ use crate::io::fetch::{self, Fetch};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
 use crate::io::reactor::Reactor;
 use crate::io::reason;
+use crate::io::sole::Sole;
 use crate::io::storage::Storage;
 use crate::io::sys;
 use crate::logic::PeerKey;
@@ -156,6 +157,8 @@ struct Engine {
     wishes: Wishes,
     /// For when data has to be checked again.
     check: Check,
+    /// Nobody else writes where we do.
+    sole: Option<Sole>,
     /// Space is being claimed, which changes how files look.
     is_claiming: bool,
     /// Connections with something new to send.
@@ -194,6 +197,7 @@ impl Engine {
             hashes,
             place: place.clone().zip(settings.keep.clone()),
             trust: !settings.check_hashes,
+            name: check::name(settings.metainfo.info_hash, &target),
             stop: Arc::clone(&stop),
         };
         let saver = || Saver::start(place, Arc::clone(&storage), post.clone());
@@ -224,6 +228,7 @@ impl Engine {
             doubts: Doubts::new(Bitfield::new(geometry.piece_count())),
             wishes: Wishes::default(),
             check,
+            sole: None,
             is_claiming: false,
             dirty: BTreeSet::new(),
             tell_at: None,
@@ -380,10 +385,11 @@ impl Engine {
     }
 
     /// What is on disk is known: now peers may come.
-    fn open(&mut self, found: Found, now: Instant) {
+    fn open(&mut self, mut found: Found, now: Instant) {
         if self.ending.is_some() {
             return;
         }
+        self.sole = found.sole.take();
         let setup = Setup {
             info_hash: self.settings.metainfo.info_hash,
             peer_id: self.peer_id,

@@ -19,7 +19,7 @@ const EIO: i32 = 5;
 struct Stage {
     dir: Dir,
     bytes: Vec<u8>,
-    _running: [Background; 2],
+    running: [Background; 2],
 }
 
 impl Stage {
@@ -35,28 +35,11 @@ impl Stage {
         let seed = dir.cmd("btdownload").args(["--bind", "127.0.0.1"]).args(ports);
         let mut seed = seed.args(["file.torrent", "--saveas", "file"]).start();
         seed.wait_for("download complete", SOON);
-        Stage { dir, bytes, _running: [tracker, seed] }
+        Stage { dir, bytes, running: [tracker, seed] }
     }
 
     fn settings(&self, disk: DiskOptions) -> Settings {
-        Settings {
-            metainfo: Metainfo::decode(&self.dir.read("file.torrent")).unwrap(),
-            saveas: self.dir.join("copy"),
-            priorities: Vec::new(),
-            ports: 10_000..=60_000,
-            shuffle_ports: true,
-            bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            slice_size: 16_384,
-            config: Config { limits: Limits::default(), ..Config::default() },
-            disk,
-            goal: Goal { exit_on_done: true, ..Goal::default() },
-            on_done: None,
-            state_dir: None,
-            http_timeout: Duration::from_secs(5),
-            report_interval: Duration::from_millis(100),
-            keep: Some(Keep { dir: self.dir.join("states"), expire: None }),
-            check_hashes: true,
-        }
+        settings(&self.dir, "copy", disk)
     }
 
     /// Downloads, and tells what was said meanwhile.
@@ -72,6 +55,27 @@ impl Stage {
         }
         assert!(self.dir.read("copy") == self.bytes, "{said:?}");
         said
+    }
+}
+
+fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
+    Settings {
+        metainfo: Metainfo::decode(&dir.read("file.torrent")).unwrap(),
+        saveas: dir.join(saveas),
+        priorities: Vec::new(),
+        ports: 10_000..=60_000,
+        shuffle_ports: true,
+        bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        slice_size: 16_384,
+        config: Config { limits: Limits::default(), ..Config::default() },
+        disk,
+        goal: Goal { exit_on_done: true, ..Goal::default() },
+        on_done: None,
+        state_dir: None,
+        http_timeout: Duration::from_secs(5),
+        report_interval: Duration::from_millis(100),
+        keep: Some(Keep { dir: dir.join("states"), expire: None }),
+        check_hashes: true,
     }
 }
 
@@ -116,4 +120,47 @@ fn what_did_not_reach_the_disk_is_not_vouched_for() {
     std::fs::write(&copy, bytes).unwrap();
     std::fs::File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
     stage.download(DiskOptions::default());
+}
+
+#[test]
+fn what_cannot_be_read_for_others_is_told_once_and_given_later() {
+    let stage = Stage::new();
+    let [_tracker, seed] = stage.running;
+    seed.stop(SOON).expect(0);
+    let faults = Faults::planned();
+    let disk = DiskOptions { faults: faults.clone(), ..DiskOptions::default() };
+    let start = |disk| {
+        let settings = settings(&stage.dir, "file", disk);
+        let client = Client::start(Settings { goal: Goal::default(), ..settings }).unwrap();
+        while !matches!(client.next_report().unwrap(), Report::Complete) {}
+        client
+    };
+    // The second start has nothing to check: what is read then is read for somebody.
+    drop(start(DiskOptions::default()));
+    faults.inject(Call::Read, 0..4, Fault::Error(EIO));
+    let client = start(disk);
+    let mut said = Vec::new();
+    let leech = stage.dir.cmd("btdownload").args(["--bind", "127.0.0.1", "--exit_on_done"]);
+    let leech = leech.args(["--minport", "10000", "--maxport", "60000", "--random_port", "1"]);
+    let leech = leech.args(["file.torrent", "--saveas", "copy"]).start();
+    let stopper = client.stopper();
+    let done = std::thread::spawn(move || {
+        let done = leech.wait(3 * SOON);
+        stopper.stop();
+        done
+    });
+    while let Some(report) = client.next_report() {
+        match report {
+            Report::Notice(text) => said.push(text),
+            Report::Ended(outcome) => assert_eq!(outcome, Ok(()), "{said:?}"),
+            _ => {}
+        }
+    }
+    let done = done.join().unwrap().expect(0);
+    assert!(faults.count(Call::Read) > 0);
+    assert!(stage.dir.read("copy") == stage.bytes);
+    assert!(once(&said, ["cannot read", "file': Input/output error; others wait"]), "{said:?}");
+    assert!(once(&said, ["reading works again", ""]), "{said:?}");
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(!done.err.contains("ban") && !done.err.contains("hash"), "{}", done.err);
 }

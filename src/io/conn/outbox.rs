@@ -362,7 +362,8 @@ fn read_run(
         let offset = first.offset + done as u64;
         let got = match may_wait {
             true => Some(sys::preadv(&first.file, &mut places, offset)?),
-            false => sys::preadv_cached(&first.file, &mut places, offset)?,
+            // An error is met again, and told of, by whoever brings it into the cache.
+            false => sys::preadv_cached(&first.file, &mut places, offset).unwrap_or(None),
         };
         match got {
             Some(0) => return Err(fell_short()),

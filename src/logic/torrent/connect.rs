@@ -18,7 +18,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A piece of which a peer rejected a request is not asked of it for so long, or longer, unless it
 /// unchokes us anew.
-const BARRED: Duration = Duration::from_secs(60);
+pub(super) const BARRED: Duration = Duration::from_secs(15);
 
 /// A connection may be of no use for so long before another takes its place.
 const LEAST_STAY: Duration = Duration::from_secs(60);
@@ -355,6 +355,7 @@ impl Torrent {
         let mut deadline = silent;
         if let Some(session) = peer.session() {
             let mut said = peer.said;
+            let barred_until = session.askable.is_some().then(|| session.barred_at + BARRED);
             let waits = !session.asked.is_empty() && !session.snubbed;
             let snubs_at = session.waiting_since + snub;
             if said + keepalive <= now {
@@ -362,6 +363,9 @@ impl Torrent {
                 said = now;
             }
             deadline = deadline.min(said + keepalive);
+            if let Some(at) = barred_until {
+                deadline = deadline.min(at);
+            }
             if waits && snubs_at <= now {
                 self.snub(key, now);
             } else if waits {

@@ -2,6 +2,7 @@
 //! while choked. For peers that do not speak it the older rules hold, see `talk` and `upload`.
 
 use super::Torrent;
+use super::connect::BARRED;
 use super::connect::is_exempt;
 use crate::logic::PeerKey;
 use crate::logic::peer::{MAX_ALLOWED, MAX_WAITING, MAX_WAITING_TOGETHER, USUAL_WAITING};
@@ -100,6 +101,7 @@ impl Torrent {
             session.bar(block.piece(), now);
         }
         let idle = session.asked.is_empty();
+        self.tick_by(now + BARRED);
         self.not_coming([&block], now);
         self.ledger.unask(block, key);
         match idle {

@@ -191,6 +191,9 @@ impl Engine {
         }
         let mut blocks = std::mem::take(&mut self.flushed);
         let outcome = link.conn.flush(&mut self.staging, &mut blocks);
+        if !blocks.sent.is_empty() {
+            self.can_read();
+        }
         for block in blocks.sent.drain(..) {
             self.with_torrent(|t| t.on_block_sent(key, block, now));
         }
@@ -212,7 +215,7 @@ impl Engine {
                     // Of all that a socket or a file says, this is about the disk.
                     (_, Some(5)) => {
                         let target = self.target.display();
-                        self.cannot_read(format!("cannot read '{target}': {}", reason(&e)));
+                        self.cannot_read(format!("cannot read '{target}': {}", reason(&e)), now);
                     }
                     _ => {}
                 }

@@ -26,6 +26,10 @@ pub(super) struct Trouble {
     told: Option<String>,
     /// The same for reading what peers ask for, which does not keep others from coming.
     told_of_reading: Option<String>,
+    /// What was last said of that, and when: a bad place on a disk is met again and again.
+    last_of_reading: Option<(String, Instant)>,
+    /// The same as the last time, so nothing is said of it.
+    is_old: bool,
     wait: Duration,
     /// What is tried next, and when.
     probe: Option<Probe>,
@@ -85,9 +89,7 @@ impl Engine {
             Done::Written { block, data, result } => self.on_written(block, data, result, now),
             Done::Verified { piece, result } => self.on_verified(piece, result, now),
             Done::Ready { range, result: Ok(parts) } => {
-                if self.trouble.told_of_reading.take().is_some() {
-                    self.outlet.push(Report::Notice("reading works again".into()));
-                }
+                self.can_read();
                 self.on_ready(range, parts, Warmth::Warm, now);
                 self.send_unready();
             }
@@ -177,13 +179,27 @@ impl Engine {
         if error.is_absent() {
             return self.distrust_all(range, now);
         }
-        self.cannot_read(error.to_string());
+        self.cannot_read(error.to_string(), now);
     }
 
-    pub(super) fn cannot_read(&mut self, why: String) {
-        if self.trouble.told_of_reading.as_ref() != Some(&why) {
+    pub(super) fn cannot_read(&mut self, why: String, now: Instant) {
+        let trouble = &mut self.trouble;
+        if trouble.told_of_reading.as_ref() == Some(&why) {
+            return;
+        }
+        let last = trouble.last_of_reading.take();
+        trouble.is_old = last.is_some_and(|(last, at)| last == why && at + CALM > now);
+        if !trouble.is_old {
             self.outlet.push(Report::Notice(format!("{why}; others wait for it")));
-            self.trouble.told_of_reading = Some(why);
+        }
+        trouble.last_of_reading = Some((why.clone(), now));
+        trouble.told_of_reading = Some(why);
+    }
+
+    /// Something was read for others.
+    pub(super) fn can_read(&mut self) {
+        if self.trouble.told_of_reading.take().is_some() && !self.trouble.is_old {
+            self.outlet.push(Report::Notice("reading works again".into()));
         }
     }
 

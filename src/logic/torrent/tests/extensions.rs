@@ -352,3 +352,18 @@ fn who_sends_without_end_what_nobody_asked_for_is_dropped() {
     let (_, asked) = requests(&stage.hears(key, Message::Unchoke, 2))[0];
     assert!(stage.torrent.expects(key, asked));
 }
+
+#[test]
+fn what_a_peer_rejected_is_asked_of_it_again_after_a_while() {
+    let mut stage = Stage::new(1, ".", Config::default());
+    let key = stage.joins_speaking("20.0.0.1:5", 1, 0);
+    stage.hears(key, Message::HaveAll, 0);
+    let asked = requests(&stage.hears(key, Message::Unchoke, 0));
+    let mut again = Vec::new();
+    for (_, block) in &asked {
+        again.extend(requests(&stage.hears(key, Message::Reject(*block), 1)));
+    }
+    again.extend(requests(&stage.until(10)));
+    assert_eq!(again, [], "not at once");
+    assert_eq!(requests(&stage.until(20)), asked);
+}

@@ -26,10 +26,35 @@ fn figures_are_there_for_machines() {
     let metrics = running.get("/metrics");
     assert_eq!(metrics.header("Content-Type"), Some("text/plain; version=0.0.4"));
     assert!(metrics.text().contains("\nbttrack_peers 1\n"));
+    let values = prometheus(&metrics.text());
+    assert_eq!((values["bttrack_announces_total"], values["bttrack_torrents"]), (2.0, 1.0));
+    assert_eq!(values.len(), value.as_object().unwrap().len() - 1, "all of them but the version");
     running.stop();
     let quiet = tracker(&dir, &["--stats", "0"]);
     assert!(quiet.get("/metrics").status_line.contains("404"));
     assert!(quiet.get("/health").status_line.contains("200"));
+}
+
+/// Reads the text form of Prometheus more strictly than it does: every figure has its help, its
+/// kind and one value, in this order; names are names, counters end as they should, and grow.
+fn prometheus(text: &str) -> std::collections::HashMap<String, f64> {
+    let mut values = std::collections::HashMap::new();
+    assert!(text.ends_with('\n'));
+    let lines: Vec<&str> = text.lines().collect();
+    for figure in lines.chunks(3) {
+        let [help, kind, value] = figure else { panic!("{figure:?}") };
+        let (name, number) = value.split_once(' ').unwrap();
+        let letters = |c: char| c.is_ascii_lowercase() || c == '_';
+        assert!(name.chars().all(letters) && name.starts_with("bttrack_"), "{name}");
+        assert!(help.starts_with(&format!("# HELP {name} ")) && help.is_ascii(), "{help}");
+        assert!(!help.contains('\\'), "{help}");
+        let counter = name.ends_with("_total");
+        let wanted = format!("# TYPE {name} {}", if counter { "counter" } else { "gauge" });
+        assert_eq!(*kind, wanted);
+        let number: f64 = number.parse().unwrap();
+        assert!(number >= 0.0 && values.insert(name.to_owned(), number).is_none(), "{name}");
+    }
+    values
 }
 
 #[test]

@@ -25,7 +25,9 @@ th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right}\
 .l{text-align:left;overflow-wrap:anywhere}\
 thead th,tfoot td{background:var(--back)}\
 code{font-size:.85em}\
-@media(max-width:40rem){.w{display:none}}";
+.t{overflow-x:auto}\
+@media(max-width:40rem){.w{display:none}body{font-size:14px;padding:.5rem}\
+th,td{padding:.3rem .25rem}th{overflow-wrap:anywhere}}";
 
 /// By what the rows are in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -155,7 +157,7 @@ impl Snapshot {
     }
 
     fn table(&self, out: &mut String, sort: Sort) -> fmt::Result {
-        out.push_str("<table>\n<thead><tr>");
+        out.push_str("<div class=\"t\">\n<table>\n<thead><tr>");
         for (title, this) in Sort::ALL {
             if !self.named && matches!(this, Sort::Name | Sort::Size | Sort::Transferred) {
                 continue;
@@ -226,7 +228,7 @@ impl Snapshot {
             write!(out, "<td class=\"w\">{}</td>", Size(sum(&Row::transferred)))?;
         }
         out.push_str(
-            "</tr></tfoot>\n</table>\n\
+            "</tr></tfoot>\n</table>\n</div>\n\
              <p>complete: peers that have all of it (seeds) · downloading: peers that have not \
              · downloaded: downloads completed so far",
         );

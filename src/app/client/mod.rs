@@ -314,6 +314,8 @@ impl Client {
         let storage = Arc::new(storage(&settings, target.clone(), &geometry));
         // The storage knows them now, and a torrent may have very many.
         settings.metainfo.info.files = Vec::new();
+        // Hybrids are taken as version 1.
+        settings.metainfo.info.roots = Vec::new();
         let (peer_id, seed) = identity();
         let (port, listeners) = listen(&settings, seed)?;
         let reactor = Reactor::new().map_err(StartError::System)?;

@@ -328,3 +328,44 @@ fn a_check_at_the_start_does_not_delay_the_end_nor_is_its_state_damaged_by_it() 
         assert!(states() == before);
     }
 }
+
+#[test]
+fn a_torrent_that_is_being_fetched_does_not_delay_the_end() {
+    let (server, url) = silent();
+    let dir = Dir::new();
+    let fetching = dir.cmd("btdownload").args(OPTIONS).args([&url, "--saveas", "copy"]).start();
+    let _asked = server.accept().unwrap();
+    let done = ends(fetching, Signal::TERM);
+    assert!(matches!(done.code(), None | Some(1)), "{done:#?}");
+}
+
+#[test]
+fn space_that_is_being_claimed_does_not_delay_the_end() {
+    let (_tracker, url) = silent();
+    let dir = share(&url);
+    // It would take many seconds.
+    let slow = ["--alloc_type", "background", "--alloc_rate", "0.1"];
+    let mut leech = client(&dir, "copy").args(slow).start();
+    leech.wait_for("downloading", SOON);
+    ends(leech, Signal::TERM).expect(1);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_look_up_of_a_name_that_hangs_does_not_delay_the_end() {
+    if !rustix::process::getuid().is_root() {
+        eprintln!("only root may give a process another resolver: skipped");
+        return;
+    }
+    let dir = share("http://tracker.example/announce");
+    // Asked, it never answers.
+    let resolver = std::net::UdpSocket::bind(("127.0.0.53", 53)).unwrap();
+    resolver.set_read_timeout(Some(SOON)).unwrap();
+    dir.write("resolv.conf", "nameserver 127.0.0.53\noptions timeout:30 attempts:5\n");
+    dir.write("nsswitch.conf", "hosts: dns\n");
+    let mount = "mount --bind resolv.conf /etc/resolv.conf; \
+                 mount --bind nsswitch.conf /etc/nsswitch.conf; exec \"$0\" \"$@\"";
+    let seed = client(&dir, "file").under(&["unshare", "-m", "sh", "-c", mount]).start();
+    resolver.recv(&mut [0; 512]).expect("it asks for the tracker's name");
+    ends(seed, Signal::TERM).expect(0);
+}

@@ -11,8 +11,9 @@ use rustix::net::{
     SocketType, sockopt,
 };
 
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 128;
+/// How many connections may wait to be accepted. Whoever finds no room asks again after a second;
+/// so many come to a tracker while something else has its core.
+const BACKLOG: i32 = 1024;
 
 fn socket(address: &SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let family = match address {

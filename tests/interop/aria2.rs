@@ -1,6 +1,8 @@
 //! aria2, on loopback, without what would look for peers elsewhere.
 
-use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::swarm::{
+    Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_ours_that_is_killed, seeds_to_us,
+};
 use crate::util::{Background, free_port};
 
 const ARIA2: Client = Client { start, dials: true, makes_empty_files: true };
@@ -47,4 +49,10 @@ fn seeds_a_file_to_us() {
 #[ignore = "needs aria2"]
 fn seeds_a_tree_to_us() {
     seeds_to_us(Shape::Tree, &ARIA2);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn seeds_a_file_to_ours_though_that_is_killed() {
+    seeds_to_ours_that_is_killed(&ARIA2);
 }

@@ -1,6 +1,8 @@
 //! libtorrent (rasterbar) from Python, on loopback, without what would look for peers elsewhere.
 
-use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::swarm::{
+    Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_ours_that_is_killed, seeds_to_us,
+};
 use crate::util::{Background, free_port};
 
 /// Debian's: it has the bindings, another Python in PATH has not.
@@ -72,4 +74,10 @@ fn downloads_a_hybrid_from_us() {
 #[ignore = "needs libtorrent"]
 fn seeds_a_hybrid_to_us() {
     seeds_to_us(Shape::Hybrid, &LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_a_file_to_ours_though_that_is_killed() {
+    seeds_to_ours_that_is_killed(&LIBTORRENT);
 }

@@ -212,3 +212,32 @@ pub fn seeds_to_us(shape: Shape, theirs: &Client) {
     end(ours, Signal::TERM);
     swarm.wait_for(1, 1);
 }
+
+/// The other client seeds to ours, which is killed several times and goes on each time.
+pub fn seeds_to_ours_that_is_killed(theirs: &Client) {
+    let swarm = Swarm::new(Shape::File);
+    let _theirs = (theirs.start)(&swarm, ORIGIN);
+    swarm.wait_for(1, 0);
+    let ours = |rate: &str| {
+        let port = free_port().to_string();
+        let ports = ["--minport", &port, "--maxport", &port, "--display_interval", "0.1"];
+        swarm.btdownload("copy").args(ports).args(["--max_download_rate", rate]).start()
+    };
+    // A third of it or so has come when the last kill does.
+    for round in 1..=3 {
+        let running = ours("200");
+        until(SOON, "some more of it", || {
+            let out = running.out();
+            let figures = out.lines().filter_map(|line| line.strip_prefix("downloading: "));
+            let percent = figures.filter_map(|rest| rest.split_once('%')?.0.parse::<u32>().ok());
+            percent.max().filter(|percent| *percent >= 9 * round)
+        });
+        running.signal(Signal::KILL);
+        running.wait(SOON);
+    }
+    let mut last = ours("0");
+    last.wait_for("download complete", SOON);
+    swarm.wait_for_copy("copy");
+    let done = last.stop(SOON).expect(0);
+    assert!(!done.err.contains("hash"), "{}", done.err);
+}

@@ -8,7 +8,7 @@ use bittornado::io::storage::{Call, Fault, Faults};
 use bittornado::proto::metainfo::Metainfo;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
-use util::{Background, Dir, content};
+use util::{Background, Dir, content, until};
 
 /// Everything here is done much sooner.
 const SOON: Duration = Duration::from_secs(30);
@@ -163,4 +163,24 @@ fn what_cannot_be_read_for_others_is_told_once_and_given_later() {
     assert!(once(&said, ["reading works again", ""]), "{said:?}");
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(!done.err.contains("ban") && !done.err.contains("hash"), "{}", done.err);
+}
+
+#[test]
+fn what_was_written_is_brought_to_the_disk_as_often_as_is_set() {
+    let stage = Stage::new();
+    for flush_every in [None, Some(Duration::from_millis(20))] {
+        let faults = Faults::planned();
+        let disk = DiskOptions { flush_every, faults: faults.clone(), ..DiskOptions::default() };
+        // Without a state to be saved nothing else asks for it.
+        let settings = Settings { keep: None, goal: Goal::default(), ..stage.settings(disk) };
+        let client = Client::start(settings).unwrap();
+        while !matches!(client.next_report().unwrap(), Report::Complete) {}
+        if flush_every.is_some() {
+            until(SOON, "it on the disk", || (faults.count(Call::Sync) > 0).then_some(()));
+        }
+        drop(client);
+        assert_eq!(faults.count(Call::Sync) > 0, flush_every.is_some());
+        assert!(stage.dir.read("copy") == stage.bytes);
+        std::fs::remove_file(stage.dir.join("copy")).unwrap();
+    }
 }

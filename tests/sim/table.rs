@@ -166,7 +166,7 @@ pub fn games(mib: u64, n: usize) -> Vec<Game> {
         game("symmetric 1/1", broadcast(2, mib, n, seed(1.0), leecher(1.0, 1.0)), Some(1.15)),
         game("symmetric 4/4", broadcast(3, mib, n, seed(4.0), leecher(4.0, 4.0)), Some(1.15)),
         game("asymmetric 0.5/4", broadcast(4, mib, n, seed(2.0), leecher(0.5, 4.0)), Some(1.15)),
-        game("asymmetric, all sorts", plan(5, mib, mixed(n).collect()), None),
+        game("asymmetric, all sorts", plan(5, mib, mixed(n).collect()), Some(1.40)),
         game(
             "slow seed 0.5, fast 4/4",
             broadcast(6, mib, n, seed(0.5), leecher(4.0, 4.0)),
@@ -188,7 +188,7 @@ pub fn games(mib: u64, n: usize) -> Vec<Game> {
                     .chain(some(5, part(Role::Boaster, MIB, 4.0 * MIB)));
                 some(1, seed(2.0)).chain(some(n, leecher(1.0, 4.0))).chain(liars).collect()
             }),
-            None,
+            Some(1.15),
         ),
         game(
             "churn: come, cut, leave",
@@ -201,7 +201,7 @@ pub fn games(mib: u64, n: usize) -> Vec<Game> {
                 let parts = some(1, seed(2.0)).chain(come).collect();
                 Plan { cut_every: Some(Duration::from_millis(500)), ..plan(9, mib, parts) }
             },
-            None,
+            Some(1.22),
         ),
     ]
 }

@@ -10,6 +10,7 @@ use crate::io::hasher::{Hasher, threads};
 use crate::io::mailbox::Post;
 use crate::io::sole::{self, Sole};
 use crate::io::storage::{DiskError, Storage};
+use crate::io::sys;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::InfoHash;
@@ -26,6 +27,9 @@ const STEPS: u32 = 200;
 /// A block that was written has something other than zeros in each part of this many bytes, if it
 /// is like most; what was never written is zeros.
 const PAGE: usize = 4096;
+
+/// With fewer descriptors than this none is spent on keeping other processes away.
+const FEW_DESCRIPTORS: u64 = 64;
 
 /// What the check needs to know.
 #[derive(Clone)]
@@ -84,6 +88,8 @@ pub(super) fn start(check: Check, post: Post<Event>) -> io::Result<()> {
 fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
     let geometry = &check.geometry;
     let sole = match sole::take(&check.name.0) {
+        // It takes one descriptor, and each counts then.
+        _ if sys::descriptor_limit() < FEW_DESCRIPTORS => Ok(None),
         Ok(None) => Err(()),
         Ok(sole) => Ok(sole),
         // Where there are no such names it goes without.

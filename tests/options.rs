@@ -68,7 +68,10 @@ fn the_help_names_every_option_and_its_default() {
     for (command, opt) in options() {
         let (exit, out, _) = call(command, &["--help"]);
         assert_eq!(exit, Exit::Done);
-        let at = out.find(&format!("--{} ", opt.name));
+        // At the head of its entry: usage and other entries may name it too.
+        let name = format!("--{} ", opt.name);
+        let is_head = |at: &usize| out[..*at].ends_with('\n') || out[..*at].ends_with(", ");
+        let at = out.match_indices(&name).map(|(at, _)| at).find(is_head);
         let entry = &out[at.unwrap_or_else(|| panic!("{} --{}", command.name, opt.name))..];
         let entry = entry.split("\n\n").next().unwrap_or_default();
         let words: Vec<&str> = entry.split_whitespace().collect();

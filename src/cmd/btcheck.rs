@@ -82,18 +82,17 @@ to a folder). What it prints is how the files are afterwards.
 
 Exits with 0 if all is ok, 6 if a file is damaged, missing, of the wrong size
 or unverified, 1 if a .torrent or a file cannot be read, or cannot be written
-or fetched for --repair, 2 if it was called wrongly. Of several the worst counts:
-1 before 6.
+or fetched for --repair, 2 if it was called wrongly. Of several the worst
+counts: 1 before 6.
 
 --json prints one object a .torrent, each on a line: torrent, info_hash and
-info_hash_v2 (null if it is not of that version), name, path (where was looked),
-quick, ok (of all), pieces and good_pieces (how many the files lie in, and how
-many are right; 0 with --quick), repaired (list of [first, last] piece that
---repair wrote), files. Each of files has path, length and found (bytes; null
-if there is none), status (as above, with _ for the blank), damaged and
+info_hash_v2 (null if it is not of that version), name, path (where was
+looked), quick, ok (of all), pieces and good_pieces (how many the files lie in,
+and how many are right; 0 with --quick), repaired (list of [first, last] piece
+that --repair wrote), files. Each of files has path, length and found (bytes;
+null if there is none), status (as above, with _ for the blank), damaged and
 unverified (lists of [first, last] piece; always empty with --quick), error
-(null, or why it is unreadable). --quiet leaves nothing out.
-";
+(null, or why it is unreadable). --quiet leaves nothing out.";
 
 /// One torrent to be checked, and where the user says its data is.
 struct Target<'a> {

@@ -44,17 +44,24 @@ impl Stage {
 
     /// Downloads, and tells what was said meanwhile.
     fn download(&self, disk: DiskOptions) -> Vec<String> {
+        let (said, outcome) = self.try_to_download(disk);
+        assert_eq!(outcome, Ok(()), "{said:?}");
+        said
+    }
+
+    /// Downloads all of it, and tells what was said meanwhile, and how it ended.
+    fn try_to_download(&self, disk: DiskOptions) -> (Vec<String>, Result<(), String>) {
         let client = Client::start(self.settings(disk)).unwrap();
-        let mut said = Vec::new();
+        let (mut said, mut ended) = (Vec::new(), None);
         while let Some(report) = client.next_report() {
             match report {
                 Report::Notice(text) => said.push(text),
-                Report::Ended(outcome) => assert_eq!(outcome, Ok(()), "{said:?}"),
+                Report::Ended(outcome) => ended = Some(outcome),
                 _ => {}
             }
         }
         assert!(self.dir.read("copy") == self.bytes, "{said:?}");
-        said
+        (said, ended.unwrap())
     }
 }
 
@@ -109,9 +116,10 @@ fn what_did_not_reach_the_disk_is_not_vouched_for() {
     faults.inject(Call::Sync, 0..usize::MAX, Fault::Error(EIO));
     let stage = Stage::new();
     let disk = DiskOptions { faults: faults.clone(), ..DiskOptions::default() };
-    let said = stage.download(disk);
+    let (said, outcome) = stage.try_to_download(disk);
     assert!(faults.count(Call::Sync) > 0);
-    assert!(said.iter().any(|text| text.contains("Input/output error")), "{said:?}");
+    let why = outcome.unwrap_err();
+    assert!(why.contains("copy': Input/output error"), "{why}, {said:?}");
     // Damaged now, with size and time as they were: only who reads it again can see that.
     let copy = stage.dir.join("copy");
     let modified = std::fs::metadata(&copy).unwrap().modified().unwrap();

@@ -21,6 +21,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// What was found on the way out: it did not end well.
+    pub(super) fn fail(&mut self, why: String) {
+        self.failure.get_or_insert(why);
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.at
     }

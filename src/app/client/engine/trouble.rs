@@ -272,8 +272,10 @@ impl Engine {
 
     /// The data could not be brought to the disk itself.
     pub(super) fn on_unsaved(&mut self, error: DiskError, now: Instant) {
-        match self.trouble.probe {
-            Some(_) => {}
+        match &mut self.ending {
+            // Nothing is left to try again, and whoever started us must not take it for safe.
+            Some(ending) => ending.fail(error.to_string()),
+            None if self.trouble.probe.is_some() => {}
             None => self.suffer(Probe::Save, error, now),
         }
     }

@@ -170,6 +170,9 @@ pub struct Gate {
     spare: Option<File>,
     connections: HashMap<Token, Connection, Plain>,
     asked: VecDeque<(Visitor, Box<Request>)>,
+    /// Connections that stay and have sent more already: their next requests are looked at in the
+    /// next turn, so that thousands of them in one packet do not hold up everybody else.
+    behind: Vec<(Token, Instant)>,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
 }
@@ -185,6 +188,7 @@ impl Gate {
             spare: spare(),
             connections: HashMap::default(),
             asked: VecDeque::new(),
+            behind: Vec::new(),
             buffer: Box::new([0; READ_SIZE]),
         }
     }
@@ -431,9 +435,9 @@ impl Gate {
                     false => self.settings.timeout,
                 };
                 connection.deadline = now + patience;
-                reactor.set_interest(token, Interest::READ);
-                if !connection.input.is_empty() {
-                    self.look_for_request(reactor, token, 0, now);
+                match connection.input.is_empty() {
+                    true => reactor.set_interest(token, Interest::READ),
+                    false => self.behind.push((token, now)),
                 }
             }
             (Ok(true), End::Linger) if sys::shutdown_write(&connection.socket).is_ok() => {
@@ -451,11 +455,25 @@ impl Gate {
 
     /// When [`Gate::on_time`] wants to be called; `None` = there is nothing to watch.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if let Some((_, now)) = self.behind.first() {
+            return Some(*now);
+        }
         (self.paused || !self.connections.is_empty()).then_some(self.next_check)
     }
 
-    /// Closes the connections whose time is over, and tries a paused door again.
+    /// Looks at the next request of each connection that has sent more than one.
+    fn go_on(&mut self, reactor: &mut Reactor, now: Instant) {
+        for (token, _) in std::mem::take(&mut self.behind) {
+            // What is there may be no more than a beginning.
+            reactor.set_interest(token, Interest::READ);
+            self.look_for_request(reactor, token, 0, now);
+        }
+    }
+
+    /// Closes the connections whose time is over, tries a paused door again, and goes on with those
+    /// that have sent several requests at once.
     pub fn on_time(&mut self, reactor: &mut Reactor, now: Instant) {
+        self.go_on(reactor, now);
         if now < self.next_check {
             return;
         }

@@ -39,10 +39,16 @@ impl Door {
     /// One turn that waits 10 ms at most; answers what is asked.
     fn turn(&mut self) {
         let mut events = Vec::new();
+        self.gate.go_on(&mut self.reactor, self.now);
+        self.answer_all();
         self.reactor.turn(Some(Duration::from_millis(10)), &mut events).unwrap();
         for event in &events {
             assert!(self.gate.on_event(&mut self.reactor, event, self.now));
         }
+        self.answer_all();
+    }
+
+    fn answer_all(&mut self) {
         while let Some((visitor, request)) = self.gate.next_request() {
             let answer = Answer::new(200, "OK", "text/plain").body(request.path.repeat(self.times));
             self.sent.extend(self.gate.answer(&mut self.reactor, visitor, answer, self.now));
@@ -194,6 +200,24 @@ fn a_connection_that_stays_serves_what_is_sent_ahead_in_order() {
     d.passes(5);
     assert_eq!(d.gate.connections(), 0);
     assert!(d.ask("GET /1 HTTP/1.0\r\n\r\n").contains("\r\nContent-Length: 2\r\n\r\n/1"));
+}
+
+#[test]
+fn however_much_is_sent_ahead_others_have_their_turn() {
+    let keep_alive = Some(Duration::from_secs(30));
+    let mut d = door(Settings { keep_alive, ..settings() });
+    let mut stream = d.visit();
+    stream.write_all(&b"GET /a HTTP/1.1\r\n\r\n".repeat(100)).unwrap();
+    d.turns(|d| !d.sent.is_empty());
+    while d.sent.len() < 100 {
+        let before = d.sent.len();
+        d.turn();
+        assert_eq!(d.sent.len(), before + 1, "one a turn");
+        assert!(
+            d.sent.len() == 100 || d.gate.next_deadline() <= Some(d.now),
+            "and nothing is waited for in between"
+        );
+    }
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub use state::{Copy, Copying};
 use swarm::{Asked, Swarm};
 use table::Table;
 
-/// Torrents at most whose completed downloads are remembered after their last peer has gone.
+/// Torrents at most whose completed downloads are remembered after their last peer has gone. Beyond,
+/// those with few of them make room.
 pub const MAX_PAST: usize = 1 << 18;
 
 /// An expiry that comes so much too late shows that the process did not run, or the machine slept:
@@ -88,9 +89,9 @@ pub struct Registry {
     pub access: Access,
     /// Our name among trackers: whoever comes with it is ourselves.
     pub tracker_id: PeerId,
-    swarms: Table,
+    swarms: Table<Swarm>,
     /// Completed downloads of torrents that have no swarm now.
-    past: HashMap<InfoHash, u32>,
+    past: Table<u32>,
     /// Peers that other trackers told of.
     foreign: HashMap<InfoHash, Vec<SocketAddr>>,
     checks: VecDeque<Check>,
@@ -111,7 +112,7 @@ impl Registry {
             access: Access::default(),
             tracker_id: PeerId([0; 20]),
             swarms: Table::new(secret),
-            past: HashMap::new(),
+            past: Table::new(secret),
             foreign: HashMap::new(),
             checks: VecDeque::new(),
             peers: 0,

@@ -1,5 +1,6 @@
 //! Room for new torrents and peers: who has to go when there is none.
 
+use super::index;
 use super::peer::Peer;
 use super::swarm::Swarm;
 use super::{MAX_PAST, Registry};
@@ -69,9 +70,10 @@ impl Registry {
         if let Some(place) = self.swarms.find(&hash) {
             return place;
         }
-        let completed = self.past.remove(&hash).unwrap_or(0);
         let mut swarm = Swarm::default();
-        swarm.completed = completed;
+        if let Some(past) = self.past.find(&hash) {
+            swarm.completed = self.past.remove(past).1;
+        }
         self.swarms.push(hash, swarm)
     }
 
@@ -80,9 +82,25 @@ impl Registry {
         let (hash, swarm) = self.swarms.remove(place);
         self.peers -= swarm.len();
         self.seeds -= swarm.seeds();
-        if swarm.completed > 0 && self.past.len() < MAX_PAST {
-            self.past.insert(hash, swarm.completed);
-        }
+        self.remember(hash, swarm.completed, MAX_PAST);
         self.changed = true;
+    }
+
+    /// Remembers the completed downloads of a torrent that has no swarm. When so many are remembered
+    /// already, the least of some make room: what somebody invents has few of them.
+    pub(super) fn remember(&mut self, hash: InfoHash, completed: u32, most: usize) {
+        if completed == 0 || self.past.find(&hash).is_some() {
+            return;
+        }
+        if self.past.len() >= most {
+            // Where nobody can foresee.
+            let start = index::hash(self.past.secret, &hash.0) as usize;
+            let drawn = (0..SAMPLE).map(|n| start.wrapping_add(n) % self.past.len());
+            match drawn.min_by_key(|place| self.past.at(*place).1) {
+                Some(place) if self.past.at(place).1 <= completed => self.past.remove(place),
+                _ => return,
+            };
+        }
+        self.past.push(hash, completed);
     }
 }

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Registry;
 use super::address::is_local;
 use super::peer::{Packed, Peer, Wide};
 use super::swarm::Swarm;
+use super::{MAX_PAST, Registry};
 use crate::proto::announce::answer::Key;
 use crate::proto::ids::InfoHash;
 use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};
@@ -45,7 +45,7 @@ impl Registry {
     /// Begins a copy; what changes from now on is for the next one.
     pub fn begin_copy(&mut self) -> Copying {
         self.changed = false;
-        let completed = self.past.iter().map(|(hash, n)| (*hash, *n)).collect();
+        let completed = self.past.iter().copied().collect();
         Copying { left: self.swarms.len(), copy: Copy { completed, swarms: Vec::new() } }
     }
 
@@ -83,8 +83,7 @@ impl Registry {
     /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
     /// more are left out. Those it has go at the first expiry unless they announce.
     pub fn restore(&mut self, state: TrackerState) {
-        let most = super::MAX_PAST;
-        self.past.extend(state.completed.into_iter().filter(|(_, n)| *n > 0).take(most));
+        state.completed.into_iter().for_each(|(hash, n)| self.remember(hash, n, MAX_PAST));
         for (hash, mut peers) in state.peers {
             peers.retain(|peer| self.access.serves(peer.ip));
             let full = self.swarms.len() >= self.settings.max_torrents;

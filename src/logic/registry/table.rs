@@ -1,65 +1,64 @@
-//! All swarms by their torrents' hashes, in one list, so that one can be drawn at random and they
-//! can be gone through in parts.
+//! Things of torrents by their hashes, above all the swarms, in one list, so that one can be drawn
+//! at random and they can be gone through in parts.
 
 use super::index::{self, Index};
-use super::swarm::Swarm;
 use crate::proto::ids::InfoHash;
 
-/// The swarms.
-#[derive(Debug, Default)]
-pub struct Table {
-    list: Vec<(InfoHash, Swarm)>,
+/// The things.
+#[derive(Debug)]
+pub struct Table<T> {
+    list: Vec<(InfoHash, T)>,
     index: Index,
     /// By which names are hashed.
     pub secret: u64,
 }
 
-impl Table {
+impl<T> Table<T> {
     /// An empty one, with a secret that no stranger knows.
-    pub fn new(secret: u64) -> Table {
-        Table { secret, ..Table::default() }
+    pub fn new(secret: u64) -> Table<T> {
+        Table { list: Vec::new(), index: Index::default(), secret }
     }
 
-    /// How many swarms there are.
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The place of a swarm, until one is removed.
+    /// The place of a torrent's, until one is removed.
     pub fn find(&self, hash: &InfoHash) -> Option<usize> {
         let is = |place: u32| self.list[place as usize].0 == *hash;
         self.index.find(index::hash(self.secret, &hash.0), is).map(|place| place as usize)
     }
 
-    /// The swarm of a torrent.
-    pub fn get(&self, hash: &InfoHash) -> Option<&Swarm> {
+    /// That of a torrent.
+    pub fn get(&self, hash: &InfoHash) -> Option<&T> {
         self.find(hash).map(|place| &self.list[place].1)
     }
 
-    /// The swarm of a torrent.
-    pub fn get_mut(&mut self, hash: &InfoHash) -> Option<&mut Swarm> {
+    /// That of a torrent.
+    pub fn get_mut(&mut self, hash: &InfoHash) -> Option<&mut T> {
         self.find(hash).map(|place| &mut self.list[place].1)
     }
 
-    /// The torrent at a place, and its swarm.
-    pub fn at(&self, place: usize) -> &(InfoHash, Swarm) {
+    /// The torrent at a place, and what is its.
+    pub fn at(&self, place: usize) -> &(InfoHash, T) {
         &self.list[place]
     }
 
-    /// The swarm at a place.
-    pub fn at_mut(&mut self, place: usize) -> &mut Swarm {
+    /// What is at a place.
+    pub fn at_mut(&mut self, place: usize) -> &mut T {
         &mut self.list[place].1
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &(InfoHash, Swarm)> {
+    pub fn iter(&self) -> impl Iterator<Item = &(InfoHash, T)> {
         self.list.iter()
     }
 
-    /// Adds the swarm of a torrent that has none yet, as the last one. Returns its place.
-    pub fn push(&mut self, hash: InfoHash, swarm: Swarm) -> usize {
+    /// Adds that of a torrent that has none yet, as the last one. Returns its place.
+    pub fn push(&mut self, hash: InfoHash, what: T) -> usize {
         let place = self.list.len();
-        self.list.push((hash, swarm));
+        self.list.push((hash, what));
         let (list, secret) = (&self.list, self.secret);
         let hash_of = |place: u32| index::hash(secret, &list[place as usize].0.0);
         let number = u32::try_from(place).expect("there are far fewer torrents than 2^32");
@@ -67,8 +66,8 @@ impl Table {
         place
     }
 
-    /// Takes out the swarm at a place; the last one takes that place.
-    pub fn remove(&mut self, place: usize) -> (InfoHash, Swarm) {
+    /// Takes out what is at a place; the last one takes that place.
+    pub fn remove(&mut self, place: usize) -> (InfoHash, T) {
         let (list, secret) = (&self.list, self.secret);
         let hash_of = |place: u32| index::hash(secret, &list[place as usize].0.0);
         let last = u32::try_from(list.len() - 1).expect("there are far fewer torrents than 2^32");
@@ -96,7 +95,7 @@ mod tests {
     use crate::logic::rng::Rng;
 
     #[test]
-    fn every_swarm_is_found_through_any_changes() {
+    fn everything_is_found_through_any_changes() {
         let (mut table, mut rng) = (Table::new(3), Rng::new(1));
         let mut model = std::collections::BTreeSet::new();
         for step in 0..5000 {
@@ -108,7 +107,7 @@ mod tests {
                 }
                 None => {
                     model.insert(hash);
-                    let place = table.push(hash, Swarm::default());
+                    let place = table.push(hash, step);
                     assert_eq!(table.at(place).0, hash);
                 }
             }

@@ -363,6 +363,23 @@ fn new_torrents_push_out_empty_ones() {
 }
 
 #[test]
+fn what_was_downloaded_often_is_remembered_through_a_flood_of_invented_torrents() {
+    let mut d = desk(settings());
+    let hash = |n: u32| {
+        let mut hash = InfoHash([0; 20]);
+        hash.0[..4].copy_from_slice(&n.to_be_bytes());
+        hash
+    };
+    (0..20).for_each(|n| d.registry.remember(hash(n), 5, 100));
+    (20..5000).for_each(|n| d.registry.remember(hash(n), 1, 100));
+    let downloaded = |d: &Desk, n| d.registry.scraped(&hash(n)).counts.downloaded;
+    assert!((0..20).all(|n| downloaded(&d, n) == 5));
+    assert_eq!((d.registry.past.len(), downloaded(&d, 4999)), (100, 1), "the newest is there too");
+    d.registry.remember(hash(3), 9, 100);
+    assert_eq!(downloaded(&d, 3), 5, "none twice");
+}
+
+#[test]
 fn a_flood_of_peers_pushes_out_itself() {
     let mut d = desk(Settings { max_peers: 12, ..settings() });
     d.says("A a 9.0.0.1 x").unwrap();

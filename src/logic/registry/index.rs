@@ -26,6 +26,14 @@ pub struct Index {
 }
 
 impl Index {
+    /// That of a list with so many places, all in use.
+    pub fn of(places: u32, hash_of: impl Fn(u32) -> u32) -> Index {
+        let used = places as usize;
+        let mut index = Index { slots: vec![EMPTY; used + used / 4 + 8].into(), used };
+        (0..places).for_each(|place| index.put(hash_of(place), place));
+        index
+    }
+
     /// Slots it has.
     pub fn capacity(&self) -> usize {
         self.slots.len()

@@ -43,6 +43,10 @@ pub const MAX_PAST: usize = 1 << 18;
 /// nobody could announce meanwhile. BitTornado's clock has the same limit.
 const ASLEEP: Duration = Duration::from_secs(100);
 
+/// Peers looked at in one part of an expiry, which takes some hundred microseconds if they all go; a
+/// swarm is never divided.
+const SWEPT: usize = 2048;
+
 /// Peers that wait to be connected to at most. Beyond, they wait for their next announce.
 pub const MAX_CHECKS: usize = 1024;
 
@@ -99,8 +103,10 @@ pub struct Registry {
     peers: usize,
     seeds: usize,
     evicted: u64,
-    /// When peers were last expired.
+    /// When the last expiry began.
     swept: Instant,
+    /// The place up to which it is done, if it is not over.
+    sweeping: Option<usize>,
     changed: bool,
 }
 
@@ -119,6 +125,7 @@ impl Registry {
             seeds: 0,
             evicted: 0,
             swept: now,
+            sweeping: None,
             changed: false,
         }
     }
@@ -408,33 +415,54 @@ impl Registry {
 
     /// When [`Registry::expire`] has something to do.
     pub fn next_expiry(&self) -> Instant {
-        self.swept + self.settings.expiry
+        match self.sweeping {
+            Some(_) => self.swept,
+            None => self.swept + self.settings.expiry,
+        }
     }
 
     /// Forgets, if it is time, the peers that were not heard of since the last time, and the
-    /// torrents without peers. Walks through all of them: some ten milliseconds a million. If it
-    /// comes far too late everybody gets another period instead.
+    /// torrents without peers: a part of them, and further calls the rest. If it comes far too late
+    /// everybody gets another period instead.
     pub fn expire(&mut self, now: Instant) {
         let due = self.next_expiry();
         if now < due {
             return;
         }
-        self.swept = now;
-        if now.saturating_duration_since(due) >= ASLEEP {
-            return;
+        if self.sweeping.is_none() {
+            self.swept = now;
+            if now.saturating_duration_since(due) >= ASLEEP {
+                return;
+            }
         }
-        for place in (0..self.swarms.len()).rev() {
+        self.sweep_part(self.sweeping.unwrap_or(0));
+        if self.sweeping.is_none() {
+            self.swarms.shrink();
+        }
+    }
+
+    /// Goes on from a place. Whoever takes the place of a torrent that is taken out meanwhile comes
+    /// from behind: so a few may be passed over, and live a period longer, but nobody is met twice.
+    fn sweep_part(&mut self, mut place: usize) {
+        let mut room = SWEPT;
+        while place < self.swarms.len() {
+            if room == 0 {
+                return self.sweeping = Some(place);
+            }
             let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
             let before = (swarm.len(), swarm.seeds());
+            // A torrent costs something too, also without peers.
+            room = room.saturating_sub(before.0 + 8);
             swarm.sweep(secret);
             self.peers -= before.0 - swarm.len();
             self.seeds -= before.1 - swarm.seeds();
             self.changed |= before.0 != swarm.len();
-            if swarm.is_empty() && !self.settings.keep_dead {
-                self.forget(place);
+            match swarm.is_empty() && !self.settings.keep_dead {
+                true => self.forget(place),
+                false => place += 1,
             }
         }
-        self.swarms.shrink();
+        self.sweeping = None;
     }
 
     /// Takes over what other trackers say of a torrent, in place of what they said before.

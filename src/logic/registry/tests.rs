@@ -78,6 +78,9 @@ impl Desk {
         self.now += seconds;
         let now = self.at();
         self.registry.expire(now);
+        while self.registry.sweeping.is_some() {
+            self.registry.expire(now);
+        }
     }
 }
 
@@ -186,6 +189,44 @@ fn the_silent_go_after_one_to_two_periods() {
     assert_eq!(d.counts(b'A'), None, "a torrent without peers is forgotten");
     d.says("A c 9.0.0.3 x").unwrap();
     assert_eq!(d.counts(b'A'), Some([0, 1, 1]), "its completed downloads are not");
+}
+
+#[test]
+fn an_expiry_in_parts_meets_everybody_once() {
+    let mut d = desk(Settings { max_torrents: 1 << 20, max_peers: 1 << 20, ..settings() });
+    let announces = |d: &mut Desk, peers: std::ops::Range<u32>, age: u32| {
+        for n in peers {
+            let (torrent, peer) = (n % 1000, n * 2 + age);
+            let query =
+                format!("info_hash={torrent:020}&peer_id={peer:020}&port=1&left=1&compact=1");
+            let request = Announce::from_query(query.as_bytes()).unwrap();
+            let asker = Asker { ip: "9.0.0.1".parse().unwrap(), six: None };
+            d.registry.announce(&request, asker, &mut d.rng).unwrap();
+        }
+    };
+    announces(&mut d, 0..10_000, 0);
+    d.passes(100);
+    announces(&mut d, 0..10_000, 1);
+    assert_eq!(d.registry.totals().peers, 20_000);
+    d.now += 100;
+    let now = d.at();
+    let mut parts = 0;
+    d.registry.expire(now);
+    while d.registry.sweeping.is_some() {
+        assert_eq!(d.registry.next_expiry(), d.start + Duration::from_secs(200));
+        // Torrents go meanwhile, and others come.
+        d.registry.forget(999 - parts);
+        announces(&mut d, 3..4, 1);
+        parts += 1;
+        d.registry.expire(now);
+    }
+    assert!((5..30).contains(&parts), "{parts}");
+    assert_eq!(d.registry.next_expiry(), d.start + Duration::from_secs(300));
+    let left = d.registry.totals().peers;
+    // Of those that were forgotten ten had announced, but the places of a few were passed over.
+    assert!((10_000 - 10 * parts..=10_000 + 10).contains(&left), "{left} after {parts} parts");
+    d.passes(100);
+    assert_eq!(d.registry.totals().peers, 1, "who announced meanwhile");
 }
 
 #[test]

@@ -22,13 +22,15 @@ use super::nat::Outcome;
 use crate::app::clock::Civil;
 
 /// Chunks that may wait for the writing thread.
-const WAITING: usize = 8;
+const WAITING: usize = 4;
 
 /// Why writing to memory is expected to go well.
 const NO_ERROR: &str = "a Vec takes every write";
 
-/// Text that is handed over without waiting for its time.
-const CHUNK: usize = 64 * 1024;
+/// Text that is handed over without waiting for its time. The writing thread may take the core on
+/// which an announce would have been answered, and then this one waits for milliseconds: so it runs
+/// seldom rather than briefly.
+const CHUNK: usize = 256 * 1024;
 
 /// Room for the lines that make it more than that.
 const ROOM: usize = 4 * 1024;

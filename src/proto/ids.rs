@@ -32,6 +32,31 @@ impl InfoHash {
         }
         Some(InfoHash(hash))
     }
+
+    /// From 32 digits of base 32 (RFC 4648) of either case, as some magnet links have it; `None`
+    /// for anything else.
+    pub fn from_base32(text: &str) -> Option<InfoHash> {
+        if text.len() != 32 {
+            return None;
+        }
+        let mut hash = [0; 20];
+        for (five, eight) in hash.chunks_exact_mut(5).zip(text.as_bytes().chunks_exact(8)) {
+            let mut bits = 0u64;
+            for digit in eight {
+                bits = bits << 5 | u64::from(base32(digit.to_ascii_uppercase())?);
+            }
+            five.copy_from_slice(&bits.to_be_bytes()[3..]);
+        }
+        Some(InfoHash(hash))
+    }
+}
+
+fn base32(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'2'..=b'7' => Some(digit - b'2' + 26),
+        _ => None,
+    }
 }
 
 impl fmt::Display for InfoHash {

@@ -10,6 +10,7 @@ pub mod geometry;
 pub mod glob;
 pub mod hash;
 pub mod ids;
+pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
 pub mod peer_priority;

@@ -60,6 +60,8 @@ pub struct Metainfo {
     pub info_hash: InfoHash,
     /// The SHA-256 of the same bytes, if they are of version 2.
     pub info_hash_v2: Option<InfoHashV2>,
+    /// The bytes of `info`, as they stand in the file.
+    pub info_bytes: Arc<[u8]>,
     /// How many bytes follow the dictionary. They are ignored, but worth a warning.
     pub trailing: usize,
 }
@@ -184,6 +186,7 @@ impl Metainfo {
             info,
             info_hash,
             info_hash_v2,
+            info_bytes: raw.into(),
             trailing: bytes.len() - used,
         })
     }

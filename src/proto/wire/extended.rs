@@ -2,9 +2,10 @@
 //!
 //! A dictionary that each side may send at any time, and again when something changes. In `m` it
 //! says which extensions its sender knows, and by what number their messages are to be marked; of
-//! those that exist we know peer exchange alone.
+//! those that exist we know peer exchange and metadata exchange.
 
 use super::exchange::NAME as EXCHANGE;
+use super::metadata::NAME as METADATA;
 use crate::proto::bencode::{self, Item, Value};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +26,10 @@ pub struct Extended {
     pub client: Option<String>,
     /// The number of its messages of peer exchange (BEP 11), never 0; `None` if it wants none.
     pub exchange: Option<u8>,
+    /// The number of its messages of metadata exchange (BEP 9), never 0; `None` if it wants none.
+    pub metadata: Option<u8>,
+    /// Bytes of the metadata that it gives (BEP 9), never 0.
+    pub metadata_size: Option<u32>,
     /// The port it listens on (`p`), never 0.
     pub port: Option<u16>,
     /// How many requests it lets wait at a time (`reqq`).
@@ -45,13 +50,16 @@ impl Extended {
         };
         let int = |key: &str| value.get(key).and_then(Value::as_int);
         let bytes = |key: &str| value.get(key).and_then(Value::as_bytes);
+        let number = |name: &str| {
+            let number = value.get("m").and_then(|m| m.get(name)).and_then(Value::as_int);
+            number.and_then(|n| u8::try_from(n).ok()).filter(|n| *n > 0)
+        };
         Extended {
             client: bytes("v").map(printable).filter(|name| !name.is_empty()),
-            exchange: value
-                .get("m")
-                .and_then(|m| m.get(EXCHANGE))
-                .and_then(Value::as_int)
-                .and_then(|n| u8::try_from(n).ok())
+            exchange: number(EXCHANGE),
+            metadata: number(METADATA),
+            metadata_size: int("metadata_size")
+                .and_then(|n| u32::try_from(n).ok())
                 .filter(|n| *n > 0),
             port: int("p").and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
             request_limit: int("reqq").and_then(|n| u32::try_from(n).ok()),
@@ -62,9 +70,13 @@ impl Extended {
 
     /// The bytes of this handshake.
     pub fn encode(&self) -> Vec<u8> {
-        let numbers = self.exchange.map(|n| (EXCHANGE.as_bytes().to_vec(), Item::Int(n.into())));
+        let numbers = [(METADATA, self.metadata), (EXCHANGE, self.exchange)];
+        let numbers = numbers.into_iter().filter_map(|(name, number)| {
+            number.map(|n| (name.as_bytes().to_vec(), Item::Int(n.into())))
+        });
         let entries = [
-            Some(("m", Item::Dict(numbers.into_iter().collect()))),
+            Some(("m", Item::Dict(numbers.collect()))),
+            self.metadata_size.map(|n| ("metadata_size", Item::Int(n.into()))),
             self.port.map(|port| ("p", Item::Int(port.into()))),
             self.request_limit.map(|n| ("reqq", Item::Int(n.into()))),
             self.upload_only.then_some(("upload_only", Item::Int(1))),
@@ -104,6 +116,8 @@ mod tests {
         Extended {
             client: Some("BitTornado 0.5.0".into()),
             exchange: Some(3),
+            metadata: Some(4),
+            metadata_size: Some(31_235),
             port: Some(6881),
             request_limit: Some(250),
             upload_only: true,
@@ -114,8 +128,8 @@ mod tests {
     #[test]
     fn comes_out_as_it_went_in() {
         let expected =
-            b"d1:md6:ut_pexi3ee1:pi6881e4:reqqi250e11:upload_onlyi1e1:v16:BitTornado 0.5.0\
-                         6:yourip4:\x01\x02\x03\x04e";
+            b"d1:md11:ut_metadatai4e6:ut_pexi3ee13:metadata_sizei31235e1:pi6881e4:reqqi250e\
+              11:upload_onlyi1e1:v16:BitTornado 0.5.06:yourip4:\x01\x02\x03\x04e";
         assert_eq!(full().encode(), expected);
         assert_eq!(Extended::decode(expected), full());
         let six = Extended { your_ip: Some("2001:db8::1".parse().unwrap()), ..full() };
@@ -125,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_left_out() {
-        let odd: &[u8] =
-            b"d1:md11:ut_metadatai3e6:ut_pexi256ee1:pi0e4:reqqi-1e1:vi3e6:yourip3:abce";
+        let odd: &[u8] = b"d1:md6:lt_donti3e11:ut_metadatai0e6:ut_pexi256ee13:metadata_sizei-1e\
+                           1:pi0e4:reqqi-1e1:vi3e6:yourip3:abce";
         for bytes in [odd, b"", b"i3e", b"le", b"d1:m", b"d1:pi65536ee"] {
             assert_eq!(Extended::decode(bytes), Extended::default(), "{bytes:?}");
         }

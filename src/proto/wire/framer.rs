@@ -7,7 +7,8 @@
 
 use super::{
     EXCHANGE, Exchange, Extended, HELLO_LENGTH, Hello, Incoming, Limits, MAX_EXTENDED_LENGTH,
-    Message, PIECE_HEAD_LENGTH, PROTOCOL, PeerFault, Pool, kind,
+    MAX_METADATA_MESSAGE, METADATA, Message, Metadata, PIECE_HEAD_LENGTH, PROTOCOL, PeerFault,
+    Pool, kind,
 };
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry};
@@ -18,8 +19,12 @@ use std::sync::Arc;
 const SMALL_LENGTH: usize = 512;
 
 /// So many bytes of messages that are of no interest are passed over in the life of a connection.
-/// We offer no extension, so that a sane peer stays far below.
+/// A sane peer stays far below.
 const MAX_SKIPPED: u64 = 64 * 1024 * 1024;
+
+/// So many bytes of messages are kept while the torrent's measures are unknown: the bitfield of a
+/// million pieces, and many a `have`.
+const MAX_KEPT: usize = 256 * 1024;
 
 /// What [`Framer::next`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +58,20 @@ enum Stage {
     /// Inside a message that is of no interest; so many bytes are left of it. It may be a block
     /// that was not asked for.
     Skip(usize, Option<BlockRef>),
+    /// Inside a message that is kept until the torrent's measures are known; so many bytes are
+    /// left of it.
+    Keep(usize),
+}
+
+/// What a framer knows of the torrent.
+#[derive(Debug)]
+enum Torrent {
+    /// Not even which one it is: nothing behind the handshake is read.
+    Unknown,
+    /// Which one, but not its measures: extended messages are read, the others kept.
+    Named { kept: Vec<u8> },
+    /// Its measures.
+    Measured(Arc<Geometry>),
 }
 
 /// The messages that are read as a whole.
@@ -63,6 +82,20 @@ enum Body {
     Extended,
     /// A message of peer exchange.
     Exchange,
+    /// A message of metadata exchange.
+    Metadata,
+}
+
+impl Body {
+    /// The number of an extended message of this kind.
+    fn number(self) -> Option<u8> {
+        match self {
+            Body::Bitfield => None,
+            Body::Extended => Some(0),
+            Body::Exchange => Some(EXCHANGE),
+            Body::Metadata => Some(METADATA),
+        }
+    }
 }
 
 /// Puts the bytes of one connection together. Made when it opens; told the torrent's measures as
@@ -74,7 +107,9 @@ pub struct Framer {
     /// The unread bytes are `small[start..end]`.
     start: usize,
     end: usize,
-    geometry: Option<Arc<Geometry>>,
+    torrent: Torrent,
+    /// What was kept and is read now, from such a place on, before what comes from the socket.
+    again: (Vec<u8>, usize),
     limits: Limits,
     /// Bytes passed over so far.
     skipped: u64,
@@ -97,7 +132,8 @@ impl Framer {
             small: Box::new([0; SMALL_LENGTH]),
             start: 0,
             end: 0,
-            geometry: None,
+            torrent: Torrent::Unknown,
+            again: (Vec::new(), 0),
             limits: Limits::default(),
             skipped: 0,
             after_block: false,
@@ -107,8 +143,53 @@ impl Framer {
     /// Tells the measures of the torrent the connection is about, and what is taken of a peer.
     /// Until then nothing behind the handshake is read.
     pub fn attach(&mut self, geometry: Arc<Geometry>, limits: Limits) {
-        self.geometry = Some(geometry);
         self.limits = limits;
+        if let Torrent::Named { kept } =
+            std::mem::replace(&mut self.torrent, Torrent::Measured(geometry))
+        {
+            self.read_again(kept);
+        }
+    }
+
+    /// Tells that the torrent the connection is about is known, and its measures are not. Until
+    /// [`attach`](Self::attach) extended messages come out as they come in; whatever depends on
+    /// the measures is kept, within bounds, and comes out then.
+    pub fn attach_named(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.torrent = Torrent::Named { kept: Vec::new() };
+    }
+
+    /// What was kept, and what stands in the buffers behind it, is what comes next.
+    fn read_again(&mut self, mut kept: Vec<u8>) {
+        match std::mem::replace(&mut self.stage, Stage::Head) {
+            Stage::Hello => return self.stage = Stage::Hello,
+            Stage::Id => return self.stage = Stage::Id,
+            Stage::Body { of, bytes, filled } => {
+                put_number(&mut kept, of.number(), bytes.len());
+                kept.extend_from_slice(&bytes[..filled]);
+            }
+            Stage::Skip(left, _) => put_number(&mut kept, None, left),
+            Stage::Head | Stage::Keep(_) | Stage::Block { .. } => {}
+        }
+        kept.extend_from_slice(&self.small[self.start..self.end]);
+        (self.start, self.end) = (0, 0);
+        self.again = (kept, 0);
+    }
+
+    /// Takes more of what is to be read again; false if nothing is left of it.
+    fn refill(&mut self) -> bool {
+        let (bytes, at) = std::mem::take(&mut self.again);
+        let mut n = 0;
+        for space in <[&mut [u8]; 2]>::from(self.space()) {
+            let part = space.len().min(bytes.len() - at - n);
+            space[..part].copy_from_slice(&bytes[at + n..at + n + part]);
+            n += part;
+        }
+        self.filled(n);
+        if at + n < bytes.len() {
+            self.again = (bytes, at + n);
+        }
+        n > 0
     }
 
     /// Where the next bytes go: into the first slice, and when that is full into the second. Both
@@ -164,9 +245,11 @@ impl Framer {
                 Stage::Block { .. } => self.block(),
                 Stage::Body { .. } => self.body()?,
                 Stage::Skip(..) => self.skip()?,
+                Stage::Keep(_) => self.keep(),
             };
             match step {
                 Step::Again => {}
+                Step::Say(Next::More) if self.refill() => {}
                 Step::Say(next) => return Ok(next),
             }
         }
@@ -227,7 +310,11 @@ impl Framer {
         pool: &mut Pool,
         is_asked: &impl Fn(BlockRef) -> bool,
     ) -> Result<Step, PeerFault> {
-        let Some(geometry) = self.geometry.clone() else { return Ok(Step::Say(Next::More)) };
+        let geometry = match &self.torrent {
+            Torrent::Unknown => return Ok(Step::Say(Next::More)),
+            Torrent::Named { .. } => return self.head_unmeasured(),
+            Torrent::Measured(geometry) => Arc::clone(geometry),
+        };
         let bytes = self.unread();
         let Some(length) = be32(bytes, 0) else { return Ok(Step::Say(Next::More)) };
         if length > self.limits.message_length {
@@ -257,6 +344,50 @@ impl Framer {
             // As BEP 3 asks of the future: a kind that is not known is passed over.
             _ => Ok(self.begin_skip(payload)),
         }
+    }
+
+    /// The head of a message while the torrent's measures are unknown.
+    fn head_unmeasured(&mut self) -> Result<Step, PeerFault> {
+        let Some(length) = be32(self.unread(), 0) else { return Ok(Step::Say(Next::More)) };
+        if length > self.limits.message_length {
+            return Err(PeerFault::TooLong);
+        }
+        if length == 0 {
+            return Ok(self.got(4, Message::KeepAlive));
+        }
+        let Some(&kind) = self.unread().get(4) else { return Ok(Step::Say(Next::More)) };
+        match kind {
+            kind::EXTENDED => self.extended(length - 1),
+            // We have nothing, and have asked for nothing.
+            kind::REQUEST | kind::CANCEL | kind::REJECT | kind::PIECE | kind::SUGGEST => {
+                Ok(self.begin_skip(length - 1))
+            }
+            0..kind::EXTENDED => {
+                self.stage = Stage::Keep(length as usize + 4);
+                match &self.torrent {
+                    Torrent::Named { kept } if kept.len() + length as usize > MAX_KEPT => {
+                        Err(PeerFault::Noise)
+                    }
+                    _ => Ok(Step::Again),
+                }
+            }
+            _ => Ok(self.begin_skip(length - 1)),
+        }
+    }
+
+    fn keep(&mut self) -> Step {
+        let Stage::Keep(left) = &mut self.stage else { return Step::Again };
+        let n = (*left).min(self.end - self.start);
+        if let Torrent::Named { kept } = &mut self.torrent {
+            kept.extend_from_slice(&self.small[self.start..self.start + n]);
+        }
+        self.start += n;
+        *left -= n;
+        if *left > 0 {
+            return Step::Say(Next::More);
+        }
+        self.stage = Stage::Head;
+        Step::Again
     }
 
     fn got(&mut self, used: usize, message: Message) -> Step {
@@ -306,7 +437,7 @@ impl Framer {
         Ok(self.got(17, message))
     }
 
-    /// An extended message: the handshake and peer exchange are of interest.
+    /// An extended message: the handshake and the two exchanges are of interest.
     fn extended(&mut self, payload: u32) -> Result<Step, PeerFault> {
         let length = payload.checked_sub(1).ok_or(PeerFault::BadLength)?;
         match self.unread().get(5) {
@@ -316,6 +447,9 @@ impl Framer {
             }
             Some(&EXCHANGE) if length <= MAX_EXTENDED_LENGTH => {
                 Ok(self.begin_body(Body::Exchange, 6, length as usize))
+            }
+            Some(&METADATA) if length <= MAX_METADATA_MESSAGE => {
+                Ok(self.begin_body(Body::Metadata, 6, length as usize))
             }
             Some(_) => Ok(self.begin_skip(payload)),
         }
@@ -396,15 +530,25 @@ impl Framer {
         }
         let message = match of {
             Body::Bitfield => {
-                let pieces = self.geometry.as_ref().map_or(0, |g| g.piece_count());
-                let bits = Bitfield::from_bytes(bytes, pieces).ok_or(PeerFault::OutOfRange)?;
-                Message::Bitfield(bits)
+                let Torrent::Measured(geometry) = &self.torrent else { return Ok(Step::Again) };
+                let bits = Bitfield::from_bytes(bytes, geometry.piece_count());
+                Some(Message::Bitfield(bits.ok_or(PeerFault::OutOfRange)?))
             }
-            Body::Extended => Message::Extended(Box::new(Extended::decode(bytes))),
-            Body::Exchange => Message::Exchange(Box::new(Exchange::decode(bytes))),
+            Body::Extended => Some(Message::Extended(Box::new(Extended::decode(bytes)))),
+            Body::Exchange => Some(Message::Exchange(Box::new(Exchange::decode(bytes)))),
+            Body::Metadata => Metadata::decode(bytes).map(|m| Message::Metadata(Box::new(m))),
         };
+        let length = bytes.len() as u64;
         self.stage = Stage::Head;
-        Ok(self.got(0, message))
+        match message {
+            Some(message) => Ok(self.got(0, message)),
+            None => self.count_skipped(length).map(|()| Step::Again),
+        }
+    }
+
+    fn count_skipped(&mut self, n: u64) -> Result<(), PeerFault> {
+        self.skipped += n;
+        if self.skipped > MAX_SKIPPED { Err(PeerFault::Noise) } else { Ok(()) }
     }
 
     fn skip(&mut self) -> Result<Step, PeerFault> {
@@ -414,15 +558,27 @@ impl Framer {
         let (ended, block) = (*left == 0, *block);
         self.start += n;
         // Of blocks it depends on what else comes how many are too many.
-        self.skipped += if block.is_some() { 0 } else { n as u64 };
-        if self.skipped > MAX_SKIPPED {
-            return Err(PeerFault::Noise);
-        }
+        self.count_skipped(if block.is_some() { 0 } else { n as u64 })?;
         if !ended {
             return Ok(Step::Say(Next::More));
         }
         self.stage = Stage::Head;
         Ok(block.map_or(Step::Again, |block| Step::Say(Next::Got(Incoming::Unasked(block)))))
+    }
+}
+
+/// Writes the head of a message of so many bytes behind it: of an extended one, or of a kind that
+/// nobody knows.
+fn put_number(out: &mut Vec<u8>, number: Option<u8>, length: usize) {
+    match number {
+        Some(number) => {
+            out.extend_from_slice(&(length as u32 + 2).to_be_bytes());
+            out.extend_from_slice(&[kind::EXTENDED, number]);
+        }
+        None => {
+            out.extend_from_slice(&(length as u32 + 1).to_be_bytes());
+            out.push(u8::MAX);
+        }
     }
 }
 
@@ -449,7 +605,7 @@ fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::handshake;
+    use super::super::{MetadataWord, handshake};
     use super::*;
 
     fn geometry() -> Arc<Geometry> {
@@ -517,6 +673,11 @@ mod tests {
                 dropped: vec!["1.2.3.4:5".parse().unwrap()],
                 ..Exchange::default()
             })),
+            Message::Metadata(Box::new(Metadata {
+                number: METADATA,
+                part: 3,
+                word: MetadataWord::Data { total: 65_000, bytes: vec![5; 14_000] },
+            })),
         ]
     }
 
@@ -537,6 +698,55 @@ mod tests {
             framer.attach(geometry(), Limits::default());
             assert_eq!(feed(&mut framer, &bytes, cut).unwrap(), wanted, "cut {cut}");
         }
+    }
+
+    #[test]
+    fn what_depends_on_the_measures_comes_out_when_they_are_known_wherever_that_is() {
+        let early = |m: &Message| {
+            matches!(m, Message::Extended(_) | Message::Exchange(_) | Message::Metadata(_))
+        };
+        let lost = |m: &Message| {
+            matches!(m, Message::Request(_) | Message::Cancel(_) | Message::Reject(_))
+                || matches!(m, Message::Piece { .. } | Message::Suggest(_))
+        };
+        let mut bytes = handshake(InfoHash([7; 20]), PeerId([9; 20])).to_vec();
+        bytes.extend([0, 0, 2, 0, 99]);
+        bytes.resize(bytes.len() + 0x1ff, 7);
+        every_message().iter().for_each(|m| m.encode_to(&mut bytes));
+        let cuts = (0..bytes.len()).filter(|n| *n < 700 || n % 499 == 0 || n + 300 > bytes.len());
+        for cut in cuts.chain([bytes.len()]) {
+            let mut framer = Framer::new();
+            framer.attach_named(Limits::default());
+            let mut got = feed(&mut framer, &bytes[..cut], 300).unwrap();
+            framer.attach(geometry(), Limits::default());
+            got.extend(feed(&mut framer, &bytes[cut..], 300).unwrap());
+            let got: Vec<Message> = got
+                .into_iter()
+                .filter_map(|i| match i {
+                    Incoming::Message(message) => Some(message),
+                    _ => None,
+                })
+                .collect();
+            // What was kept keeps its order, and so do those that came out at once.
+            for pick in [true, false] {
+                let of = |all: &[Message]| -> Vec<Message> {
+                    let kept = all.iter().filter(|m| **m != Message::KeepAlive);
+                    kept.filter(|m| early(m) == pick && !lost(m)).cloned().collect()
+                };
+                assert_eq!(of(&got), of(&every_message()), "cut {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_sane_peer_says() {
+        let mut framer = Framer::new();
+        framer.attach_named(Limits::default());
+        let mut have = Vec::new();
+        Message::Have(geometry().piece(0).unwrap()).encode_to(&mut have);
+        feed(&mut framer, &handshake(InfoHash([7; 20]), PeerId([9; 20])), 68).unwrap();
+        assert_eq!(feed(&mut framer, &have.repeat(20_000), 500), Ok(vec![]));
+        assert_eq!(feed(&mut framer, &have.repeat(20_000), 500), Err(PeerFault::Noise));
     }
 
     #[test]

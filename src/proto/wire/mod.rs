@@ -1,4 +1,4 @@
-//! The peer wire protocol (BEP 3, 6 and 10): handshake and messages as values, and their bytes.
+//! The peer wire protocol (BEP 3, 6, 9, 10, 11): handshake and messages as values, and their bytes.
 //!
 //! [`Framer`] turns the bytes of a connection into [`Incoming`] values; this file holds the values
 //! and their encoding. Every number a peer sends is checked against the torrent's [`Geometry`]
@@ -10,12 +10,17 @@ mod allowed;
 mod exchange;
 mod extended;
 mod framer;
+mod metadata;
 mod pool;
 
 pub use allowed::allowed_fast;
 pub use exchange::{EXCHANGE, Exchange};
 pub use extended::{Extended, MAX_EXTENDED_LENGTH};
 pub use framer::{Framer, Next};
+pub use metadata::{
+    MAX_METADATA, MAX_METADATA_MESSAGE, METADATA, METADATA_PART, Metadata, MetadataWord,
+    metadata_part_length, metadata_parts,
+};
 pub use pool::Pool;
 
 use crate::proto::bitfield::Bitfield;
@@ -149,6 +154,8 @@ pub enum Message {
     Extended(Box<Extended>),
     /// What it tells of others (BEP 11).
     Exchange(Box<Exchange>),
+    /// About a part of the torrent's metadata (BEP 9).
+    Metadata(Box<Metadata>),
 }
 
 mod kind {
@@ -192,6 +199,7 @@ impl Message {
             Message::Reject(block) => put_block(out, kind::REJECT, *block),
             Message::Extended(extended) => put_extended(out, 0, &extended.encode()),
             Message::Exchange(exchange) => put_extended(out, exchange.number, &exchange.encode()),
+            Message::Metadata(metadata) => put_extended(out, metadata.number, &metadata.encode()),
             Message::Piece { block, data } => {
                 out.extend_from_slice(&piece_head(*block));
                 out.extend_from_slice(data);

@@ -5,6 +5,7 @@
 use super::pipeline::Pipeline;
 use super::rate::Meter;
 use super::torrent::exchange::Exchanged;
+use super::torrent::metadata::Wishes;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
@@ -202,6 +203,8 @@ pub struct Session {
     pub gains: Meter,
     /// What was told to it and by it of other peers.
     pub exchanged: Exchanged,
+    /// What it asks for of the metadata.
+    pub metadata: Wishes,
 }
 
 impl Session {
@@ -247,6 +250,7 @@ impl Session {
             up: Meter::new(now, window),
             gains: Meter::new(now, window),
             exchanged: Exchanged::default(),
+            metadata: Wishes::default(),
         }
     }
 
@@ -380,7 +384,8 @@ pub struct Chatter {
 }
 
 impl Chatter {
-    fn new(now: Instant) -> Chatter {
+    /// Nothing said yet.
+    pub fn new(now: Instant) -> Chatter {
         Chatter { since: now, count: 0 }
     }
 

@@ -3,11 +3,11 @@
 use super::{Breakup, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::peer::{MAX_ASKED, MAX_WAITING};
-use crate::proto::wire::{EXCHANGE, Extended, Message, PeerFault, Speaks};
+use crate::proto::wire::{EXCHANGE, Extended, METADATA, Message, PeerFault, Speaks};
 use std::time::Instant;
 
 /// What we call ourselves among peers.
-const CLIENT: &str = concat!("BitTornado ", env!("CARGO_PKG_VERSION"));
+pub(in crate::logic) const CLIENT: &str = concat!("BitTornado ", env!("CARGO_PKG_VERSION"));
 
 /// From the first so many pieces those are drawn that a seed leaves out of its bitfield, as in
 /// BitTornado.
@@ -68,6 +68,8 @@ impl Torrent {
         let extended = Extended {
             client: Some(CLIENT.into()),
             exchange: self.config.peer_exchange.then_some(EXCHANGE),
+            metadata: self.metadata.is_some().then_some(METADATA),
+            metadata_size: self.metadata_size(),
             port: Some(self.port).filter(|port| *port > 0),
             request_limit: Some(MAX_WAITING as u32),
             // Who seems to have nothing can be of no use by uploading alone.
@@ -103,6 +105,7 @@ impl Torrent {
         if let Some(ip) = extended.your_ip {
             self.learn_own_ip(ip);
         }
+        self.on_metadata_number(key, extended.metadata);
         self.on_exchanger(key, extended.exchange, extended.port, now);
         if !self.drop_if_useless(key, now) {
             self.rechoke_soon(now);

@@ -8,7 +8,7 @@
 //! The rooms: `connect` (from dialling to the open session), `introduce` (its first words), `talk`
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
-//! `disk` (what is found there), `news` (pieces told to others), `offers` (super-seeding), `upload` (choking, serving), `spread`
+//! `disk` (what is found there), `metadata` (for those who have only the hash), `news` (pieces told to others), `offers` (super-seeding), `upload` (choking, serving), `spread`
 //! (what a seed sends first), `replan` (what others have by now), `limits` (how fast), `track`
 //! (announces), `config` (what users set), `status`, `details` (what they see).
 
@@ -22,6 +22,7 @@ pub mod exchange;
 mod fast;
 mod introduce;
 mod limits;
+pub mod metadata;
 mod news;
 mod offers;
 mod replan;
@@ -173,6 +174,8 @@ enum Timer {
     Retries,
     /// Tell peers of each other.
     Exchange,
+    /// More of the metadata may leave.
+    Metadata,
 }
 
 /// One torrent: see the head of this file.
@@ -206,6 +209,8 @@ pub struct Torrent {
     limits: limits::Limits,
     download_bucket: Bucket,
     spread: spread::Spread,
+    /// What is given of the metadata; `None` if it is not.
+    metadata: Option<metadata::Given>,
     news: news::News,
     up: Meter,
     down: Meter,
@@ -259,6 +264,7 @@ impl Torrent {
             limits: limits::Limits::new(config.auto_upload_limit, now),
             download_bucket: Bucket::new(config.download_limit, now),
             spread: spread::Spread::default(),
+            metadata: None,
             news: news::News::default(),
             up: Meter::new(now, config.rate_window).with_head_start(config.upload_rate_fudge),
             down: Meter::new(now, config.rate_window),
@@ -310,6 +316,7 @@ impl Torrent {
                 Timer::Endgame => self.endgame(now),
                 Timer::Retries => self.look_at_retries(now),
                 Timer::Exchange => self.exchange(now),
+                Timer::Metadata => self.pump_metadata(now),
             }
         }
         self.dial(now);

@@ -36,6 +36,7 @@ impl Torrent {
             Message::AllowedFast(piece) => self.on_allowed(key, piece, now),
             Message::Extended(extended) => self.on_extended(key, *extended, now),
             Message::Exchange(exchange) => self.on_exchange(key, &exchange, now),
+            Message::Metadata(metadata) => self.on_metadata(key, &metadata, now),
             Message::Piece { block, data } => self.on_block(key, block, data, now),
         };
         if let Err(fault) = outcome {

@@ -4,6 +4,7 @@ mod asleep;
 mod exchange;
 mod extensions;
 mod limits;
+mod metadata;
 mod mutated;
 mod news;
 

@@ -403,6 +403,9 @@ impl Engine {
         let mut config = self.settings.config.clone();
         config.peer_exchange &= !self.settings.metainfo.info.private;
         let mut torrent = Torrent::new(setup, config, now);
+        if !self.settings.metainfo.info.private {
+            torrent.give_metadata(Arc::clone(&self.settings.metainfo.info_bytes), now);
+        }
         torrent.on_found(found.blocks.iter().copied());
         self.saving.begin(&found);
         self.doubts = Doubts::new(found.unproven.clone());

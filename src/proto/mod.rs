@@ -13,6 +13,7 @@ pub mod ids;
 pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
+pub mod mse;
 pub mod peer_priority;
 pub mod resume;
 pub mod udp;

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
-use crate::proto::announce::dialable;
+use crate::proto::address::dialable;
 use crate::proto::peer_priority::peer_priority;
 
 /// How many addresses one torrent remembers; above it the worst one makes room.

@@ -3,6 +3,7 @@
 //! Nothing here touches the machine: no sockets, files, threads, clocks or printing. Decoders of
 //! foreign bytes never panic and never allocate more than their input justifies.
 
+pub mod address;
 pub mod announce;
 pub mod bencode;
 pub mod bitfield;

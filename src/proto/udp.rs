@@ -7,8 +7,8 @@ pub mod ask;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::proto::address::dialable;
 use crate::proto::announce::answer::{Announce, Counts, Crypto, Key, Reply, Secrets, Told};
-use crate::proto::announce::dialable;
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// The number that a request to connect begins with.

@@ -23,12 +23,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
+use crate::proto::address::is_local;
 use crate::proto::announce::answer::{
     Announce, Counts, Crypto, Form, Listed, More, Reply, Scraped, Told,
 };
 use crate::proto::ids::{InfoHash, PeerId};
 use access::{Access, Torrent};
-use address::is_local;
 use peer::Peer;
 pub use rules::*;
 pub use state::{Copy, Copying};

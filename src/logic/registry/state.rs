@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::address::is_local;
 use super::peer::{Packed, Peer, Wide};
 use super::swarm::Swarm;
 use super::{MAX_PAST, Registry};
+use crate::proto::address::is_local;
 use crate::proto::announce::answer::Key;
 use crate::proto::ids::InfoHash;
 use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};

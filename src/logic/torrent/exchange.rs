@@ -9,7 +9,7 @@ use super::{Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer};
-use crate::logic::registry::address::is_local;
+use crate::proto::address::is_local;
 use crate::proto::wire::{Exchange, Message, PeerFault};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

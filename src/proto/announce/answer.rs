@@ -12,7 +12,7 @@ mod reply;
 
 pub use reply::*;
 
-use crate::proto::announce::dialable;
+use crate::proto::address::dialable;
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// The pairs of a query, in their order: split at `&` and the first `=`, `+` read as a blank, then

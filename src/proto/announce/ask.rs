@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Peer, Request, dialable};
+use super::{Peer, Request};
+use crate::proto::address::dialable;
 use crate::proto::bencode::{self, Kind, Value};
 use crate::proto::ids::PeerId;
 
@@ -126,7 +127,7 @@ pub struct Reply {
     pub complete: Option<u32>,
     /// Other peers in the swarm.
     pub incomplete: Option<u32>,
-    /// Whom to dial: [`dialable`] addresses, IPv4 before IPv6, at most [`MAX_PEERS`].
+    /// Whom to dial: addresses that can be dialled, IPv4 before IPv6, at most [`MAX_PEERS`].
     pub peers: Vec<Peer>,
     /// The address the tracker saw us come from (BEP 24).
     pub external_ip: Option<IpAddr>,

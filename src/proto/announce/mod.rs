@@ -2,9 +2,9 @@
 //!
 //! [`ask`] is the client's side, [`answer`] the tracker's, which must read much that we would never
 //! write; so each has its own request and reply, and is tested against the other. What stands here
-//! is the client's too, except [`dialable`].
+//! is the client's too.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::proto::ids::{InfoHash, PeerId};
 
@@ -92,35 +92,4 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Its id, which only replies of dictionaries carry.
     pub id: Option<PeerId>,
-}
-
-/// The address as one may dial it: IPv4 written as IPv6 becomes IPv4 again. `None` for port 0 and
-/// for addresses that are no host's: unspecified, `0.0.0.0/8`, multicast, broadcast.
-pub fn dialable(address: SocketAddr) -> Option<SocketAddr> {
-    let ip = address.ip().to_canonical();
-    let is_host = match ip {
-        IpAddr::V4(v4) => v4.octets()[0] != 0 && !v4.is_multicast() && !v4.is_broadcast(),
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
-    };
-    (is_host && address.port() != 0).then(|| SocketAddr::new(ip, address.port()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_hosts_with_a_port_are_dialable() {
-        let ok = |text: &str| dialable(text.parse().unwrap()).map(|a| a.to_string());
-        assert_eq!(ok("1.2.3.4:5").as_deref(), Some("1.2.3.4:5"));
-        assert_eq!(ok("127.0.0.1:6881").as_deref(), Some("127.0.0.1:6881"));
-        assert_eq!(ok("[::ffff:1.2.3.4]:5").as_deref(), Some("1.2.3.4:5"));
-        assert_eq!(ok("[2001:db8::1]:5").as_deref(), Some("[2001:db8::1]:5"));
-        for bad in ["1.2.3.4:0", "0.0.0.0:5", "0.1.2.3:5", "224.0.0.1:5", "255.255.255.255:5"] {
-            assert_eq!(ok(bad), None, "{bad}");
-        }
-        for bad in ["[::]:5", "[ff02::1]:5", "[::ffff:0.0.0.0]:5"] {
-            assert_eq!(ok(bad), None, "{bad}");
-        }
-    }
 }

@@ -4,12 +4,13 @@
 //! What is read here came from whoever knows our port: it never panics, and nothing is kept of it
 //! but what its length justifies.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::{MAGIC, u32_at, u64_at};
+use crate::proto::address;
 use crate::proto::announce::ask::{MAX_PEERS, Reply, printable};
-use crate::proto::announce::{Event, Peer, Request, dialable};
+use crate::proto::announce::{Event, Peer, Request};
 
 /// A packet from a tracker is not looked at beyond this, in bytes: more peers than anybody sends.
 pub const MAX_ANSWER: usize = 8192;
@@ -120,8 +121,8 @@ pub fn read(packet: &[u8], six: bool) -> Option<(u32, Said)> {
 fn announced(packet: &[u8], six: bool) -> Option<Reply> {
     let (interval, leechers, seeds) =
         (u32_at(packet, 8)?, u32_at(packet, 12)?, u32_at(packet, 16)?);
-    let peers = packet.get(20..)?.chunks_exact(if six { 18 } else { 6 });
-    let peers = peers.filter_map(address).take(MAX_PEERS);
+    let peers = packet.get(20..)?.chunks_exact(address::length(six));
+    let peers = peers.filter_map(address::read).take(MAX_PEERS);
     Some(Reply {
         interval: Duration::from_secs(interval.into()),
         min_interval: None,
@@ -132,15 +133,6 @@ fn announced(packet: &[u8], six: bool) -> Option<Reply> {
         external_ip: None,
         warning: None,
     })
-}
-
-fn address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (ip, port) = bytes.split_at(bytes.len() - 2);
-    let ip = match <[u8; 4]>::try_from(ip) {
-        Ok(four) => IpAddr::from(four),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?),
-    };
-    dialable(SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]])))
 }
 
 #[cfg(test)]

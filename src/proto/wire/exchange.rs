@@ -1,8 +1,8 @@
 //! Peer exchange (BEP 11): the message by which peers tell each other of others.
 
-use crate::proto::announce::dialable;
+use crate::proto::address;
 use crate::proto::bencode::{self, Item, Value};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 /// The number that messages of peer exchange bear that are meant for us.
 pub const EXCHANGE: u8 = 1;
@@ -42,12 +42,13 @@ impl Exchange {
         for (list, flags, length) in [("added", "added.f", 6), ("added6", "added6.f", 18)] {
             let flags = bytes(flags).iter().copied().chain(std::iter::repeat(0));
             let peers = bytes(list).chunks_exact(length).take(MAX_ADDRESSES).zip(flags);
-            let peers = peers.filter_map(|(at, flags)| Some((address(at)?, flags & SEED != 0)));
+            let peers =
+                peers.filter_map(|(at, flags)| Some((address::read(at)?, flags & SEED != 0)));
             exchange.added.extend(peers);
         }
         for (list, length) in [("dropped", 6), ("dropped6", 18)] {
             let peers = bytes(list).chunks_exact(length).take(MAX_ADDRESSES);
-            exchange.dropped.extend(peers.filter_map(address));
+            exchange.dropped.extend(peers.filter_map(address::read));
         }
         exchange
     }
@@ -56,15 +57,15 @@ impl Exchange {
     pub fn encode(&self) -> Vec<u8> {
         let mut lists: [Vec<u8>; 6] = Default::default();
         let [added, flags, added6, flags6, dropped, dropped6] = &mut lists;
-        for (address, seed) in &self.added {
+        for (at, seed) in &self.added {
             let flag = if *seed { SEED } else { 0 };
-            match address.is_ipv4() {
-                true => (put(added, *address), flags.push(flag)),
-                false => (put(added6, *address), flags6.push(flag)),
+            match at.is_ipv4() {
+                true => (address::put(added, *at), flags.push(flag)),
+                false => (address::put(added6, *at), flags6.push(flag)),
             };
         }
-        for address in &self.dropped {
-            put(if address.is_ipv4() { &mut *dropped } else { &mut *dropped6 }, *address);
+        for at in &self.dropped {
+            address::put(if at.is_ipv4() { &mut *dropped } else { &mut *dropped6 }, *at);
         }
         let keys = ["added", "added.f", "added6", "added6.f", "dropped", "dropped6"];
         let entries = keys.iter().zip(lists);
@@ -73,23 +74,6 @@ impl Exchange {
         )
         .encode()
     }
-}
-
-fn put(list: &mut Vec<u8>, address: SocketAddr) {
-    match address.ip() {
-        IpAddr::V4(ip) => list.extend_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => list.extend_from_slice(&ip.octets()),
-    }
-    list.extend_from_slice(&address.port().to_be_bytes());
-}
-
-fn address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (ip, port) = bytes.split_at(bytes.len() - 2);
-    let ip = match <[u8; 4]>::try_from(ip) {
-        Ok(ip) => Ipv4Addr::from(ip).into(),
-        Err(_) => Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?).into(),
-    };
-    dialable(SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]])))
 }
 
 #[cfg(test)]

@@ -171,13 +171,24 @@ fn a_web_seed_is_asked_for_the_bad_pieces_alone() {
 }
 
 #[test]
-fn a_seed_that_gives_no_parts_or_not_all_files_is_told() {
+fn a_server_that_gives_no_parts_serves_too() {
     let dir = folders();
+    flip(&dir, "data/a", 0);
     flip(&dir, "data/d/e", 20_000);
     let web = Web::new(dir.join("copy"), Kind::GivesAll);
+    repair(&dir, &web.url).expect(0);
+    is_whole(&dir);
+    let short = content("e", 16_384);
+    dir.write("copy/d/e", &short);
+    flip(&dir, "data/d/e", 20_000);
     let done = repair(&dir, &web.url).expect(1);
-    // The answer is longer than what was asked for.
-    assert!(done.err.contains("seed/data/d/e': "), "{}", done.err);
+    assert!(done.err.contains(" bytes came instead of "), "{}", done.err);
+}
+
+#[test]
+fn a_seed_that_does_not_give_all_files_is_told() {
+    let dir = folders();
+    flip(&dir, "data/d/e", 20_000);
     fs::remove_file(dir.join("copy/d/e")).unwrap();
     let web = Web::new(dir.join("copy"), Kind::GivesParts);
     let done = repair(&dir, &web.url).expect(1);

@@ -59,11 +59,10 @@ impl Source {
             }
             Source::Web(base) => {
                 let url = seed_url(base, info, part.file);
-                let whole = info.files[part.file].length;
                 let step = PART as usize;
                 for (n, bytes) in bytes.chunks_mut(step).enumerate() {
                     let offset = part.offset + n as u64 * u64::from(PART);
-                    download(&url, offset, whole, bytes)?;
+                    download(&url, offset, bytes)?;
                 }
                 Ok(())
             }
@@ -96,15 +95,14 @@ enum Trouble {
     Source(String),
 }
 
-/// Fills `bytes` from a server's file of `whole` bytes.
-fn download(url: &str, offset: u64, whole: u64, bytes: &mut [u8]) -> Result<(), Trouble> {
+/// Fills `bytes` from a server's file.
+fn download(url: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Trouble> {
     // At most PART.
     let length = bytes.len() as u32;
     let reply = fetch::get_part(url, offset, length, TIMEOUT);
     let reply = reply.map_err(|e| Trouble::Source(e.to_string()))?;
-    let is_part = reply.status == 206 || (reply.status == 200 && u64::from(length) == whole);
     let cannot = |why: String| Err(Trouble::File(format!("cannot fetch '{url}': {why}")));
-    if !is_part {
+    if !matches!(reply.status, 200 | 206) {
         return cannot(format!("the server answered {}", reply.status));
     }
     if reply.body.len() != bytes.len() {

@@ -5,16 +5,17 @@
 //! the network we stand in.
 
 use std::cell::Cell;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 #[cfg(feature = "tls")]
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body};
 
 use super::{Fault, FetchError, MAX_REDIRECTS, MAX_TIMEOUT, Reply, USER_AGENT, url};
 
@@ -116,7 +117,10 @@ impl Client {
             return Ok(Answer::Redirect(location.to_owned()));
         }
         let most = u64::try_from(limit).unwrap_or(u64::MAX);
-        let body = response.into_body().into_with_config().limit(most).read_to_vec();
+        let body = match part {
+            Some((offset, length)) if status == 200 => cut(response.into_body(), offset, length),
+            _ => response.into_body().into_with_config().limit(most).read_to_vec(),
+        };
         Ok(Answer::Reply(status, body.map_err(|e| fault(e, limit))?))
     }
 
@@ -135,6 +139,17 @@ impl Client {
     fn secure(&self) -> Result<Agent, Fault> {
         Err(Fault::NoTls)
     }
+}
+
+/// Takes a part out of a whole that a server gave in its place, which knows of no parts. Nothing
+/// behind it is read.
+fn cut(whole: Body, offset: u64, length: u32) -> Result<Vec<u8>, ureq::Error> {
+    let end = offset.saturating_add(length.into());
+    let mut reader = whole.into_with_config().limit(end).reader();
+    io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+    let mut part = Vec::new();
+    reader.take(length.into()).read_to_end(&mut part)?;
+    Ok(part)
 }
 
 /// What http and https have in common: nothing is kept between requests, and the environment's

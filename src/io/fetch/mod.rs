@@ -247,7 +247,9 @@ pub fn get(url: &str, limit: usize, timeout: Duration) -> Result<Reply, FetchErr
 }
 
 /// Like [`get`], for a part of what is there: `length` bytes (at least one) from `offset` on. A server
-/// that gives parts answers with status 206; no more than `length` bytes are taken.
+/// that gives parts answers with status 206; no more than `length` bytes are taken. One that does
+/// not answers with 200 and all there is: then the part is cut out of that, so all before it must
+/// come within the time too.
 ///
 /// # Errors
 /// No complete answer; an answer of any status is none.

@@ -5,12 +5,13 @@
 //! makers; it opens no file and prints nothing: what was left out is told in the result.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use std::{fmt, io};
 
 use crate::proto::glob::fits;
 
@@ -56,10 +57,8 @@ pub enum Why {
     Excluded,
     /// It fits none of the patterns of what is taken.
     NotIncluded,
-    /// Neither file nor folder: a device, a socket, a link to nothing.
+    /// Neither file nor folder: a socket, a link to nothing.
     NeitherFileNorFolder,
-    /// A link to a folder that it lies in.
-    Loop,
 }
 
 impl fmt::Display for Skipped {
@@ -69,7 +68,6 @@ impl fmt::Display for Skipped {
             Why::Excluded => "it fits a pattern to exclude",
             Why::NotIncluded => "it fits no pattern to include",
             Why::NeitherFileNorFolder => "neither file nor folder",
-            Why::Loop => "a link to a folder it lies in",
         };
         write!(f, "left out '{}': {why}", self.path.display())
     }
@@ -111,7 +109,8 @@ fn one_fits(patterns: &[String], path: &Path) -> bool {
 /// Why a walk ended early.
 #[derive(Debug)]
 pub enum TreeError {
-    /// The system refused to read this.
+    /// The system refused to read this, or it is nothing that can be read to an end: a device, a
+    /// pipe, a link that leads in a circle.
     Read(PathBuf, io::Error),
     /// More than [`MAX_FILES`] files.
     TooMany(PathBuf),
@@ -196,8 +195,7 @@ impl Walk<'_> {
     fn folder(&mut self, path: &Path, metadata: &Metadata, taken: bool) -> Result<(), TreeError> {
         let identity = (metadata.dev(), metadata.ino());
         if self.above.contains(&identity) {
-            self.skip(path, Why::Loop);
-            return Ok(());
+            return Err(self.refuse(path, "it is a link to a folder it lies in"));
         }
         // No folder stays open while its entries are walked, however deep the tree is.
         let names = names(&self.full(path))?;
@@ -216,8 +214,9 @@ impl Walk<'_> {
             return Ok(());
         }
         let metadata = match stat(&self.full(&path)) {
-            // A link that leads nowhere, or to itself.
-            Err(_) if fs::symlink_metadata(self.full(&path)).is_ok_and(|m| m.is_symlink()) => {
+            Err(TreeError::Read(_, e))
+                if e.kind() == ErrorKind::NotFound && self.is_link(&path) =>
+            {
                 self.skip(&path, Why::NeitherFileNorFolder);
                 return Ok(());
             }
@@ -227,13 +226,16 @@ impl Walk<'_> {
             let taken = taken || self.filter.includes(&path);
             return self.folder(&path, &metadata, taken);
         }
-        if !metadata.is_file() {
-            self.skip(&path, Why::NeitherFileNorFolder);
-            return Ok(());
-        }
         if let Some(why) = self.filter.leaves_out(&path, false, taken) {
             self.skip(&path, why);
             return Ok(());
+        }
+        if metadata.file_type().is_socket() {
+            self.skip(&path, Why::NeitherFileNorFolder);
+            return Ok(());
+        }
+        if !metadata.is_file() {
+            return Err(self.refuse(&path, "neither file nor folder"));
         }
         if self.tree.files.len() == MAX_FILES {
             return Err(TreeError::TooMany(self.root.to_path_buf()));
@@ -244,6 +246,14 @@ impl Walk<'_> {
 
     fn skip(&mut self, path: &Path, why: Why) {
         self.tree.skipped.push(Skipped { path: self.full(path), why });
+    }
+
+    fn refuse(&self, path: &Path, why: &'static str) -> TreeError {
+        TreeError::Read(self.full(path), io::Error::other(why))
+    }
+
+    fn is_link(&self, path: &Path) -> bool {
+        fs::symlink_metadata(self.full(path)).is_ok_and(|m| m.is_symlink())
     }
 
     fn full(&self, path: &Path) -> PathBuf {
@@ -333,19 +343,24 @@ mod tests {
     fn links_are_followed_but_not_in_circles() {
         let folder = Folder::new("links", &["d/f"]);
         symlink("f", folder.0.join("d/g")).unwrap();
-        symlink("..", folder.0.join("d/up")).unwrap();
         symlink("nothing", folder.0.join("lost")).unwrap();
-        symlink("self", folder.0.join("self")).unwrap();
         symlink("d", folder.0.join("twice")).unwrap();
         let (files, skipped) = folder.walk(&[]);
         assert_eq!(files, ["d/f", "d/g", "twice/f", "twice/g"]);
-        let wanted = [
-            ("d/up", Why::Loop),
-            ("lost", Why::NeitherFileNorFolder),
-            ("self", Why::NeitherFileNorFolder),
-            ("twice/up", Why::Loop),
-        ];
-        assert_eq!(skipped, wanted.map(|(p, w)| (p.to_string(), w)));
+        assert_eq!(skipped, [("lost".into(), Why::NeitherFileNorFolder)]);
+        for (to, why) in [
+            ("..", "it is a link to a folder it lies in"),
+            ("odd", "Too many levels of symbolic links"),
+            ("/dev/zero", "neither file nor folder"),
+        ] {
+            let odd = folder.0.join("d/odd");
+            symlink(to, &odd).unwrap();
+            let e = walk(&folder.0, &Filter::default()).unwrap_err();
+            assert_eq!(e.to_string(), format!("cannot read '{}': {why}", odd.display()));
+            // Who does not want it can say so.
+            assert_eq!(folder.walk(&["odd"]).0, files);
+            fs::remove_file(odd).unwrap();
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-/// How deep lists and dictionaries may nest. Deeper than any real message, small enough for the
-/// stack of a worker thread.
-pub const MAX_DEPTH: usize = 32;
+/// How deep lists and dictionaries may nest. Deeper than any real message or file tree (libtorrent
+/// has the same limit), small enough for the stack of a worker thread.
+pub const MAX_DEPTH: usize = 100;
 
 /// A decoded value and where it stood in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -429,7 +429,7 @@ mod tests {
         assert_eq!(fault(b"d1:ai1e1:ai2ee"), (Fault::BadKey, 7));
         assert_eq!(fault(b"d1:bi1e1:ai2e1:bi2ee"), (Fault::BadKey, 1));
         assert_eq!(fault(b"i1ei2e"), (Fault::Trailing, 3));
-        assert_eq!(fault("l".repeat(40).as_bytes()).0, Fault::TooDeep);
+        assert_eq!(fault("l".repeat(MAX_DEPTH + 1).as_bytes()).0, Fault::TooDeep);
     }
 
     #[test]

@@ -70,7 +70,11 @@ pub struct News {
 type Stamp = (Option<SystemTime>, u64);
 
 /// What was read from a .torrent file.
-type Read = Result<(InfoHash, Torrent), String>;
+type Read = Result<(Hashes, Torrent), String>;
+
+/// What a torrent is announced by: its info hash, and of a hybrid also what stands for that of
+/// version 2 at trackers.
+type Hashes = (InfoHash, Option<InfoHash>);
 
 /// Reads the lists, and remembers what it read.
 pub struct Reader {
@@ -210,13 +214,15 @@ impl Reader {
         for (path, (_, read)) in &self.torrents {
             match read {
                 Err(why) => troubles.push(why.clone()),
-                Ok((hash, _)) if files.contains_key(hash) => {
+                Ok(((hash, _), _)) if files.contains_key(hash) => {
                     let (again, first) = (path.display(), files[hash].display());
                     troubles.push(format!("{again} is a duplicate torrent for {first}"));
                 }
-                Ok((hash, torrent)) => {
-                    files.insert(*hash, path.clone());
-                    allowed.insert(*hash, torrent.clone());
+                Ok((hashes, torrent)) => {
+                    for hash in [Some(hashes.0), hashes.1].into_iter().flatten() {
+                        files.insert(hash, path.clone());
+                        allowed.insert(hash, torrent.clone());
+                    }
                 }
             }
         }
@@ -261,7 +267,7 @@ fn read_torrent(path: &Path, controls: bool) -> Read {
         return Err(format!("{shown} has errors: it is too large"));
     }
     let bytes = fs::read(path).map_err(unreadable)?;
-    let metainfo = Metainfo::decode(&bytes).map_err(|e| format!("{shown} has errors: {e}"))?;
+    let metainfo = Metainfo::decode_any(&bytes).map_err(|e| format!("{shown} has errors: {e}"))?;
     let (failure, warning) = if controls { said(&bytes) } else { (None, None) };
     let torrent = Torrent {
         name: Some(metainfo.info.name.as_str().into()),
@@ -270,7 +276,9 @@ fn read_torrent(path: &Path, controls: bool) -> Read {
         failure,
         warning,
     };
-    Ok((metainfo.info_hash, torrent))
+    let other = metainfo.info_hash_v2.map(|hash| hash.truncated());
+    let other = other.filter(|hash| *hash != metainfo.info_hash);
+    Ok(((metainfo.info_hash, other), torrent))
 }
 
 /// What a .torrent says beside its content: `failure reason` and `warning message`.
@@ -407,6 +415,27 @@ mod tests {
         assert_eq!(names(&reader), ["same"], "the duplicate takes its place");
         assert_eq!(news.troubles, [""; 0]);
         assert!(reader.lists.files.values().all(|path| path.ends_with("b.torrent")));
+    }
+
+    #[test]
+    fn version_2_is_known_by_the_start_of_its_hash_and_a_hybrid_by_both_hashes() {
+        let lab = Lab::new("version2");
+        let mut wanted = Vec::new();
+        for name in ["good-hybrid.torrent", "good-v2-and-unknown-layers.torrent"] {
+            let fixture =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torrents").join(name);
+            let bytes = fs::read(fixture).unwrap();
+            fs::write(lab.0.join(name), &bytes).unwrap();
+            let metainfo = Metainfo::decode_any(&bytes).unwrap();
+            wanted.push(metainfo.info_hash_v2.unwrap().truncated());
+            wanted.extend(metainfo.hash_v1());
+        }
+        let reader = lab.folder();
+        let allowed = reader.lists.access.torrents.clone().unwrap();
+        assert_eq!((allowed.len(), wanted.len()), (3, 3));
+        for hash in wanted {
+            assert!(allowed.get(&hash).is_some() && reader.lists.files.contains_key(&hash));
+        }
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl Candidates {
         self.known.is_empty()
     }
 
+    /// All addresses that are known, those in use included.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.known.keys().copied()
+    }
+
     /// Learns of an address; it may be dialed at once. One that is known keeps its wait, so that a
     /// dead one is not dialed at each announce. Ignored are banned, own and undialable ones, and
     /// one for which the list has no room. Tells whether it was new and taken.

@@ -8,6 +8,7 @@ pub mod candidates;
 pub mod choker;
 pub mod clock;
 pub mod goal;
+pub mod inquiry;
 pub mod ledger;
 pub mod peer;
 pub mod picker;

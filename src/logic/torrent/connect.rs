@@ -5,7 +5,7 @@ use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer, Session, Stage};
 use crate::proto::ids::PeerId;
-use crate::proto::wire::{Hello, Message, PeerFault};
+use crate::proto::wire::{Extended, Hello, Message, PeerFault, Speaks};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -50,9 +50,27 @@ impl fmt::Display for Refused {
     }
 }
 
+/// A connection that stands, and all that its other end has said but for what needs the torrent's
+/// measures: it said that we have nothing, and what we are.
+#[derive(Debug)]
+pub struct Acquaintance {
+    /// The number it goes by, and will.
+    pub key: PeerKey,
+    /// The other end.
+    pub address: SocketAddr,
+    /// Who opened it.
+    pub direction: Direction,
+    /// The extensions it speaks.
+    pub speaks: Speaks,
+    /// Its name for itself.
+    pub id: PeerId,
+    /// What it told of itself.
+    pub told: Option<Extended>,
+}
+
 /// Whether the rule of one connection an address leaves this address alone: behind a loopback or
 /// private address there may be many peers, in a lab, a LAN or a test.
-pub(super) fn is_exempt(ip: IpAddr) -> bool {
+pub(in crate::logic) fn is_exempt(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
@@ -98,6 +116,31 @@ impl Torrent {
         Ok(key)
     }
 
+    /// Goes on with a connection that stands. To be called before others come. One to whom we have
+    /// something by now must be met anew, and is not taken: false.
+    pub fn adopt(&mut self, known: Acquaintance, now: Instant) -> bool {
+        if self.ledger.have().count() > 0 || self.stopping {
+            return false;
+        }
+        let mut peer = Peer::new(known.address, known.direction, now);
+        peer.stage = Stage::Greeting;
+        peer.speaks = known.speaks;
+        self.peers.insert(known.key, peer);
+        self.next_key = self.next_key.max(known.key.0 + 1);
+        if known.direction == Direction::Outgoing {
+            self.candidates.add(known.address, Source::Tracker, now);
+        }
+        self.open(known.key, known.id, now);
+        if known.speaks.extended {
+            self.tell_of_us(known.key, now);
+        }
+        if let Some(told) = known.told {
+            // What it tells of itself can only close it, as before.
+            self.on_message(known.key, Message::Extended(Box::new(told)), now);
+        }
+        true
+    }
+
     /// A connection we dialled stands.
     pub fn on_connected(&mut self, key: PeerKey, now: Instant) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
@@ -128,7 +171,7 @@ impl Torrent {
     /// to ourselves.
     pub fn on_peer_id(&mut self, key: PeerKey, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get(&key) else { return };
-        let (address, direction) = (peer.address, peer.direction);
+        let (address, direction, speaks) = (peer.address, peer.direction, peer.speaks);
         if id == self.peer_id {
             if direction == Direction::Outgoing {
                 self.candidates.exclude(address);
@@ -158,15 +201,15 @@ impl Torrent {
             }
         }
         self.open(key, id, now);
+        self.introduce(key, speaks, now);
     }
 
     fn open(&mut self, key: PeerKey, id: PeerId, now: Instant) {
         let pieces = self.geometry.piece_count();
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.heard = now;
-        let speaks = peer.speaks;
         let mut session = Session::new(id, pieces, self.config.rate_window, now);
-        session.fast = speaks.fast;
+        session.fast = peer.speaks.fast;
         session.told = self.news.end();
         session.up = session.up.with_head_start(self.config.upload_rate_fudge);
         peer.stage = Stage::Open(Box::new(session));
@@ -175,7 +218,6 @@ impl Torrent {
             Direction::Incoming => self.reached = true,
         }
         self.conduct.meet(key, peer.address, id);
-        self.introduce(key, speaks, now);
         self.tick_by(now + TICK);
         self.rechoke_soon(now);
     }

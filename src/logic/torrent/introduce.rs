@@ -63,7 +63,7 @@ impl Torrent {
         }
     }
 
-    fn tell_of_us(&mut self, key: PeerKey, now: Instant) {
+    pub(super) fn tell_of_us(&mut self, key: PeerKey, now: Instant) {
         let Some(peer) = self.peers.get(&key) else { return };
         let extended = Extended {
             client: Some(CLIENT.into()),

@@ -38,8 +38,10 @@ mod wishes;
 mod tests;
 
 pub use config::{Breakup, Config};
-pub use connect::Refused;
+pub(in crate::logic) use connect::is_exempt;
+pub use connect::{Acquaintance, Refused};
 pub use details::{FileStatus, PeerStatus, PieceStatus};
+pub(in crate::logic) use introduce::CLIENT;
 pub use status::Status;
 
 use super::PeerKey;

@@ -80,6 +80,7 @@ impl Stage {
             goal: Goal::default(),
             on_done: None,
             state_dir: Some(self.dir.join("states")),
+            web_seeds: true,
             http_timeout: Duration::from_secs(5),
             report_interval: Duration::from_millis(20),
             keep: Some(Keep { dir: self.dir.join("states"), expire: None }),

@@ -95,7 +95,7 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
             }
             Report::Enough(goal) => face.enough(goal),
             // Nobody asked for them.
-            Report::Peers(_) | Report::Files(_) | Report::Pieces(_) => {}
+            Report::Peers(_) | Report::Files(_) | Report::Pieces(_) | Report::WebSeeds(_) => {}
             Report::Ended(Ok(())) if complete => return Exit::Done,
             Report::Ended(Ok(())) => return env.failed("stopped before the download was complete"),
             Report::Ended(Err(e)) => return env.failed(e),

@@ -82,6 +82,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         goal: goal(parsed),
         on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
         state_dir: state_dir(env),
+        web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
         keep: keep(env, parsed),

@@ -276,6 +276,11 @@ impl Announcer {
         told.into_iter().map(|index| self.ask(index, Some(Event::Stopped), Some(0))).collect()
     }
 
+    /// Whether there is any tracker to ask.
+    pub fn has_any(&self) -> bool {
+        self.trackers().next().is_some()
+    }
+
     fn trackers(&self) -> impl Iterator<Item = &Tracker> {
         self.tiers.iter().flatten()
     }

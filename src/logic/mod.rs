@@ -21,6 +21,7 @@ pub mod superseed;
 pub mod timers;
 pub mod torrent;
 pub mod udp_tracker;
+pub mod webseed;
 
 /// Which connection of a torrent is meant. Numbers are given out ascending and never again, so
 /// that a late word about a lost peer cannot hit a new one.

@@ -164,6 +164,11 @@ impl Picker {
         self.order.count(piece.get()) + self.seeds
     }
 
+    /// The priority of a piece.
+    pub fn priority(&self, piece: PieceIndex) -> Priority {
+        self.order.priority(piece.get())
+    }
+
     /// Whether a peer that is no seed has a piece.
     pub fn is_spread(&self, piece: PieceIndex) -> bool {
         self.order.count(piece.get()) > 0

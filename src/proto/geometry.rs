@@ -235,7 +235,15 @@ impl Geometry {
     /// The files a range of bytes lies in, in order; files of length 0 are left out.
     pub fn file_ranges(&self, range: BlockRef) -> impl Iterator<Item = FileRange> + '_ {
         let begin = self.piece_start(range.piece) + u64::from(range.begin);
-        let end = begin + u64::from(range.length);
+        self.file_ranges_between(begin, begin + u64::from(range.length))
+    }
+
+    /// The same for the bytes of the content from offset `begin` up to `end`, which is behind it.
+    pub fn file_ranges_between(
+        &self,
+        begin: u64,
+        end: u64,
+    ) -> impl Iterator<Item = FileRange> + '_ {
         // The last file that starts at or before `begin`; empty files before it start there too.
         let first = self.starts.partition_point(|start| *start <= begin) - 1;
         (first..self.file_count()).take_while(move |f| self.starts[*f] < end).filter_map(move |f| {

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use error::MetainfoError;
-pub use seed::seed_url;
+pub use seed::{piece_url, seed_url};
 
 pub use draft::{
     Content, Draft, PIECE_LENGTHS, Slot, automatic_piece_length, parse_nodes, parse_piece_length,

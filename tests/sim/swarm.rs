@@ -512,6 +512,7 @@ impl World {
                 let delay = Duration::from_millis(10 + u64::from(self.rng.below(200)));
                 self.at(self.now + delay, node, Event::Announced(number));
             }
+            Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }
     }

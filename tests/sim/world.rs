@@ -341,6 +341,7 @@ impl World {
                 let peers = others.map(|i| Peer { address: address(i), id: None }).collect();
                 self.soon(200, Event::Announced { node, number, peers });
             }
+            Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }
     }
@@ -354,7 +355,9 @@ impl World {
             Notice::Complete | Notice::Done => {
                 here.complete_at = Some(self.now.duration_since(self.start))
             }
-            Notice::Tracker(text) => panic!("the tracker is kind, but: {text}"),
+            Notice::Tracker(text) | Notice::WebSeed(text) => {
+                panic!("the tracker is kind, and there are no web seeds, but: {text}")
+            }
         }
     }
 

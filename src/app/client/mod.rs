@@ -22,7 +22,7 @@ mod wanted;
 
 use crate::app::target;
 use crate::io::disk;
-use crate::io::fetch;
+use crate::io::fetch::{self, stream::Streamed};
 use crate::io::hook;
 use crate::io::lookup;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
@@ -51,7 +51,9 @@ pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::goal::{Goal, Reached};
 pub use crate::logic::priority::Priority;
-pub use crate::logic::torrent::{Breakup, Config, FileStatus, PeerStatus, PieceStatus, Status};
+pub use crate::logic::torrent::{
+    Breakup, Config, FileStatus, PeerStatus, PieceStatus, Status, WebSeedStatus,
+};
 pub use crate::proto::wire::Limits;
 pub use source::{LoadError, Source};
 pub use state::Keep;
@@ -94,6 +96,8 @@ pub struct Settings {
     pub on_done: Option<PathBuf>,
     /// The folder for what is remembered of downloads; made when it is needed.
     pub state_dir: Option<PathBuf>,
+    /// Whether web seeds are asked too.
+    pub web_seeds: bool,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often figures are reported.
@@ -121,6 +125,7 @@ impl Settings {
             goal: Goal::default(),
             on_done: None,
             state_dir: None,
+            web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),
             keep: None,
@@ -148,6 +153,8 @@ pub enum Report {
     Files(Vec<FileStatus>),
     /// The pieces, as [`Client::look`] asked for them.
     Pieces(PieceStatus),
+    /// The web seeds, as [`Client::look`] asked for them.
+    WebSeeds(Vec<WebSeedStatus>),
     /// It has ended: stopped, or failed, and then why.
     Ended(Result<(), String>),
 }
@@ -161,6 +168,8 @@ pub enum Look {
     Files,
     /// [`Report::Pieces`] is the answer.
     Pieces,
+    /// [`Report::WebSeeds`] is the answer.
+    WebSeeds,
 }
 
 /// The figures of a download.
@@ -233,6 +242,7 @@ impl std::error::Error for StartError {}
 enum Event {
     Disk(disk::Done),
     Fetch(fetch::Done),
+    Streamed(Streamed),
     LookedUp(lookup::LookedUp),
     Hook(hook::Done),
     /// So many pieces have been looked at.
@@ -275,6 +285,12 @@ impl From<hook::Done> for Event {
     }
 }
 
+impl From<Streamed> for Event {
+    fn from(streamed: Streamed) -> Event {
+        Event::Streamed(streamed)
+    }
+}
+
 impl From<fetch::Done> for Event {
     fn from(done: fetch::Done) -> Event {
         Event::Fetch(done)
@@ -312,8 +328,11 @@ impl Client {
             settings.priorities = place.priorities();
         }
         let storage = Arc::new(storage(&settings, target.clone(), &geometry));
-        // The storage knows them now, and a torrent may have very many.
-        settings.metainfo.info.files = Vec::new();
+        // The storage knows them now, and a torrent may have very many. Web seeds are asked for
+        // them by their names.
+        if settings.metainfo.url_list.is_empty() {
+            settings.metainfo.info.files = Vec::new();
+        }
         // Hybrids are taken as version 1.
         settings.metainfo.info.roots = Vec::new();
         let (peer_id, seed) = identity();

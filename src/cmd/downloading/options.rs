@@ -37,6 +37,12 @@ pub const OPTIONS: &[Opt] = &[
         "1",
         "tell peers of each other, and hear of others from them (BEP 11); never with private torrents",
     ),
+    Opt::new(
+        "web_seeds",
+        Kind::Flag,
+        "1",
+        "fetch from the web servers that the .torrent names, beside peers (BEP 17, BEP 19)",
+    ),
     Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
     Opt::new(
         "max_upload_rate",

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::Uri;
+use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
@@ -28,6 +28,7 @@ const MAX_HEAD: usize = 8 * 1024;
 /// Sends requests; shared by the threads.
 #[derive(Debug)]
 pub(super) struct Client {
+    manner: Manner,
     plain: Agent,
     /// Made at the first https request, since the certificates take time and memory. A failure is
     /// not kept: they may be installed while we run.
@@ -35,11 +36,31 @@ pub(super) struct Client {
     secure: Mutex<Option<Agent>>,
 }
 
+/// How a client treats its connections.
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    /// Each is for one request.
+    Once,
+    /// They are kept for further requests, and an answer may take as long as it goes on within
+    /// this time.
+    Kept(Duration),
+}
+
+/// What is the same for all hops of a request.
+struct Ask {
+    /// Offset and length of a part; else all of what is there.
+    part: Option<(u64, u64)>,
+    deadline: Instant,
+}
+
 /// What one request may be answered by.
 enum Answer {
     Redirect(String),
-    Reply(u16, Vec<u8>),
+    Reply(Response<Body>),
 }
+
+/// How many connections are kept: that to a server, and to where it sends us on.
+const MAX_KEPT: usize = 2;
 
 /// How a URL is to be fetched.
 enum Scheme {
@@ -49,10 +70,30 @@ enum Scheme {
 
 impl Client {
     pub(super) fn new() -> Client {
+        Client::with_manner(Manner::Once)
+    }
+
+    /// One for long answers, whose connections are kept: none may go silent for longer than
+    /// `patience`.
+    pub(super) fn keeping(patience: Duration) -> Client {
+        Client::with_manner(Manner::Kept(patience))
+    }
+
+    fn with_manner(manner: Manner) -> Client {
         Client {
-            plain: agent(config().build()),
+            manner,
+            plain: agent(config(manner).build()),
             #[cfg(feature = "tls")]
             secure: Mutex::new(None),
+        }
+    }
+
+    /// Breaks every connection; whoever waits for one is told so. There will be no further ones.
+    pub(super) fn shut_down(&self) {
+        self.plain.clone().shutdown();
+        #[cfg(feature = "tls")]
+        if let Some(agent) = &*self.secure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            agent.clone().shutdown();
         }
     }
 
@@ -70,16 +111,38 @@ impl Client {
     pub(super) fn get_part(
         &self,
         start: &str,
-        part: Option<(u64, u32)>,
+        part: Option<(u64, u64)>,
         limit: usize,
         timeout: Duration,
     ) -> Result<Reply, FetchError> {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let (response, url) = self.open(start, part, deadline)?;
+        let status = response.status().as_u16();
+        let most = u64::try_from(limit).unwrap_or(u64::MAX);
+        let body = match part {
+            Some((offset, length)) if status == 200 => cut(response.into_body(), offset, length),
+            _ => response.into_body().into_with_config().limit(most).read_to_vec(),
+        };
+        match body {
+            Ok(body) => Ok(Reply { status, body, url }),
+            Err(e) => Err(FetchError { url, fault: fault(e, limit) }),
+        }
+    }
+
+    /// Asks for `start`, or for a part of it (offset, length), and wherever redirects lead; the
+    /// body is the caller's to read. Tells where the answer came from, too.
+    pub(super) fn open(
+        &self,
+        start: &str,
+        part: Option<(u64, u64)>,
+        deadline: Instant,
+    ) -> Result<(Response<Body>, String), FetchError> {
+        let ask = Ask { part, deadline };
         let mut url = start.to_owned();
         judge::start();
         for _ in 0..=MAX_REDIRECTS {
-            match self.hop(&url, part, limit, deadline) {
-                Ok(Answer::Reply(status, body)) => return Ok(Reply { status, body, url }),
+            match self.hop(&url, &ask) {
+                Ok(Answer::Reply(response)) => return Ok((response, url)),
                 Ok(Answer::Redirect(location)) => url = url::join(&url, &location),
                 Err(fault) => return Err(FetchError { url, fault }),
             }
@@ -88,14 +151,8 @@ impl Client {
     }
 
     /// One request, no redirects.
-    fn hop(
-        &self,
-        url: &str,
-        part: Option<(u64, u32)>,
-        limit: usize,
-        deadline: Instant,
-    ) -> Result<Answer, Fault> {
-        let left = deadline.saturating_duration_since(Instant::now());
+    fn hop(&self, url: &str, ask: &Ask) -> Result<Answer, Fault> {
+        let left = ask.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Fault::TimedOut);
         }
@@ -105,23 +162,21 @@ impl Client {
             Scheme::Https => self.secure()?,
         };
         let mut request = agent.get(url).config().timeout_global(Some(left)).build();
-        if let Some((offset, length)) = part {
-            let last = offset + u64::from(length) - 1;
+        if let Some((offset, length)) = ask.part {
+            let last = offset + length - 1;
             request = request.header("Range", format!("bytes={offset}-{last}"));
         }
-        let answer = request.header("Connection", "close").call();
-        let response = answer.map_err(|e| fault(e, limit))?;
+        request = match self.manner {
+            Manner::Once => request.header("Connection", "close"),
+            Manner::Kept(_) => request.header("Accept-Encoding", "identity"),
+        };
+        let response = request.call().map_err(|e| fault(e, 0))?;
         let status = response.status().as_u16();
         let location = response.headers().get("location").and_then(|value| value.to_str().ok());
         if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) {
             return Ok(Answer::Redirect(location.to_owned()));
         }
-        let most = u64::try_from(limit).unwrap_or(u64::MAX);
-        let body = match part {
-            Some((offset, length)) if status == 200 => cut(response.into_body(), offset, length),
-            _ => response.into_body().into_with_config().limit(most).read_to_vec(),
-        };
-        Ok(Answer::Reply(status, body.map_err(|e| fault(e, limit))?))
+        Ok(Answer::Reply(response))
     }
 
     #[cfg(feature = "tls")]
@@ -132,7 +187,7 @@ impl Client {
         }
         let roots = super::roots::load().map_err(Fault::NoCertificates)?;
         let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
-        Ok(secure.insert(agent(config().tls_config(tls).build())).clone())
+        Ok(secure.insert(agent(config(self.manner).tls_config(tls).build())).clone())
     }
 
     #[cfg(not(feature = "tls"))]
@@ -143,18 +198,22 @@ impl Client {
 
 /// Takes a part out of a whole that a server gave in its place, which knows of no parts. Nothing
 /// behind it is read.
-fn cut(whole: Body, offset: u64, length: u32) -> Result<Vec<u8>, ureq::Error> {
-    let end = offset.saturating_add(length.into());
+fn cut(whole: Body, offset: u64, length: u64) -> Result<Vec<u8>, ureq::Error> {
+    let end = offset.saturating_add(length);
     let mut reader = whole.into_with_config().limit(end).reader();
     io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
     let mut part = Vec::new();
-    reader.take(length.into()).read_to_end(&mut part)?;
+    reader.take(length).read_to_end(&mut part)?;
     Ok(part)
 }
 
-/// What http and https have in common: nothing is kept between requests, and the environment's
-/// proxies are not asked (the original knew none, and they would hide whom we talk to).
-fn config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+/// What http and https have in common: the environment's proxies are not asked (the original knew
+/// none, and they would hide whom we talk to).
+fn config(manner: Manner) -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
+    let (kept, patience) = match manner {
+        Manner::Once => (0, None),
+        Manner::Kept(patience) => (MAX_KEPT, Some(patience)),
+    };
     Config::builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -163,8 +222,9 @@ fn config() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {
         .max_response_header_size(MAX_HEAD)
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
+        .max_idle_connections(kept)
+        .max_idle_connections_per_host(kept.min(1))
+        .timeout_per_read(patience)
 }
 
 fn agent(config: Config) -> Agent {
@@ -183,7 +243,8 @@ fn scheme(url: &str) -> Result<Scheme, Fault> {
     }
 }
 
-fn fault(error: ureq::Error, limit: usize) -> Fault {
+/// What an error means; `limit` is that of the body.
+pub(super) fn fault(error: ureq::Error, limit: usize) -> Fault {
     if judge::has_refused() {
         return Fault::PrivateRedirect;
     }

@@ -21,6 +21,7 @@ use http::Client;
 mod http;
 #[cfg(feature = "tls")]
 mod roots;
+pub mod stream;
 mod url;
 
 /// How we name ourselves in requests.
@@ -260,7 +261,7 @@ pub fn get_part(
     timeout: Duration,
 ) -> Result<Reply, FetchError> {
     let limit = usize::try_from(length).unwrap_or(usize::MAX);
-    Client::new().get_part(url, Some((offset, length)), limit, timeout)
+    Client::new().get_part(url, Some((offset, length.into())), limit, timeout)
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ impl Torrent {
                 self.say(key, Message::Cancel(block), now);
             }
         }
+        self.abandon_all(now);
     }
 
     /// The disk takes something again.

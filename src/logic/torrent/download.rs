@@ -90,6 +90,7 @@ impl Torrent {
             }
             self.ask(key, now);
         }
+        self.ask_web_seeds(now);
     }
 
     /// A peer was asked and gave nothing for too long: what it was asked goes to others, and it
@@ -133,15 +134,7 @@ impl Torrent {
             return Ok(());
         }
         self.cancel_elsewhere(key, block, now);
-        match self.ledger.receive(block, key) {
-            Received::Duplicate => self.discard(length, data),
-            Received::New { piece_full } => {
-                self.actions.push_back(Action::Write(block, data));
-                if piece_full {
-                    self.actions.push_back(Action::Verify(block.piece()));
-                }
-            }
-        }
+        self.take_block(key, block, data);
         self.ask(key, now);
         Ok(())
     }
@@ -180,19 +173,34 @@ impl Torrent {
         if session.unasked > limit { Err(PeerFault::Noise) } else { Ok(()) }
     }
 
-    fn discard(&mut self, length: u64, data: Vec<u8>) {
+    /// A block is here: it is written, and its piece is hashed if it was the last of it.
+    pub(super) fn take_block(&mut self, key: PeerKey, block: BlockRef, data: Vec<u8>) {
+        match self.ledger.receive(block, key) {
+            Received::Duplicate => self.discard(u64::from(block.length()), data),
+            Received::New { piece_full } => {
+                self.actions.push_back(Action::Write(block, data));
+                if piece_full {
+                    self.actions.push_back(Action::Verify(block.piece()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn discard(&mut self, length: u64, data: Vec<u8>) {
         self.discarded += length;
         self.actions.push_back(Action::Recycle(data));
     }
 
     /// In the endgame a block is asked of several peers; the first answer cancels the others.
-    fn cancel_elsewhere(&mut self, from: PeerKey, block: BlockRef, now: Instant) {
+    pub(super) fn cancel_elsewhere(&mut self, from: PeerKey, block: BlockRef, now: Instant) {
         let others: Vec<PeerKey> = self.ledger.asked_of(block).filter(|k| *k != from).collect();
         for other in others {
             if let Some(session) = self.session(other) {
                 session.asked.retain(|b| *b != block);
                 self.not_coming([&block], now);
                 self.say(other, Message::Cancel(block), now);
+            } else {
+                self.came_elsewhere(other, now);
             }
         }
     }
@@ -207,6 +215,7 @@ impl Torrent {
         let givers = self.ledger.verified(piece, good);
         if good {
             self.conduct.praise(&givers);
+            self.praise_web_seeds(&givers);
             self.on_piece(piece, lacked, now);
             self.after_piece(was_done, now);
         } else {
@@ -217,6 +226,7 @@ impl Torrent {
                 _ => self.watch_retries(now),
             }
             self.blame(&givers, now);
+            self.blame_web_seeds(&givers, now);
             self.ask_all(now);
         }
     }

@@ -51,6 +51,9 @@ impl Torrent {
         for key in self.open_keys() {
             waits |= self.help_out(key, &mut late, now);
         }
+        if let Some(last) = late.first() {
+            waits |= self.help_from_web(last.block, last.comes_in, now);
+        }
         if waits {
             self.timers.set(Timer::Endgame, now + SWEEP);
         }
@@ -68,6 +71,11 @@ impl Torrent {
                 late.comes_in = late.comes_in.min(comes_in);
                 late.askers += 1;
             }
+        }
+        for (block, comes_in) in self.late_from_web(now) {
+            let late = blocks.entry(block).or_insert(Late { block, comes_in, askers: 0 });
+            late.comes_in = late.comes_in.min(comes_in);
+            late.askers += 1;
         }
         let mut blocks: Vec<Late> = blocks.into_values().collect();
         blocks.sort_by_key(|late| std::cmp::Reverse(late.comes_in));

@@ -9,7 +9,7 @@
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
 //! `disk` (what is found there), `metadata` (for those who have only the hash), `news` (pieces told to others), `offers` (super-seeding), `upload` (choking, serving), `spread`
-//! (what a seed sends first), `replan` (what others have by now), `limits` (how fast), `track`
+//! (what a seed sends first), `web` (servers that have the content), `replan` (what others have by now), `limits` (how fast), `track`
 //! (announces), `config` (what users set), `status`, `details` (what they see).
 
 mod config;
@@ -32,6 +32,7 @@ mod status;
 mod talk;
 mod track;
 mod upload;
+mod web;
 mod wishes;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use connect::{Acquaintance, Refused};
 pub use details::{FileStatus, PeerStatus, PieceStatus};
 pub(in crate::logic) use introduce::CLIENT;
 pub use status::Status;
+pub use web::WebSeedStatus;
 
 use super::PeerKey;
 use super::announcer::Announcer;
@@ -56,6 +58,7 @@ use super::rate::{Bucket, Meter};
 use super::rng::Rng;
 use super::superseed::SuperSeed;
 use super::timers::Timers;
+use super::webseed::Source;
 use crate::proto::announce::Request;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
@@ -125,6 +128,21 @@ pub enum Action {
         /// Whether it is our last word: not worth waiting for when the program ends.
         last: bool,
     },
+    /// Fetch a range of the content from a web seed: places for its blocks are to be asked for by
+    /// [`Torrent::lend`], and each block is answered by `on_web_block`, the end by `on_web_end`.
+    Fetch {
+        /// To be given back with the answers.
+        run: u64,
+        /// From where. No two runs of one source are under way at a time, but for such as were
+        /// abandoned.
+        source: Source,
+        /// Offset of its first byte in the content.
+        start: u64,
+        /// Bytes, at least 1.
+        length: u64,
+    },
+    /// Nothing more is wanted of this run. No answer is expected.
+    Abandon(u64),
     /// Something a user may want to read.
     Report(Notice),
 }
@@ -152,6 +170,8 @@ pub enum Notice {
     SuperSeeding,
     /// What a tracker said, or what became of asking it.
     Tracker(String),
+    /// What became of asking a web seed.
+    WebSeed(String),
     /// A peer gave bad data once too often.
     Banned(SocketAddr),
 }
@@ -178,6 +198,8 @@ enum Timer {
     Exchange,
     /// More of the metadata may leave.
     Metadata,
+    /// Look whether web seeds are due, or take too long.
+    WebSeeds,
 }
 
 /// One torrent: see the head of this file.
@@ -213,6 +235,7 @@ pub struct Torrent {
     spread: spread::Spread,
     /// What is given of the metadata; `None` if it is not.
     metadata: Option<metadata::Given>,
+    web: web::WebSeeds,
     news: news::News,
     up: Meter,
     down: Meter,
@@ -267,6 +290,7 @@ impl Torrent {
             download_bucket: Bucket::new(config.download_limit, now),
             spread: spread::Spread::default(),
             metadata: None,
+            web: web::WebSeeds::default(),
             news: news::News::default(),
             up: Meter::new(now, config.rate_window).with_head_start(config.upload_rate_fudge),
             down: Meter::new(now, config.rate_window),
@@ -319,6 +343,7 @@ impl Torrent {
                 Timer::Retries => self.look_at_retries(now),
                 Timer::Exchange => self.exchange(now),
                 Timer::Metadata => self.pump_metadata(now),
+                Timer::WebSeeds => self.look_at_web_seeds(now),
             }
         }
         self.dial(now);
@@ -336,6 +361,7 @@ impl Torrent {
         for key in keys {
             self.close(key, now);
         }
+        self.abandon_all(now);
         self.announce_stopped();
     }
 
@@ -387,6 +413,9 @@ impl Torrent {
             }
             let lacking = session.have.ones().filter(|i| self.ledger.lacks(*i)).count();
             assert_eq!(session.useful as usize, lacking, "useful pieces of {key:?}");
+        }
+        for seed in self.web.seeds.iter().filter(|seed| seed.run().is_none()) {
+            assert_eq!(self.ledger.asked_count(seed.key), 0, "asked of {:?}", seed.source);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Figures for those who look on, as plain values.
 
 use super::Torrent;
+use crate::logic::webseed::WebSeed;
 use std::time::Instant;
 
 /// Figures for those who look on.
@@ -22,8 +23,12 @@ pub struct Status {
     pub download_rate: f64,
     /// Bytes a second.
     pub upload_rate: f64,
-    /// Connected peers that have everything.
+    /// Connected peers that have everything, and web seeds that gave something.
     pub seeds: usize,
+    /// Of these, the web seeds.
+    pub web_seeds: usize,
+    /// Of `download_rate`, what comes from web seeds.
+    pub web_rate: f64,
     /// Connected peers that have not.
     pub peers: usize,
     /// Full copies among the connected peers that are no seeds, and a fraction.
@@ -46,6 +51,8 @@ impl Torrent {
             .map(|s| f64::from(s.have.count()) / f64::from(s.have.len().max(1)))
             // The standard library's sum of nothing is -0.0, and shown so.
             .fold(0.0, |sum, part| sum + part);
+        let web: Vec<&WebSeed> =
+            self.web.seeds.iter().filter(|seed| seed.down.total() > 0).collect();
         Status {
             wanted: self.ledger.total_wanted(),
             left: self.ledger.left_wanted(),
@@ -55,7 +62,9 @@ impl Torrent {
             discarded: self.discarded,
             download_rate: self.down.rate(now),
             upload_rate: self.up.rate(now),
-            seeds,
+            seeds: seeds + web.len(),
+            web_seeds: web.len(),
+            web_rate: web.iter().map(|seed| seed.down.rate(now)).fold(0.0, |sum, r| sum + r),
             peers,
             distributed_copies: (self.picker.distributed_copies() - seeds as f64).max(0.0),
             // The sum of nothing is -0.0.

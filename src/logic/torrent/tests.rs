@@ -7,6 +7,7 @@ mod limits;
 mod metadata;
 mod mutated;
 mod news;
+mod web;
 
 use super::*;
 use crate::logic::candidates::Source;

@@ -34,7 +34,8 @@ impl Torrent {
             // Those that were of no use to us are again.
             self.candidates.hurry(now);
         }
-        self.ask_all(now);
+        // Which asks everybody.
+        self.look_at_web_seeds(now);
     }
 
     /// Tells ledger and picker of the priorities.
@@ -64,6 +65,7 @@ impl Torrent {
         let notice = if self.ledger.is_complete() { Notice::Complete } else { Notice::Done };
         self.actions.push_back(Action::Report(notice));
         self.begin_super_seed(now);
+        self.abandon_all(now);
         for key in self.open_keys() {
             self.drop_if_useless(key, now);
         }

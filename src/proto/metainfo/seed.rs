@@ -1,8 +1,12 @@
-//! Where a web seed in GetRight's style (BEP 19) has the files of a torrent.
+//! What to ask web seeds for: those in GetRight's style (BEP 19) for the files of a torrent, those
+//! in Hoffman's (BEP 17) for its pieces.
 
 use crate::proto::announce::ask::percent_encode;
 
 use super::{Info, Layout};
+use crate::proto::geometry::BlockRef;
+use crate::proto::ids::InfoHash;
+use std::fmt::Write;
 
 /// The URL of file number `file` at the web seed `base`: that itself for a lone file, unless it
 /// ends in a slash; else the torrent's name and the path in it below it.
@@ -22,9 +26,42 @@ pub fn seed_url(base: &str, info: &Info, file: usize) -> String {
     url
 }
 
+/// The URL of a range of a piece at the web seed `base`; `whole` if that is all of the piece.
+pub fn piece_url(base: &str, info_hash: InfoHash, range: BlockRef, whole: bool) -> String {
+    let base = base.split('#').next().unwrap_or_default();
+    let mut url = base.to_string();
+    url.push(if base.contains('?') { '&' } else { '?' });
+    url.push_str("info_hash=");
+    percent_encode(&mut url, &info_hash.0);
+    write!(url, "&piece={}", range.piece().get()).expect("a String takes every write");
+    if !whole {
+        let (first, last) = (range.begin(), range.end() - 1);
+        write!(url, "&ranges={first}-{last}").expect("a String takes every write");
+    }
+    url
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::geometry::Geometry;
+
+    #[test]
+    fn pieces_are_asked_for_by_number_and_parts_of_them_by_offsets() {
+        let geometry = Geometry::new(100, [250]).unwrap();
+        let hash = InfoHash(*b"a !bcdefghijklmnopq~");
+        let of = |base, index, begin, length| {
+            let range = geometry.range(index, begin, length).unwrap();
+            let whole = range == geometry.whole_piece(range.piece());
+            piece_url(base, hash, range, whole)
+        };
+        let start = "info_hash=a%20%21bcdefghijklmnopq~&piece=";
+        assert_eq!(of("http://h/s", 2, 0, 50), format!("http://h/s?{start}2"));
+        assert_eq!(
+            of("http://h/s?x=1#y", 0, 10, 90),
+            format!("http://h/s?x=1&{start}0&ranges=10-99")
+        );
+    }
     use crate::proto::metainfo::Metainfo;
 
     #[test]

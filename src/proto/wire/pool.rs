@@ -45,6 +45,16 @@ impl Pool {
         }
     }
 
+    /// So many buffers that were lent will not come back.
+    pub fn write_off(&mut self, count: usize) {
+        self.lent = self.lent.saturating_sub(count);
+    }
+
+    /// How many buffers are lent at most.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether a buffer could be had now.
     pub fn has_room(&self) -> bool {
         self.lent < self.limit
@@ -64,5 +74,8 @@ mod tests {
         assert!(pool.take(1).is_none() && !pool.has_room());
         pool.give(a);
         assert_eq!(pool.take(16_384).unwrap().len(), 16_384);
+        assert!(!pool.has_room());
+        pool.write_off(1);
+        assert!(pool.take(1).is_some() && !pool.has_room());
     }
 }

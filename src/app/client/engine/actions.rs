@@ -67,6 +67,10 @@ impl Engine {
             Action::Announce { number, to: Tracker::Udp(url, request), last } => {
                 self.announce_udp(number, &url, *request, last, now);
             }
+            Action::Fetch { run, source, start, length } => {
+                self.fetch(run, source, (start, length), now);
+            }
+            Action::Abandon(run) => self.abandon(run),
             Action::Report(notice) => self.on_notice(notice),
         }
     }

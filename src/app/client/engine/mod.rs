@@ -4,7 +4,7 @@
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
 //! `trouble` (what the machine refuses), `udp` (UDP trackers), `doubt` (files that somebody else
-//! may have changed), `wishes` (which files are wanted, as that changes).
+//! may have changed), `wishes` (which files are wanted, as that changes), `web` (web seeds).
 
 mod actions;
 mod doubt;
@@ -16,6 +16,7 @@ mod saving;
 mod sockets;
 mod trouble;
 mod udp;
+mod web;
 mod wishes;
 
 use super::check::{self, Check, Found};
@@ -55,6 +56,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trouble::Trouble;
 use udp::Udp;
+use web::Web;
 use wishes::Wishes;
 
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
@@ -144,6 +146,7 @@ struct Engine {
     disk: Disk,
     fetch: Fetch,
     udp: Udp,
+    web: Web,
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
     stage: Stage,
@@ -254,6 +257,7 @@ impl Engine {
             disk,
             fetch,
             udp: Udp::new(),
+            web: Web::default(),
         })
     }
 
@@ -281,6 +285,7 @@ impl Engine {
             self.on_time(now);
             self.look_at_goal(now);
             self.perform(now);
+            self.feed_web(now);
             self.save(now);
             self.report(now);
             if self.has_ended(now) {
@@ -353,6 +358,7 @@ impl Engine {
         match event {
             Event::Disk(done) => self.on_disk(done, now),
             Event::Fetch(done) => self.on_fetched(done, now),
+            Event::Streamed(streamed) => self.on_streamed(streamed, now),
             Event::LookedUp(found) => self.on_looked_up(found, now),
             Event::Hook(done) => self.on_hook(&done),
             Event::Checked(pieces) => {
@@ -407,6 +413,7 @@ impl Engine {
             torrent.give_metadata(Arc::clone(&self.settings.metainfo.info_bytes), now);
         }
         torrent.on_found(found.blocks.iter().copied());
+        torrent.add_web_seeds(self.web_sources(), now);
         self.saving.begin(&found);
         self.doubts = Doubts::new(found.unproven.clone());
         if torrent.is_done() {

@@ -107,7 +107,7 @@ impl Engine {
                  out twice"
                     .into(),
             ),
-            Notice::Tracker(text) => Report::Notice(text),
+            Notice::Tracker(text) | Notice::WebSeed(text) => Report::Notice(text),
             Notice::Banned(address) => {
                 Report::Notice(format!("{address} sent bad data again and again and is banned"))
             }
@@ -121,6 +121,7 @@ impl Engine {
             Look::Peers => Report::Peers(torrent.peers(now)),
             Look::Files => Report::Files(torrent.files()),
             Look::Pieces => Report::Pieces(torrent.pieces()),
+            Look::WebSeeds => Report::WebSeeds(torrent.web_seeds(now)),
         };
         self.outlet.send_details(details);
     }

@@ -1,0 +1,192 @@
+//! Web seeds: a thread for each that is asked, and block buffers for what comes.
+
+use super::Engine;
+use crate::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
+use crate::io::mailbox::{JobSender, jobs};
+use crate::io::reason;
+use crate::logic::torrent::Torrent;
+use crate::logic::webseed::{Failure, Source, Style};
+use crate::proto::geometry::FileRange;
+use crate::proto::metainfo::{piece_url, seed_url};
+use std::time::{Duration, Instant};
+
+/// So many buffers wait at a web seed at most.
+const MAX_LENT: usize = 32;
+
+/// And so many at first; one more for each block that comes.
+const FIRST_LENT: usize = 4;
+
+/// Of the buffers there are, a web seed has no more than this part.
+const SHARE: usize = 8;
+
+/// An answer may take so long to begin or to go on, even if trackers may take longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What there is for web seeds.
+#[derive(Default)]
+pub(super) struct Web {
+    servers: Vec<(Source, Stream)>,
+    feeds: Vec<Feed>,
+}
+
+/// A run that is under way.
+struct Feed {
+    run: u64,
+    source: Source,
+    /// Takes the buffers to be filled; `None` once nothing more is wanted.
+    buffers: Option<JobSender<Vec<u8>>>,
+    /// So many are there now,
+    lent: usize,
+    /// and so many may be.
+    most: usize,
+    /// The file of each request.
+    files: Vec<usize>,
+}
+
+impl Engine {
+    /// The web seeds of the .torrent, if they are to be used.
+    pub(super) fn web_sources(&self) -> Vec<Source> {
+        if !self.settings.web_seeds {
+            return Vec::new();
+        }
+        let of = |urls: &[String], style| -> Vec<Source> {
+            urls.iter().map(|url| Source { url: url.trim().to_owned(), style }).collect()
+        };
+        let metainfo = &self.settings.metainfo;
+        let mut sources = of(&metainfo.httpseeds, Style::Pieces);
+        sources.extend(of(&metainfo.url_list, Style::Files));
+        sources
+    }
+
+    /// Begins a run.
+    pub(super) fn fetch(&mut self, run: u64, source: Source, range: (u64, u64), now: Instant) {
+        let parts: Vec<FileRange> =
+            self.geometry.file_ranges_between(range.0, range.0 + range.1).collect();
+        let requests = match source.style {
+            Style::Pieces => self.request_of_piece(&source, range),
+            Style::Files => parts.iter().map(|part| self.request_of_file(&source, part)).collect(),
+        };
+        let files = parts.iter().map(|part| part.file).collect();
+        let (sender, buffers) = jobs(MAX_LENT);
+        let sent = self.server(&source).and_then(|stream| {
+            stream.try_send(Course { id: run, requests, buffers }).map_err(|_| "it hangs".into())
+        });
+        match sent {
+            Ok(()) => self.web.feeds.push(Feed {
+                run,
+                source,
+                buffers: Some(sender),
+                lent: 0,
+                most: FIRST_LENT,
+                files,
+            }),
+            Err(why) => {
+                let failure = Failure::Failed(why);
+                self.with_torrent(|t| t.on_web_end(run, Err(failure), now));
+            }
+        }
+    }
+
+    /// The thread for a server.
+    fn server(&mut self, source: &Source) -> Result<&Stream, String> {
+        let known = self.web.servers.iter().position(|(known, _)| known == source);
+        let n = match known {
+            Some(n) => n,
+            None => {
+                let patience = self.settings.http_timeout.min(PATIENCE);
+                let stream = Stream::start(patience, self.post.clone())
+                    .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
+                self.web.servers.push((source.clone(), stream));
+                self.web.servers.len() - 1
+            }
+        };
+        Ok(&self.web.servers[n].1)
+    }
+
+    fn request_of_file(&self, source: &Source, part: &FileRange) -> Request {
+        let info = &self.settings.metainfo.info;
+        let what = match info.files.get(part.file) {
+            Some(file) if !file.pad => What::Part {
+                url: seed_url(&source.url, info, part.file),
+                offset: part.offset,
+                size: file.length,
+            },
+            _ => What::Zeros,
+        };
+        Request { what, length: part.length }
+    }
+
+    /// Runs of this style lie in one piece.
+    fn request_of_piece(&self, source: &Source, (start, length): (u64, u64)) -> Vec<Request> {
+        let piece_length = u64::from(self.geometry.piece_length());
+        let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let (index, begin) = (number(start / piece_length), number(start % piece_length));
+        let Some(range) = self.geometry.range(index, begin, number(length)) else {
+            return Vec::new();
+        };
+        let whole = range == self.geometry.whole_piece(range.piece());
+        let url = piece_url(&source.url, self.settings.metainfo.info_hash, range, whole);
+        vec![Request { what: What::All(url), length }]
+    }
+
+    /// Ends a run of which nothing more is wanted.
+    pub(super) fn abandon(&mut self, run: u64) {
+        let Some(feed) = self.web.feeds.iter_mut().find(|feed| feed.run == run) else { return };
+        feed.buffers = None;
+        let mut servers = self.web.servers.iter();
+        if let Some((_, stream)) = servers.find(|(source, _)| *source == feed.source) {
+            stream.cancel(run);
+        }
+    }
+
+    /// Gives each run as many buffers as it may have now.
+    pub(super) fn feed_web(&mut self, now: Instant) {
+        let most = (self.pool.limit() / SHARE).clamp(1, MAX_LENT);
+        for feed in &mut self.web.feeds {
+            let super::Stage::Running(torrent) = &mut self.stage else { return };
+            while feed.lent < feed.most.min(most) && self.pool.has_room() {
+                let Some(sender) = &feed.buffers else { break };
+                let Some(block) = torrent.lend(feed.run, now) else { break };
+                let length = usize::try_from(block.length()).unwrap_or(usize::MAX);
+                let Some(buffer) = self.pool.take(length) else { break };
+                feed.lent += 1;
+                // If the thread has gone the buffer has, too: its last word will tell.
+                let _ = sender.try_send(buffer);
+            }
+        }
+        if self.web.feeds.is_empty() && self.torrent().is_some_and(Torrent::is_done) {
+            self.web.servers.clear();
+        }
+    }
+
+    pub(super) fn on_streamed(&mut self, streamed: Streamed, now: Instant) {
+        match streamed {
+            Streamed::Filled { id, data } => {
+                if let Some(feed) = self.web.feeds.iter_mut().find(|feed| feed.run == id) {
+                    feed.lent -= 1;
+                    feed.most = (feed.most + 1).min(MAX_LENT);
+                }
+                self.with_torrent(|t| t.on_web_block(id, data, now));
+            }
+            Streamed::Ended { id, result } => {
+                let Some(n) = self.web.feeds.iter().position(|feed| feed.run == id) else { return };
+                let feed = self.web.feeds.remove(n);
+                self.pool.write_off(feed.lent);
+                self.buffers_came |= feed.lent > 0;
+                let result = result.map_err(|(request, error)| failure(&feed, request, error));
+                self.with_torrent(|t| t.on_web_end(id, result, now));
+            }
+        }
+    }
+}
+
+/// What an error means for the torrent.
+fn failure(feed: &Feed, request: usize, error: StreamError) -> Failure {
+    match (error, feed.files.get(request)) {
+        (StreamError::Busy(wait), _) => Failure::Busy(wait),
+        (StreamError::Absent(why), Some(file)) if feed.source.style == Style::Files => {
+            Failure::Lacks { file: *file, why }
+        }
+        (error, _) => Failure::Failed(error.to_string()),
+    }
+}

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::proto::announce::answer::{Crypto, address};
-use crate::proto::bencode::{self, Value, put_bytes, put_int};
+use crate::proto::bencode::{self, Fault, Value, put_bytes, put_int};
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// A peer in a tracker's state file.
@@ -34,13 +34,20 @@ pub struct SavedPeer {
     pub unreached: u8,
 }
 
-/// What a tracker's state file holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrackerState {
-    /// Completed downloads of each torrent.
-    pub completed: Vec<(InfoHash, u32)>,
-    /// The peers of each torrent.
-    pub peers: Vec<(InfoHash, Vec<SavedPeer>)>,
+/// A tracker's state file that was found good. It is read piece by piece, since as values all of it
+/// would take many times the memory that the tracker needs for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedState(Vec<u8>);
+
+/// A piece of a tracker's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Saved {
+    /// Completed downloads of a torrent.
+    Completed(InfoHash, u32),
+    /// A torrent with a list of peers, which follow.
+    Swarm(InfoHash),
+    /// A peer of it.
+    Peer(InfoHash, SavedPeer),
 }
 
 /// Why bytes are no tracker state.
@@ -65,40 +72,108 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
-impl TrackerState {
-    /// Reads a state file. Peers whose address or port cannot be used are left out; keys it does
-    /// not know are ignored (the original keeps its allowed torrents there).
-    ///
-    /// # Errors
-    /// What is not bencode, or not of this shape.
-    pub fn decode(bytes: &[u8]) -> Result<TrackerState, StateError> {
-        let root = bencode::decode(bytes).map_err(StateError::Bencode)?;
-        root.as_dict().ok_or(StateError::Shape("the whole"))?;
-        let mut state = TrackerState::default();
-        for (hash, value) in part(&root, "completed")? {
-            let count = value.as_int().ok_or(StateError::Shape("completed"))?;
-            let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-            state.completed.push((info_hash(hash, "completed")?, count));
-        }
-        for (hash, swarm) in part(&root, "peers")? {
-            let swarm = swarm.as_dict().ok_or(StateError::Shape("peers"))?;
-            let mut peers = Vec::with_capacity(swarm.len());
-            for (id, value) in swarm {
-                let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
-                value.as_dict().ok_or(StateError::Shape("peers"))?;
-                peers.extend(saved_peer(id, value));
-            }
-            state.peers.push((info_hash(hash, "peers")?, peers));
-        }
-        Ok(state)
+impl Default for SavedState {
+    /// That of a tracker that knows nothing.
+    fn default() -> SavedState {
+        SavedState(b"de".to_vec())
     }
 }
 
-type Entries<'v, 'a> = &'v [(&'a [u8], Value<'a>)];
+impl SavedState {
+    /// Looks through the bytes of a state file.
+    ///
+    /// # Errors
+    /// What is not bencode, or not of this shape.
+    pub fn check(bytes: Vec<u8>) -> Result<SavedState, StateError> {
+        walk(&bytes, &mut |_| {})?;
+        Ok(SavedState(bytes))
+    }
 
-/// The entries of a dictionary in the root; none if it is not there.
-fn part<'v, 'a>(root: &'v Value<'a>, key: &'static str) -> Result<Entries<'v, 'a>, StateError> {
-    root.get(key).map_or(Ok(&[]), |v| v.as_dict().ok_or(StateError::Shape(key)))
+    /// Hands over all of it. Peers whose address or port cannot be used are left out; keys it does
+    /// not know are ignored (the original keeps its allowed torrents there).
+    pub fn read(&self, take: &mut dyn FnMut(Saved)) {
+        walk(&self.0, take).expect("it was looked through before");
+    }
+}
+
+/// Goes through a state file from one end to the other.
+fn walk(bytes: &[u8], take: &mut dyn FnMut(Saved)) -> Result<(), StateError> {
+    let mut walk = Walk { bytes, at: 0 };
+    walk.entries("the whole", &mut |walk, key| match key {
+        b"completed" => walk.entries("completed", &mut |walk, hash| {
+            let count = walk.value()?.as_int().ok_or(StateError::Shape("completed"))?;
+            let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+            take(Saved::Completed(info_hash(hash, "completed")?, count));
+            Ok(())
+        }),
+        b"peers" => walk.entries("peers", &mut |walk, hash| {
+            let hash = info_hash(hash, "peers")?;
+            take(Saved::Swarm(hash));
+            walk.entries("peers", &mut |walk, id| {
+                let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
+                let value = walk.value()?;
+                value.as_dict().ok_or(StateError::Shape("peers"))?;
+                saved_peer(id, &value).into_iter().for_each(|peer| take(Saved::Peer(hash, peer)));
+                Ok(())
+            })
+        }),
+        _ => walk.value().map(drop),
+    })?;
+    match walk.at == bytes.len() {
+        true => Ok(()),
+        false => Err(walk.bad(Fault::Trailing)),
+    }
+}
+
+/// A place in bencoded bytes.
+struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Takes the value of an entry, whose key is given.
+type Each<'e, 'a> = &'e mut dyn FnMut(&mut Walk<'a>, &'a [u8]) -> Result<(), StateError>;
+
+impl<'a> Walk<'a> {
+    fn bad(&self, fault: Fault) -> StateError {
+        StateError::Bencode(bencode::Error { fault, at: self.at })
+    }
+
+    fn value(&mut self) -> Result<Value<'a>, StateError> {
+        let wrong = |e: bencode::Error| bencode::Error { at: self.at + e.at, ..e };
+        let rest = &self.bytes[self.at..];
+        let (value, used) =
+            bencode::decode_prefix(rest).map_err(|e| StateError::Bencode(wrong(e)))?;
+        self.at += used;
+        Ok(value)
+    }
+
+    /// Goes through a dictionary, which is the named part.
+    fn entries(&mut self, part: &'static str, each: Each<'_, 'a>) -> Result<(), StateError> {
+        if self.bytes.get(self.at) != Some(&b'd') {
+            self.value()?;
+            return Err(StateError::Shape(part));
+        }
+        self.at += 1;
+        let mut last = None;
+        loop {
+            match self.bytes.get(self.at) {
+                Some(b'e') => break self.at += 1,
+                Some(b'0'..=b'9') => {}
+                Some(_) => return Err(self.bad(Fault::BadKey)),
+                None => return Err(self.bad(Fault::Truncated)),
+            }
+            let start = self.at;
+            let key = self.value()?.as_bytes();
+            if key.is_none() || key == last {
+                self.at = start;
+                return Err(self.bad(Fault::BadKey));
+            }
+            each(self, key.unwrap_or_default())?;
+            last = key;
+        }
+        Ok(())
+    }
 }
 
 fn info_hash(bytes: &[u8], part: &'static str) -> Result<InfoHash, StateError> {
@@ -221,7 +296,24 @@ impl StateWriter {
 mod tests {
     use super::*;
 
-    fn state() -> TrackerState {
+    /// What a state file holds.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    struct Whole {
+        completed: Vec<(InfoHash, u32)>,
+        peers: Vec<(InfoHash, Vec<SavedPeer>)>,
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Whole, StateError> {
+        let mut whole = Whole::default();
+        SavedState::check(bytes.to_vec())?.read(&mut |saved| match saved {
+            Saved::Completed(hash, n) => whole.completed.push((hash, n)),
+            Saved::Swarm(hash) => whole.peers.push((hash, Vec::new())),
+            Saved::Peer(_, peer) => whole.peers.last_mut().unwrap().1.push(peer),
+        });
+        Ok(whole)
+    }
+
+    fn state() -> Whole {
         let peer = |id, ip: &str| SavedPeer {
             id: PeerId([id; 20]),
             ip: ip.parse().unwrap(),
@@ -239,13 +331,13 @@ mod tests {
             unreached: 3,
             ..peer(b'b', "::1")
         };
-        TrackerState {
+        Whole {
             completed: vec![(InfoHash([b'D'; 20]), 7)],
             peers: vec![(InfoHash([b'D'; 20]), vec![peer(b'a', "127.0.0.1"), crypto])],
         }
     }
 
-    fn encode(mut state: TrackerState) -> Vec<u8> {
+    fn encode(mut state: Whole) -> Vec<u8> {
         let mut writer = StateWriter::default();
         state.completed.iter().for_each(|(hash, n)| writer.completed(*hash, *n));
         state.peers.iter_mut().for_each(|(hash, peers)| writer.swarm(*hash, peers));
@@ -255,9 +347,9 @@ mod tests {
     #[test]
     fn comes_back_as_it_was() {
         let bytes = encode(state());
-        assert_eq!(TrackerState::decode(&bytes), Ok(state()));
+        assert_eq!(decode(&bytes), Ok(state()));
         assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes);
-        assert_eq!(encode(TrackerState::default()), b"d9:completedde5:peersdee");
+        assert_eq!(encode(Whole::default()), b"d9:completedde5:peersdee");
     }
 
     #[test]
@@ -271,14 +363,17 @@ mod tests {
 
     #[test]
     fn refuses_what_has_another_shape_and_drops_peers_it_cannot_use() {
-        let shape = |b: &[u8]| TrackerState::decode(b).unwrap_err();
+        let shape = |b: &[u8]| decode(b).unwrap_err();
         assert_eq!(shape(b"le"), StateError::Shape("the whole"));
         assert_eq!(shape(b"d9:completedi1ee"), StateError::Shape("completed"));
         assert_eq!(shape(b"d5:peersd2:hhdeee"), StateError::Shape("peers"));
         assert!(matches!(shape(b"d5:peers"), StateError::Bencode(_)));
+        assert!(matches!(shape(b"d5:peersi1e5:peersi1ee"), StateError::Shape("peers")));
+        let twice = shape(b"d1:ai1e1:ai1ee");
+        assert_eq!(twice, StateError::Bencode(bencode::Error { fault: Fault::BadKey, at: 7 }));
         let odd = String::from_utf8(encode(state())).unwrap().replace("127.0.0.1", "localhost");
-        assert_eq!(TrackerState::decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
-        assert_eq!(TrackerState::decode(b"de"), Ok(TrackerState::default()));
+        assert_eq!(decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
+        assert_eq!(decode(b"de"), Ok(Whole::default()));
     }
 
     #[test]
@@ -305,10 +400,10 @@ mod tests {
             }
             let outcome = std::panic::catch_unwind(|| {
                 // What is taken can be written, and is the same then.
-                let Ok(state) = TrackerState::decode(&bytes) else { return 0 };
+                let Ok(state) = decode(&bytes) else { return 0 };
                 let peers = state.peers.iter().map(|(_, peers)| peers.len()).sum::<usize>();
                 assert!(peers <= bytes.len() / 20);
-                TrackerState::decode(&encode(state)).expect("what we write");
+                decode(&encode(state)).expect("what we write");
                 1
             });
             taken += outcome.unwrap_or_else(|_| panic!("seed {seed}: {}", bytes.escape_ascii()));

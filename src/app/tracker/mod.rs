@@ -134,7 +134,8 @@ impl Tracker {
         let reader = read_lists(settings.sources, &mut desk, tell)?;
         let state = state::load(&settings.dfile, tell)
             .map_err(|e| TrackerError::Read(settings.dfile.clone(), e))?;
-        desk.registry.restore(state);
+        desk.registry.restore(&state);
+        drop(state);
         state::write(&settings.dfile, desk.registry.copy()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let zone = clock::zone(settings.zone.as_deref());

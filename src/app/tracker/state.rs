@@ -9,7 +9,7 @@ use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::save::{SaveError, save_with};
 use crate::io::sys;
 use crate::logic::registry::Copy;
-use crate::proto::resume::TrackerState;
+use crate::proto::resume::SavedState;
 
 use super::{Message, Notice};
 
@@ -21,16 +21,16 @@ const NAMES: u32 = 100;
 ///
 /// # Errors
 /// It is there and cannot be read, or not be moved.
-pub fn load(path: &Path, tell: &mut dyn FnMut(Notice)) -> io::Result<TrackerState> {
+pub fn load(path: &Path, tell: &mut dyn FnMut(Notice)) -> io::Result<SavedState> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(TrackerState::default()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SavedState::default()),
         Err(e) => return Err(e),
     };
-    TrackerState::decode(&bytes).or_else(|error| {
+    SavedState::check(bytes).or_else(|error| {
         let kept_as = set_aside(path)?;
         let before = before(path);
-        let older = fs::read(&before).ok().and_then(|bytes| TrackerState::decode(&bytes).ok());
+        let older = fs::read(&before).ok().and_then(|bytes| SavedState::check(bytes).ok());
         let instead = older.is_some().then_some(before);
         tell(Notice::Damaged { path: path.to_path_buf(), error, kept_as, instead });
         Ok(older.unwrap_or_default())
@@ -170,20 +170,20 @@ mod tests {
             fs::write(&path, &text).unwrap();
             let mut told = Vec::new();
             let state = load(&path, &mut |notice| told.push(notice.to_string())).unwrap();
-            assert_eq!(state, TrackerState::default());
+            assert_eq!(state, SavedState::default());
             assert!(told[0].ends_with("starting with an empty one"), "{told:?}");
             assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), text);
             assert!(told[0].contains(name) && told.len() == 1, "{told:?}");
             assert!(!path.exists());
         }
-        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), TrackerState::default());
+        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), SavedState::default());
         let good = [&b"d9:completedd20:"[..], &[7; 20], b"i3ee5:peersdee"].concat();
         fs::write(dir.join("d.old"), &good).unwrap();
-        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), TrackerState::default(), "not missed");
+        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), SavedState::default(), "not missed");
         fs::write(&path, "not bencode").unwrap();
         let mut told = String::new();
         let state = load(&path, &mut |notice| told = notice.to_string()).unwrap();
-        assert_eq!(state, TrackerState::decode(&good).unwrap());
+        assert_eq!(state, SavedState::check(good).unwrap());
         assert!(told.ends_with("d.old'"), "{told}");
         assert!(load(&dir, &mut |_| panic!()).is_err());
         fs::remove_dir_all(&dir).unwrap();

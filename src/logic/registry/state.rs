@@ -11,7 +11,7 @@ use super::{MAX_PAST, Registry};
 use crate::proto::address::is_local;
 use crate::proto::announce::answer::Key;
 use crate::proto::ids::InfoHash;
-use crate::proto::resume::{SavedPeer, StateWriter, TrackerState};
+use crate::proto::resume::{Saved, SavedPeer, SavedState, StateWriter};
 
 /// Peers copied in one part, which takes some hundred microseconds; a swarm is never divided.
 const PART: usize = 8 * 1024;
@@ -82,25 +82,31 @@ impl Registry {
 
     /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
     /// more are left out. Those it has go at the first expiry unless they announce.
-    pub fn restore(&mut self, state: TrackerState) {
-        state.completed.into_iter().for_each(|(hash, n)| self.remember(hash, n, MAX_PAST));
-        for (hash, mut peers) in state.peers {
-            peers.retain(|peer| self.access.serves(peer.ip));
-            let full = self.swarms.len() >= self.settings.max_torrents;
-            if full || (peers.is_empty() && !self.settings.keep_dead) {
-                continue;
-            }
-            let room = self.settings.max_peers - self.peers;
-            let (secret, place) = (self.swarms.secret, self.place(hash));
-            for saved in peers.into_iter().take(room) {
-                let peer = restored(saved, self.settings.believe_given_ip, self.checks_peers());
-                let swarm = self.swarms.at_mut(place);
-                if swarm.find(secret, &peer.id).is_none() {
-                    swarm.insert(secret, &peer, false);
-                    self.peers += 1;
-                    self.seeds += usize::from(peer.left == 0);
-                }
-            }
+    pub fn restore(&mut self, state: &SavedState) {
+        state.read(&mut |saved| match saved {
+            Saved::Completed(hash, n) => self.remember(hash, n, MAX_PAST),
+            Saved::Swarm(hash) if self.settings.keep_dead => _ = self.restored_place(hash),
+            Saved::Swarm(_) => {}
+            Saved::Peer(hash, peer) => self.restore_peer(hash, peer),
+        });
+    }
+
+    fn restored_place(&mut self, hash: InfoHash) -> Option<usize> {
+        let full = self.swarms.len() >= self.settings.max_torrents;
+        self.swarms.find(&hash).or_else(|| (!full).then(|| self.place(hash)))
+    }
+
+    fn restore_peer(&mut self, hash: InfoHash, peer: SavedPeer) {
+        if !self.access.serves(peer.ip) || self.peers >= self.settings.max_peers {
+            return;
+        }
+        let Some(place) = self.restored_place(hash) else { return };
+        let peer = restored(peer, self.settings.believe_given_ip, self.checks_peers());
+        let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
+        if swarm.find(secret, &peer.id).is_none() {
+            swarm.insert(secret, &peer, false);
+            self.peers += 1;
+            self.seeds += usize::from(peer.left == 0);
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::proto::resume::TrackerState;
+use crate::proto::resume::{Saved, SavedState};
 use access::Allowed;
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ fn what_is_saved_comes_back_and_goes_at_the_first_expiry() {
     assert!(!d.registry.has_changed(), "a mere sign of life is not in the file");
 
     let mut again = desk(settings());
-    again.registry.restore(TrackerState::decode(&bytes).unwrap());
+    again.registry.restore(&SavedState::check(bytes.clone()).unwrap());
     assert_eq!(again.registry.copy().bytes(), bytes);
     assert_eq!((again.counts(b'A'), again.counts(b'B')), (Some([1, 1, 0]), Some([0, 0, 1])));
     assert_eq!(again.listed("A c 9.0.0.9 x"), ["9.0.0.9:102", "9.8.7.6:100"]);
@@ -467,10 +467,10 @@ fn a_peer_that_cannot_be_reached_is_tried_as_often_as_set_and_no_more() {
     assert_eq!(d.registry.next_check(), None);
     let bytes = d.registry.copy().bytes();
     let mut again = desk(Settings { nat_checks: 2, ..settings() });
-    again.registry.restore(TrackerState::decode(&bytes).unwrap());
+    again.registry.restore(&SavedState::check(bytes.clone()).unwrap());
     assert_eq!(again.listed("A b 10.0.0.1 supportcrypto=1").len(), 1, "nor after a restart");
     let mut trusting = desk(settings());
-    trusting.registry.restore(TrackerState::decode(&bytes).unwrap());
+    trusting.registry.restore(&SavedState::check(bytes.clone()).unwrap());
     assert_eq!(trusting.listed("A b 10.0.0.1 supportcrypto=1").len(), 2);
 }
 
@@ -536,8 +536,12 @@ fn a_copy_in_parts_misses_nobody_who_stays() {
         parts += 1;
     };
     assert!(parts > 3, "{parts}");
-    let saved = TrackerState::decode(&copy.bytes()).unwrap();
-    let saved: std::collections::HashSet<_> = saved.peers.iter().map(|(hash, _)| *hash).collect();
+    let mut saved = std::collections::HashSet::new();
+    SavedState::check(copy.bytes()).unwrap().read(&mut |part| {
+        if let Saved::Swarm(hash) = part {
+            saved.insert(hash);
+        }
+    });
     for n in 0..20_000 {
         let hash = InfoHash::from_bytes(hash(n).as_bytes()).unwrap();
         assert!(saved.contains(&hash) || d.registry.swarms.find(&hash).is_none(), "{n}");

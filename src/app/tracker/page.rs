@@ -14,20 +14,33 @@ use crate::proto::ids::InfoHash;
 /// Rows on the page; the sum counts all torrents.
 const ROWS: usize = 1000;
 
+/// On narrow screens a row is a name with its figures below, each with its word behind it.
 const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#ccc;--soft:#666;--back:#f4f4f4}\
-@media(prefers-color-scheme:dark){:root{--line:#444;--soft:#aaa;--back:#222}}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:1rem}\
-h1{font-size:1.4rem}a{color:inherit}\
-p,dl{color:var(--soft)}dl{display:grid;grid-template-columns:auto 1fr;gap:0 1rem}dd{margin:0}\
-table{border-collapse:collapse;width:100%}\
-th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right}\
-.l{text-align:left;overflow-wrap:anywhere}\
-thead th,tfoot td{background:var(--back)}\
-code{font-size:.85em}\
-.t{overflow-x:auto}\
-@media(max-width:40rem){.w{display:none}body{font-size:14px;padding:.5rem}\
-th,td{padding:.3rem .25rem}th{overflow-wrap:anywhere}}";
+:root{color-scheme:light dark;--ink:#1c2128;--soft:#5d6670;--line:#e1e4e8;--back:#f5f6f8;\
+--paper:#fff;--link:#0b57a4}\
+@media(prefers-color-scheme:dark){:root{--ink:#e4e6ea;--soft:#9aa3ad;--line:#2d333b;\
+--back:#14171b;--paper:#1b1f24;--link:#7db8f5}}\
+body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--back);\
+max-width:72rem;margin:0 auto;padding:1.5rem 1rem}\
+h1{font-size:1.5rem;margin:0 0 .5rem}a{color:var(--link);text-decoration:none}\
+a:hover{text-decoration:underline}p,dl{color:var(--soft);font-size:.9em}\
+dl{display:flex;flex-wrap:wrap;gap:0 .5rem;margin:0 0 1rem}dd{margin:0 1rem 0 0;color:var(--ink)}\
+table{width:100%;border-collapse:separate;border-spacing:0;background:var(--paper);\
+border:1px solid var(--line);border-radius:8px;overflow:hidden}\
+th,td{padding:.5rem .75rem;text-align:right;white-space:nowrap;\
+border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}\
+th{font-size:.85em;font-weight:600;color:var(--soft)}th b{color:var(--ink)}\
+.l{width:100%;text-align:left;white-space:normal;overflow-wrap:anywhere}\
+code{color:var(--soft);font-size:.8em}.n code{display:block}\
+tbody tr:hover{background:var(--back)}tfoot td{font-weight:600;border:0}\
+@media(max-width:44rem){body{padding:1rem .5rem}table,thead,tbody,tfoot{display:block}\
+tr{display:flex;flex-wrap:wrap;gap:0 .9rem;padding:.5rem .75rem;\
+border-bottom:1px solid var(--line)}tfoot tr{border:0}th,td{padding:0;border:0}\
+th.l{width:auto}td{color:var(--soft);font-size:.85em}td.l{color:var(--ink);font-size:1em}\
+.n td:nth-child(3)::after,.h td:nth-child(2)::after{content:' complete'}\
+.n td:nth-child(4)::after,.h td:nth-child(3)::after{content:' downloading'}\
+.n td:nth-child(5)::after,.h td:nth-child(4)::after{content:' downloaded'}\
+.n td:nth-child(6)::after{content:' transferred'}}";
 
 /// By what the rows are in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,51 +170,67 @@ impl Snapshot {
     }
 
     fn table(&self, out: &mut String, sort: Sort) -> fmt::Result {
-        out.push_str("<div class=\"t\">\n<table>\n<thead><tr>");
-        for (title, this) in Sort::ALL {
-            if !self.named && matches!(this, Sort::Name | Sort::Size | Sort::Transferred) {
-                continue;
-            }
-            let (title, class) = match this {
-                Sort::Name => ("torrent name", " class=\"l\""),
-                Sort::Hash if self.named => ("info hash", " class=\"l w\""),
-                Sort::Hash => ("info hash", " class=\"l\""),
-                Sort::Transferred => (title, " class=\"w\""),
-                _ => (title, ""),
-            };
-            let key = Sort::ALL.iter().find(|(_, s)| *s == this).map_or("", |(key, _)| key);
-            if this == sort || (this == Sort::Hash && sort == Sort::Name && !self.named) {
-                write!(out, "<th{class}>{title}</th>")?;
-            } else {
-                write!(out, "<th{class}><a href=\"/?sort={key}\">{title}</a></th>")?;
-            }
-        }
+        // What the rows are really in order of.
+        let sort = match sort {
+            Sort::Name if !self.named => Sort::Hash,
+            sort => sort,
+        };
+        let class = if self.named { "n" } else { "h" };
+        write!(out, "<table class=\"{class}\">\n<thead><tr>")?;
+        self.heading(out, sort)?;
         out.push_str("</tr></thead>\n<tbody>\n");
         let rows = self.sorted(sort);
         rows.iter().take(ROWS).try_for_each(|row| self.row(out, row))?;
         self.sums(out)
     }
 
+    fn heading(&self, out: &mut String, sort: Sort) -> fmt::Result {
+        for (key, this) in Sort::ALL {
+            if !self.named && matches!(this, Sort::Name | Sort::Size | Sort::Transferred) {
+                continue;
+            }
+            let title = match this {
+                Sort::Name => "torrent name",
+                Sort::Hash => "info hash",
+                _ => key,
+            };
+            // Names and hashes have one column.
+            out.push_str(match this {
+                Sort::Hash if self.named => " \u{b7} ",
+                Sort::Name | Sort::Hash => "<th class=\"l\">",
+                _ => "</th><th>",
+            });
+            match this == sort {
+                true => write!(out, "<b>{title}</b>")?,
+                false => write!(out, "<a href=\"/?sort={key}\">{title}</a>")?,
+            }
+        }
+        out.push_str("</th>");
+        Ok(())
+    }
+
     fn row(&self, out: &mut String, row: &Row) -> fmt::Result {
         let Counts { complete, downloaded, incomplete } = row.counts;
         let hash = row.hash;
-        out.push_str("<tr>");
+        out.push_str("<tr><td class=\"l\">");
         if self.named {
-            let name = escaped(row.name.as_deref().unwrap_or("?"));
+            // A name that runs from right to left must not turn around what stands beside it.
+            let name = format!("<bdi>{}</bdi>", escaped(row.name.as_deref().unwrap_or("?")));
             if self.linked {
                 let mut link = String::from("/file?info_hash=");
                 percent_encode(&mut link, &hash.0);
-                write!(out, "<td class=\"l\"><a href=\"{link}\">{name}</a></td>")?;
+                write!(out, "<a href=\"{link}\">{name}</a>")?;
             } else {
-                write!(out, "<td class=\"l\">{name}</td>")?;
+                out.push_str(&name);
             }
-            write!(out, "<td class=\"l w\"><code>{hash}</code></td><td>{}</td>", Size(row.size))?;
-        } else {
-            write!(out, "<td class=\"l\"><code>{hash}</code></td>")?;
+        }
+        write!(out, "<code>{hash}</code></td>")?;
+        if self.named {
+            write!(out, "<td>{}</td>", Size(row.size))?;
         }
         write!(out, "<td>{complete}</td><td>{incomplete}</td><td>{downloaded}</td>")?;
         if self.named {
-            write!(out, "<td class=\"w\">{}</td>", Size(row.transferred()))?;
+            write!(out, "<td>{}</td>", Size(row.transferred()))?;
         }
         out.push_str("</tr>\n");
         Ok(())
@@ -221,14 +250,14 @@ impl Snapshot {
         }
         write!(out, "</tbody>\n<tfoot><tr><td class=\"l\">{torrents} {files}</td>")?;
         if self.named {
-            write!(out, "<td class=\"w\"></td><td>{}</td>", Size(sum(&|r| r.size)))?;
+            write!(out, "<td>{}</td>", Size(sum(&|r| r.size)))?;
         }
         write!(out, "<td>{complete}</td><td>{incomplete}</td><td>{downloaded}</td>")?;
         if self.named {
-            write!(out, "<td class=\"w\">{}</td>", Size(sum(&Row::transferred)))?;
+            write!(out, "<td>{}</td>", Size(sum(&Row::transferred)))?;
         }
         out.push_str(
-            "</tr></tfoot>\n</table>\n</div>\n\
+            "</tr></tfoot>\n</table>\n\
              <p>complete: peers that have all of it (seeds) · downloading: peers that have not \
              · downloaded: downloads completed so far",
         );
@@ -269,8 +298,13 @@ pub fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            // Terminals that show the page's source must not be steered by it.
-            c if c.is_control() => safe.push('\u{fffd}'),
+            // Terminals that show the page's source must not be steered by it, nor the order in which
+            // a name is read.
+            c if c.is_control()
+                || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                safe.push('\u{fffd}');
+            }
             c => safe.push(c),
         }
     }
@@ -314,12 +348,15 @@ mod tests {
 
     #[test]
     fn names_are_text_and_lead_to_the_files() {
-        let html = html(vec![row(1, Some("<b>\"&\x1b'")), row(2, Some("a"))], Sort::Name);
-        assert!(html.contains(">&lt;b&gt;&quot;&amp;\u{fffd}&#39;</a>"), "{html}");
+        let html = html(vec![row(1, Some("<b>\"&\x1b\u{202e}'")), row(2, Some("a"))], Sort::Name);
+        assert!(
+            html.contains("><bdi>&lt;b&gt;&quot;&amp;\u{fffd}\u{fffd}&#39;</bdi></a><code>"),
+            "{html}"
+        );
         assert!(html.contains("<a href=\"/file?info_hash=%02%02"), "{html}");
         assert!(html.contains("<td>2.0 KiB</td><td>2</td><td>2</td><td>3</td>"), "{html}");
-        assert!(html.contains("<td class=\"w\">6.0 KiB</td>"), "{html}");
-        assert!(!html.contains("<b>"));
+        assert!(html.contains("<td>6.0 KiB</td></tr>"), "{html}");
+        assert!(!html.contains("<b>\""));
     }
 
     #[test]
@@ -327,7 +364,7 @@ mod tests {
         let rows = || vec![row(2, Some("b")), row(1, Some("a")), row(3, Some("c"))];
         let order = |query: &str| {
             let html = html(rows(), Sort::from_query(query.as_bytes()));
-            let place = |name: &str| html.find(&format!(">{name}</a></td>")).unwrap();
+            let place = |name: &str| html.find(&format!("<bdi>{name}</bdi></a>")).unwrap();
             let mut names = ["a", "b", "c"];
             names.sort_by_key(|n| place(n));
             names.concat()

@@ -221,6 +221,13 @@ fn addresses(env: &mut Env, options: &Parsed) -> Result<Vec<SocketAddr>, Exit> {
         all.extend(four.then_some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))));
         all.extend(six.then_some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))));
     }
+    let mut known = Vec::new();
+    all.retain(|on| {
+        !known.contains(on) && {
+            known.push(*on);
+            true
+        }
+    });
     if all.is_empty() {
         let message = format!("--bind: '{}' names no address", options.text("bind"));
         return Err(env.wrong_usage(message));

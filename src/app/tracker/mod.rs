@@ -139,8 +139,12 @@ impl Tracker {
         state::write(&settings.dfile, desk.registry.copy()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let zone = clock::zone(settings.zone.as_deref());
+        let log_path = match &settings.log {
+            Target::File(path) => path.clone(),
+            Target::Out(_) => PathBuf::from("-"),
+        };
         let log = Log::start(settings.log, zone, settings.flush_interval, post.clone(), now)
-            .map_err(TrackerError::Log)?;
+            .map_err(|e| TrackerError::Log(log_path, e))?;
         let saver =
             Saver::start(settings.dfile.clone(), post.clone()).map_err(TrackerError::Machine)?;
         let watcher = match reader {

@@ -81,7 +81,7 @@ pub enum TrackerError {
     /// The named file cannot be read.
     Read(PathBuf, io::Error),
     /// The log cannot be opened.
-    Log(io::Error),
+    Log(PathBuf, io::Error),
     /// The state file cannot be written.
     Save(SaveError),
     /// The machine gives no descriptor or thread, or polling fails.
@@ -95,7 +95,9 @@ impl fmt::Display for TrackerError {
             TrackerError::Read(path, e) => {
                 write!(f, "cannot read '{}': {}", path.display(), reason(e))
             }
-            TrackerError::Log(e) => write!(f, "cannot open the log: {}", reason(e)),
+            TrackerError::Log(path, e) => {
+                write!(f, "cannot open the log '{}': {}", path.display(), reason(e))
+            }
             TrackerError::Save(e) => e.fmt(f),
             TrackerError::Machine(e) => write!(f, "cannot run: {}", reason(e)),
         }

@@ -202,11 +202,11 @@ impl Candidates {
         self.check();
     }
 
-    /// Forgets every address of this host and takes none of it again.
-    pub fn ban(&mut self, ip: IpAddr) {
+    /// Forgets every address of this host and takes none of it again. Tells whether that is new.
+    pub fn ban(&mut self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         if !self.banned.insert(ip) {
-            return;
+            return false;
         }
         self.ban_order.push_back(ip);
         if self.ban_order.len() > MAX_BANS {
@@ -217,6 +217,7 @@ impl Candidates {
         let ports: Vec<SocketAddr> = self.known.range(all_ports).map(|(a, _)| *a).collect();
         ports.into_iter().for_each(|address| self.forget(address));
         self.check();
+        true
     }
 
     /// Whether this host was banned: its connections should be refused too.
@@ -502,7 +503,7 @@ mod tests {
                 4 => p.list.failed(address, now),
                 5 => p.list.connected(address),
                 6 => p.list.lost(address, now, true),
-                7 if second % 50 == 0 => p.list.ban(address.ip()),
+                7 if second % 50 == 0 => drop(p.list.ban(address.ip())),
                 8 if second % 50 == 0 => p.list.exclude(address),
                 _ => p.list.lost(address, now, false),
             }

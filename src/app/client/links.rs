@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 /// Connections that have not said which torrent they are about, at a time.
 pub(super) const MAX_STRANGERS: usize = 64;
 
-/// They have so long to say it.
+/// They have so long to say it,
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// and only so long while there is no room for others.
+const STRANGER_TIMEOUT_WHEN_FULL: Duration = Duration::from_secs(2);
 
 /// Bytes that wait in memory for peers to take them, for all connections together. When it is
 /// more, somebody who does not read is dropped,
@@ -60,7 +63,7 @@ pub(super) struct Link {
 struct Stranger {
     link: Link,
     address: SocketAddr,
-    deadline: Instant,
+    since: Instant,
 }
 
 /// Every socket of a download.
@@ -125,8 +128,7 @@ impl Links {
         reactor: &mut Reactor,
     ) {
         let link = self.watch(conn, Interest::READ, Who::Stranger, reactor);
-        let deadline = now + STRANGER_TIMEOUT;
-        self.strangers.insert(link.token, Stranger { link, address, deadline });
+        self.strangers.insert(link.token, Stranger { link, address, since: now });
     }
 
     pub(super) fn stranger(&mut self, token: Token) -> Option<(&mut Conn, SocketAddr)> {
@@ -151,14 +153,23 @@ impl Links {
 
     /// Sends those away who took too long.
     pub(super) fn expire_strangers(&mut self, now: Instant, reactor: &mut Reactor) {
-        let late = self.strangers.iter().filter(|(_, s)| s.deadline <= now);
+        let patience = self.patience();
+        let late = self.strangers.iter().filter(|(_, s)| s.since + patience <= now);
         for token in late.map(|(t, _)| *t).collect::<Vec<_>>() {
             self.drop_stranger(token, reactor);
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.strangers.values().map(|s| s.deadline).min()
+        let first = self.strangers.values().map(|s| s.since).min();
+        first.map(|since| since + self.patience())
+    }
+
+    fn patience(&self) -> Duration {
+        match self.has_room_for_strangers() {
+            true => STRANGER_TIMEOUT,
+            false => STRANGER_TIMEOUT_WHEN_FULL,
+        }
     }
 
     /// A peer that is being dialled.
@@ -306,6 +317,30 @@ mod tests {
         assert_eq!(links.dawdlers(began(19)), []);
         assert_eq!(links.dawdlers(began(24)), [PeerKey(1)]);
         assert_eq!(links.dawdlers(began(25)), [PeerKey(1), PeerKey(2)]);
+    }
+
+    #[test]
+    fn strangers_who_say_nothing_keep_nobody_out_for_long() {
+        let (mut links, mut reactor, _ends) = links(0);
+        let start = Instant::now();
+        let at = |n| start + Duration::from_secs(n);
+        let mut ends = Vec::new();
+        for n in 0..MAX_STRANGERS as u64 {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let began = at(n % 2);
+            let from = SocketAddr::from(([127, 0, 0, 1], 5));
+            links.add_stranger(Conn::new(ours.into()), from, began, &mut reactor);
+            ends.push(theirs);
+        }
+        assert!(!links.has_room_for_strangers());
+        assert_eq!(links.next_deadline(), Some(at(2)));
+        links.expire_strangers(at(2), &mut reactor);
+        assert_eq!(links.strangers.len(), MAX_STRANGERS / 2, "others come first");
+        assert_eq!(links.next_deadline(), Some(at(31)));
+        links.expire_strangers(at(30), &mut reactor);
+        assert!(!links.strangers.is_empty());
+        links.expire_strangers(at(31), &mut reactor);
+        assert!(links.strangers.is_empty());
     }
 
     #[test]

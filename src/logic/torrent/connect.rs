@@ -1,5 +1,6 @@
 //! From dialling to the open session, and to its end.
 
+use super::upload::is_servable;
 use super::{Action, Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
@@ -20,8 +21,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// unchokes us anew.
 pub(super) const BARRED: Duration = Duration::from_secs(15);
 
-/// A connection may be of no use for so long before another takes its place.
-const LEAST_STAY: Duration = Duration::from_secs(60);
+/// A connection may be of no use for so long before another takes its place,
+const LEAST_STAY: Duration = Duration::from_secs(20);
+
+/// and one without a whole handshake for so long.
+const LEAST_GREETING: Duration = Duration::from_secs(5);
 
 /// The peers are looked through no more often than this.
 const TICK: Duration = Duration::from_secs(1);
@@ -276,10 +280,17 @@ impl Torrent {
 
     /// There are as many connections as there may be, and somebody knocks: closes one that has
     /// been of no use to either side for a while, if there is one, and it is worth less (BEP 40).
+    /// Who wants something and does not read, or does not ask when its turn comes, is of no use.
     fn make_room(&mut self, newcomer: SocketAddr, now: Instant) -> bool {
-        let useless = |peer: &&Peer| {
-            peer.since + LEAST_STAY <= now
-                && peer.session().is_some_and(|s| !s.interested && !s.wanting)
+        let patience = self.patience();
+        let useless = |peer: &&Peer| match peer.session() {
+            Some(session) => {
+                let served = session.wanting && is_servable(session, patience, now);
+                peer.since + LEAST_STAY <= now && !session.interested && !served
+            }
+            None => {
+                peer.direction == Direction::Incoming && peer.since + LEAST_GREETING <= now
+            }
         };
         let worth = |address| self.candidates.worth(address);
         let peers = self.peers.iter().filter(|(_, peer)| useless(peer));

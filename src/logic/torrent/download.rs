@@ -252,11 +252,14 @@ impl Torrent {
             _ if !self.config.auto_kick => {}
             Verdict::Kick => self.close(*culprit, now),
             Verdict::Ban(who, address) => {
-                match who {
+                // Of what it gave before there may be more that turns out bad later.
+                let new = match who {
                     Who::Address(ip) => self.candidates.ban(ip),
                     Who::Id(id) => self.conduct.ban(id),
+                };
+                if new {
+                    self.actions.push_back(Action::Report(Notice::Banned(address)));
                 }
-                self.actions.push_back(Action::Report(Notice::Banned(address)));
                 self.close(*culprit, now);
             }
         }
@@ -316,11 +319,12 @@ impl Conduct {
         self.banned.contains(&id)
     }
 
-    fn ban(&mut self, id: PeerId) {
+    /// Tells whether it was not banned before.
+    fn ban(&mut self, id: PeerId) -> bool {
         if self.banned.len() >= MAX_DEEDS {
             self.banned.pop_first();
         }
-        self.banned.insert(id);
+        self.banned.insert(id)
     }
 
     fn praise(&mut self, givers: &[PeerKey]) {

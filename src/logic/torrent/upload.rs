@@ -158,12 +158,17 @@ impl Torrent {
         }
     }
 
-    pub(super) fn rechoke(&mut self, now: Instant) {
-        let patience = match self.upload_bucket.limit() {
+    /// Who took nothing for so long does not read.
+    pub(super) fn patience(&self) -> Duration {
+        match self.upload_bucket.limit() {
             None => DEAF,
             // It may be we who are slow.
             Some(_) => DEAF_WITH_LIMIT,
-        };
+        }
+    }
+
+    pub(super) fn rechoke(&mut self, now: Instant) {
+        let patience = self.patience();
         self.note_lazy(now);
         let sessions = self.sessions();
         let views: Vec<PeerView> =
@@ -206,12 +211,15 @@ impl Torrent {
     }
 }
 
+/// Whether a slot would not be lost on it: it reads, and asks when it may.
+pub(super) fn is_servable(session: &Session, patience: Duration, now: Instant) -> bool {
+    !session.is_deaf(patience, now) && session.lazy_until.is_none_or(|at| at <= now)
+}
+
 fn view(key: PeerKey, session: &Session, patience: Duration, now: Instant) -> PeerView {
     PeerView {
         key,
-        interested: session.is_hungry()
-            && !session.is_deaf(patience, now)
-            && session.lazy_until.is_none_or(|at| at <= now),
+        interested: session.is_hungry() && is_servable(session, patience, now),
         unchoked: !session.choking,
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),

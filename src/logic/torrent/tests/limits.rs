@@ -73,10 +73,10 @@ fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
         let now = stage.at(at);
         stage.torrent.on_incoming("20.0.0.9:5".parse().unwrap(), now)
     };
-    assert_eq!(knock(&mut stage, 59), Err(Refused::Full));
-    let new = knock(&mut stage, 60).expect("there is room");
+    assert_eq!(knock(&mut stage, 19), Err(Refused::Full));
+    let new = knock(&mut stage, 20).expect("there is room");
     assert!(closes(&stage.says(), idle));
-    let now = stage.at(60);
+    let now = stage.at(20);
     stage.torrent.on_peer_id(new, PeerId([9; 20]), now);
     assert_eq!(stage.open_keys(), [taker, giver, new]);
     assert_eq!(
@@ -84,6 +84,36 @@ fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
         Err(Refused::Full),
         "all are of use or new"
     );
+}
+
+#[test]
+fn those_who_only_keep_places_taken_give_them_up() {
+    let mut stage = Stage::new(4, "####", config(|c| c.max_connections = 4));
+    let reader = stage.joins("20.0.0.1:5", 1, 0);
+    let deaf = stage.joins("20.0.0.2:5", 2, 0);
+    let lazy = stage.joins("20.0.0.3:5", 3, 0);
+    let now = stage.at(0);
+    let mute = stage.torrent.on_incoming("20.0.0.4:5".parse().unwrap(), now).unwrap();
+    for key in [reader, deaf, lazy] {
+        stage.hears(key, Message::Interested, 0);
+    }
+    let block = stage.block(0, 0);
+    stage.until(1);
+    stage.hears(reader, Message::Request(block), 1);
+    stage.hears(deaf, Message::Request(block), 1);
+    let now = stage.at(1);
+    stage.torrent.on_block_sent(reader, block, now);
+    let knock = |stage: &mut Stage, at| {
+        stage.until(at);
+        let now = stage.at(at);
+        let new = stage.torrent.on_incoming(format!("20.0.1.{at}:5").parse().unwrap(), now);
+        new.map(|_| stage.says())
+    };
+    assert!(knock(&mut stage, 4).is_err());
+    assert!(closes(&knock(&mut stage, 5).unwrap(), mute));
+    let mut gone = knock(&mut stage, 21).unwrap();
+    gone.extend(knock(&mut stage, 22).unwrap());
+    assert!(closes(&gone, deaf) && closes(&gone, lazy) && !closes(&gone, reader), "{gone:?}");
 }
 
 #[test]
@@ -108,6 +138,29 @@ fn one_worth_less_takes_nobodys_place() {
         let outcome = stage.torrent.on_incoming(newcomer.parse().unwrap(), now);
         assert_eq!(outcome.is_ok(), taken, "{newcomer}");
     }
+}
+
+#[test]
+fn a_ban_is_told_of_once_however_much_more_turns_out_bad() {
+    let mut stage = Stage::new(8, "........", config(|_| ()));
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.has(key, "########", 0);
+    let mut asked = requests(&stage.hears(key, Message::Unchoke, 1));
+    let mut whole = Vec::new();
+    while let Some((_, block)) = asked.pop() {
+        for action in stage.gives(key, block, 2) {
+            match action {
+                Action::Verify(piece) => whole.push(piece),
+                action => asked.extend(requests(&[action])),
+            }
+        }
+        asked.extend(requests(&stage.says()));
+    }
+    assert_eq!(whole.len(), 8);
+    let now = stage.at(3);
+    whole.into_iter().for_each(|piece| stage.torrent.on_verified(piece, false, now));
+    let banned = |a: &&Action| matches!(a, Action::Report(Notice::Banned(_)));
+    assert_eq!(stage.says().iter().filter(banned).count(), 1);
 }
 
 #[test]

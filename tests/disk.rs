@@ -174,6 +174,7 @@ fn a_limit_of_file_sizes_is_an_error_with_a_name_and_not_the_end_of_the_process(
     let done = leech.stop(SOON).expect(1);
     let told = format!("cannot write '{}': File too large", stage.dir.join("copy/0").display());
     assert!(done.err.contains(&told), "{}", done.err);
+    assert!(!done.err.contains("somebody else"), "{}", done.err);
     let mut again = stage.leech().start();
     again.wait_for(COMPLETE, SOON);
     assert!(stage.is_same(0));

@@ -288,9 +288,7 @@ impl Torrent {
                 let served = session.wanting && is_servable(session, patience, now);
                 peer.since + LEAST_STAY <= now && !session.interested && !served
             }
-            None => {
-                peer.direction == Direction::Incoming && peer.since + LEAST_GREETING <= now
-            }
+            None => peer.direction == Direction::Incoming && peer.since + LEAST_GREETING <= now,
         };
         let worth = |address| self.candidates.worth(address);
         let peers = self.peers.iter().filter(|(_, peer)| useless(peer));

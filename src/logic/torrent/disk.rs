@@ -70,6 +70,11 @@ impl Torrent {
         self.rechoke_later(now);
     }
 
+    /// Whether all of a piece was written, as far as is known, and its hash is awaited.
+    pub fn is_checking(&self, piece: PieceIndex) -> bool {
+        self.ledger.state(piece) == PieceState::Checking
+    }
+
     /// The blocks of a piece that was to be hashed are not there any more.
     pub fn on_gone(&mut self, piece: PieceIndex, now: Instant) {
         self.ledger.verified(piece, false);

@@ -161,8 +161,14 @@ impl Engine {
                 self.with_torrent(|t| t.on_verified(piece, good, now));
             }
             Err(e) if e.is_absent() => {
-                self.with_torrent(|t| t.on_gone(piece, now));
-                self.distrust_all(self.geometry.whole_piece(piece), now);
+                if was_tried {
+                    self.recover(now);
+                }
+                // If a block of it could not be written, nobody took it away.
+                if self.torrent().is_some_and(|t| t.is_checking(piece)) {
+                    self.with_torrent(|t| t.on_gone(piece, now));
+                    self.distrust_all(self.geometry.whole_piece(piece), now);
+                }
             }
             Err(e) if was_tried || self.trouble.probe.is_none() => {
                 self.suffer(Probe::Verify(piece), e, now);

@@ -1,6 +1,9 @@
 //! `io::fetch` against a small server of our own on loopback.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "fetch/stream.rs"]
+mod stream;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;

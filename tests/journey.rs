@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod util;
+#[path = "journey/web.rs"]
+mod web;
 
 use std::collections::BTreeMap;
 use std::fs;

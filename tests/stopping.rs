@@ -103,6 +103,23 @@ fn a_tracker_that_does_not_even_accept_does_not_delay_the_end() {
     ends(seed, Signal::TERM).expect(0);
 }
 
+#[test]
+fn web_seeds_that_never_answer_or_drip_do_not_delay_the_end() {
+    let (silent, url) = silent();
+    let dripping = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let drips = format!("http://{}/file", dripping.local_addr().unwrap());
+    let dir = Dir::new();
+    dir.write("file", content("stopping", SIZE));
+    let make = ["--no_tracker", "file", "--piece_size_pow2", "15"];
+    let seeds = format!("{url}|{drips}");
+    dir.cmd("btmakemetafile").args(make).args(["--url_list", &seeds]).run().expect(0);
+    let ours = client(&dir, "new").start();
+    let _hung = silent.accept().unwrap();
+    let (mut drip, _) = dripping.accept().unwrap();
+    drip.write_all(b"HTTP/1.1 200 OK\r\n\r\nx").unwrap();
+    ends(ours, Signal::TERM).expect(1);
+}
+
 /// A peer that has shaken hands with the client, by the port it has named.
 fn peer(dir: &Dir, client: &Background) -> TcpStream {
     let port: u16 = until(SOON, "the port", || {

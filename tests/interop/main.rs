@@ -6,6 +6,7 @@
 mod aria2;
 mod exchange;
 mod libtorrent;
+mod nginx;
 mod ours;
 mod qbittorrent;
 mod rtorrent;

@@ -1,6 +1,7 @@
 //! Web seeds: a thread for each that is asked, and block buffers for what comes.
 
 use super::Engine;
+use crate::io::fetch::FetchError;
 use crate::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
 use crate::io::mailbox::{JobSender, jobs};
 use crate::io::reason;
@@ -142,6 +143,9 @@ impl Engine {
     /// Gives each run as many buffers as it may have now.
     pub(super) fn feed_web(&mut self, now: Instant) {
         let most = (self.pool.limit() / SHARE).clamp(1, MAX_LENT);
+        // Nobody is always first, which matters under a download limit.
+        let first = usize::from(self.web.feeds.len() > 1);
+        self.web.feeds.rotate_left(first);
         for feed in &mut self.web.feeds {
             let super::Stage::Running(torrent) = &mut self.stage else { return };
             while feed.lent < feed.most.min(most) && self.pool.has_room() {
@@ -187,6 +191,17 @@ fn failure(feed: &Feed, request: usize, error: StreamError) -> Failure {
         (StreamError::Absent(why), Some(file)) if feed.source.style == Style::Files => {
             Failure::Lacks { file: *file, why }
         }
+        // The user need not read the same of each file.
+        (StreamError::Fetch(e), _) if host(&e.url) == host(&feed.source.url) => {
+            Failure::Failed(FetchError { url: feed.source.url.clone(), ..e }.to_string())
+        }
         (error, _) => Failure::Failed(error.to_string()),
     }
+}
+
+/// The scheme, host and port of a URL.
+fn host(url: &str) -> &str {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let path = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
+    &url[..path]
 }

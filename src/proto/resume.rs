@@ -12,6 +12,9 @@ use crate::proto::announce::answer::{Crypto, address};
 use crate::proto::bencode::{self, Fault, Value, put_bytes, put_int};
 use crate::proto::ids::{InfoHash, PeerId};
 
+/// Bytes of a state file that are read at a time.
+const WINDOW: usize = 64 * 1024;
+
 /// A peer in a tracker's state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedPeer {
@@ -33,11 +36,6 @@ pub struct SavedPeer {
     /// very large number for peers that it has not tried yet.
     pub unreached: u8,
 }
-
-/// A tracker's state file that was found good. It is read piece by piece, since as values all of it
-/// would take many times the memory that the tracker needs for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SavedState(Vec<u8>);
 
 /// A piece of a tracker's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,36 +70,21 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
-impl Default for SavedState {
-    /// That of a tracker that knows nothing.
-    fn default() -> SavedState {
-        SavedState(b"de".to_vec())
-    }
-}
-
-impl SavedState {
-    /// Looks through the bytes of a state file.
-    ///
-    /// # Errors
-    /// What is not bencode, or not of this shape.
-    pub fn check(bytes: Vec<u8>) -> Result<SavedState, StateError> {
-        walk(&bytes, &mut |_| {})?;
-        Ok(SavedState(bytes))
-    }
-
-    /// Hands over all of it. Peers whose address or port cannot be used are left out; keys it does
-    /// not know are ignored (the original keeps its allowed torrents there).
-    pub fn read(&self, take: &mut dyn FnMut(Saved)) {
-        walk(&self.0, take).expect("it was looked through before");
-    }
-}
-
-/// Goes through a state file from one end to the other.
-fn walk(bytes: &[u8], take: &mut dyn FnMut(Saved)) -> Result<(), StateError> {
-    let mut walk = Walk { bytes, at: 0 };
+/// Reads a state file from one end to the other, and hands over its pieces: as values all of it
+/// would take many times the memory that the tracker needs for it. `more` appends further bytes,
+/// some so many, and says whether there were any. Peers whose address or port cannot be used are
+/// left out; keys that are not known are passed over (the original keeps its allowed torrents there).
+///
+/// # Errors
+/// What is not bencode, or not of this shape. Pieces before that have been handed over.
+pub fn read_state(
+    more: &mut dyn FnMut(&mut Vec<u8>, usize) -> bool,
+    take: &mut dyn FnMut(Saved),
+) -> Result<(), StateError> {
+    let mut walk = Walk { window: Vec::new(), at: 0, before: 0, more };
     walk.entries("the whole", &mut |walk, key| match key {
         b"completed" => walk.entries("completed", &mut |walk, hash| {
-            let count = walk.value()?.as_int().ok_or(StateError::Shape("completed"))?;
+            let count = walk.value(|v| v.as_int())?.ok_or(StateError::Shape("completed"))?;
             let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
             take(Saved::Completed(info_hash(hash, "completed")?, count));
             Ok(())
@@ -111,65 +94,94 @@ fn walk(bytes: &[u8], take: &mut dyn FnMut(Saved)) -> Result<(), StateError> {
             take(Saved::Swarm(hash));
             walk.entries("peers", &mut |walk, id| {
                 let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
-                let value = walk.value()?;
-                value.as_dict().ok_or(StateError::Shape("peers"))?;
-                saved_peer(id, &value).into_iter().for_each(|peer| take(Saved::Peer(hash, peer)));
+                let peer = walk.value(|v| v.as_dict().map(|_| saved_peer(id, v)))?;
+                let peer = peer.ok_or(StateError::Shape("peers"))?;
+                peer.into_iter().for_each(|peer| take(Saved::Peer(hash, peer)));
                 Ok(())
             })
         }),
-        _ => walk.value().map(drop),
+        _ => walk.value(|_| ()),
     })?;
-    match walk.at == bytes.len() {
-        true => Ok(()),
-        false => Err(walk.bad(Fault::Trailing)),
+    match walk.peek() {
+        Ok(_) => Err(walk.bad(Fault::Trailing)),
+        Err(_) => Ok(()),
     }
 }
 
 /// A place in bencoded bytes.
-struct Walk<'a> {
-    bytes: &'a [u8],
+struct Walk<'m> {
+    /// The bytes about it.
+    window: Vec<u8>,
+    /// Where it is in them.
     at: usize,
+    /// How many there were before them.
+    before: usize,
+    more: &'m mut dyn FnMut(&mut Vec<u8>, usize) -> bool,
 }
 
 /// Takes the value of an entry, whose key is given.
-type Each<'e, 'a> = &'e mut dyn FnMut(&mut Walk<'a>, &'a [u8]) -> Result<(), StateError>;
+type Each<'e, 'm> = &'e mut dyn FnMut(&mut Walk<'m>, &[u8]) -> Result<(), StateError>;
 
-impl<'a> Walk<'a> {
+impl<'m> Walk<'m> {
     fn bad(&self, fault: Fault) -> StateError {
-        StateError::Bencode(bencode::Error { fault, at: self.at })
+        StateError::Bencode(bencode::Error { fault, at: self.before + self.at })
     }
 
-    fn value(&mut self) -> Result<Value<'a>, StateError> {
-        let wrong = |e: bencode::Error| bencode::Error { at: self.at + e.at, ..e };
-        let rest = &self.bytes[self.at..];
-        let (value, used) =
-            bencode::decode_prefix(rest).map_err(|e| StateError::Bencode(wrong(e)))?;
-        self.at += used;
-        Ok(value)
+    /// Gets further bytes; `false` = there are none.
+    fn refill(&mut self) -> bool {
+        self.window.drain(..self.at);
+        self.before += std::mem::take(&mut self.at);
+        // What did not fit is not tried again for every few bytes.
+        let want = self.window.len().max(WINDOW);
+        (self.more)(&mut self.window, want)
+    }
+
+    fn peek(&mut self) -> Result<u8, StateError> {
+        while self.at == self.window.len() {
+            if !self.refill() {
+                return Err(self.bad(Fault::Truncated));
+            }
+        }
+        Ok(self.window[self.at])
+    }
+
+    /// Reads a value, and goes behind it.
+    fn value<T>(&mut self, take: impl FnOnce(&Value) -> T) -> Result<T, StateError> {
+        loop {
+            let error = match bencode::decode_prefix(&self.window[self.at..]) {
+                Ok((value, used)) => {
+                    let taken = take(&value);
+                    self.at += used;
+                    return Ok(taken);
+                }
+                Err(error) => error,
+            };
+            if error.fault != Fault::Truncated || !self.refill() {
+                self.at += error.at;
+                return Err(self.bad(error.fault));
+            }
+        }
     }
 
     /// Goes through a dictionary, which is the named part.
-    fn entries(&mut self, part: &'static str, each: Each<'_, 'a>) -> Result<(), StateError> {
-        if self.bytes.get(self.at) != Some(&b'd') {
-            self.value()?;
+    fn entries(&mut self, part: &'static str, each: Each<'_, 'm>) -> Result<(), StateError> {
+        if self.peek()? != b'd' {
+            self.value(|_| ())?;
             return Err(StateError::Shape(part));
         }
         self.at += 1;
         let mut last = None;
         loop {
-            match self.bytes.get(self.at) {
-                Some(b'e') => break self.at += 1,
-                Some(b'0'..=b'9') => {}
-                Some(_) => return Err(self.bad(Fault::BadKey)),
-                None => return Err(self.bad(Fault::Truncated)),
+            match self.peek()? {
+                b'e' => break self.at += 1,
+                b'0'..=b'9' => {}
+                _ => return Err(self.bad(Fault::BadKey)),
             }
-            let start = self.at;
-            let key = self.value()?.as_bytes();
-            if key.is_none() || key == last {
-                self.at = start;
+            let key = self.value(|v| v.as_bytes().map(<[u8]>::to_vec))?;
+            if key == last {
                 return Err(self.bad(Fault::BadKey));
             }
-            each(self, key.unwrap_or_default())?;
+            each(self, key.as_deref().unwrap_or_default())?;
             last = key;
         }
         Ok(())
@@ -303,13 +315,20 @@ mod tests {
         peers: Vec<(InfoHash, Vec<SavedPeer>)>,
     }
 
-    fn decode(bytes: &[u8]) -> Result<Whole, StateError> {
+    fn decode(mut bytes: &[u8]) -> Result<Whole, StateError> {
         let mut whole = Whole::default();
-        SavedState::check(bytes.to_vec())?.read(&mut |saved| match saved {
+        // In pieces that end anywhere.
+        let mut more = |window: &mut Vec<u8>, _| {
+            let (now, rest) = bytes.split_at(bytes.len().min(7));
+            window.extend_from_slice(now);
+            bytes = rest;
+            !now.is_empty()
+        };
+        read_state(&mut more, &mut |saved| match saved {
             Saved::Completed(hash, n) => whole.completed.push((hash, n)),
             Saved::Swarm(hash) => whole.peers.push((hash, Vec::new())),
             Saved::Peer(_, peer) => whole.peers.last_mut().unwrap().1.push(peer),
-        });
+        })?;
         Ok(whole)
     }
 
@@ -370,7 +389,7 @@ mod tests {
         assert!(matches!(shape(b"d5:peers"), StateError::Bencode(_)));
         assert!(matches!(shape(b"d5:peersi1e5:peersi1ee"), StateError::Shape("peers")));
         let twice = shape(b"d1:ai1e1:ai1ee");
-        assert_eq!(twice, StateError::Bencode(bencode::Error { fault: Fault::BadKey, at: 7 }));
+        assert_eq!(twice, StateError::Bencode(bencode::Error { fault: Fault::BadKey, at: 10 }));
         let odd = String::from_utf8(encode(state())).unwrap().replace("127.0.0.1", "localhost");
         assert_eq!(decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
         assert_eq!(decode(b"de"), Ok(Whole::default()));

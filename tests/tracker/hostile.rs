@@ -120,6 +120,22 @@ fn invented_torrents_and_peers_do_not_fill_the_memory() {
 }
 
 #[test]
+fn a_state_file_takes_no_more_memory_than_its_peers() {
+    let dir = Dir::new();
+    let mut empty = tracker(&dir, &[]);
+    empty.serves("without peers");
+    let before = empty.memory();
+    empty.stop();
+    let rest = "d2:ip7:9.0.0.14:lefti1e3:nati0e4:porti9e13:requirecryptoi0e13:supportcryptoi0ee";
+    let peers: String = (0..40_000).map(|n| format!("20:{n:020}{rest}")).collect();
+    dir.write("dstate", format!("d9:completedde5:peersd20:{:020}d{peers}eee", 7));
+    let mut full = tracker(&dir, &[]);
+    full.serves("with peers");
+    let each = (full.memory() - before) * 1024 / 40_000;
+    assert!((40..250).contains(&each), "{each} bytes a peer");
+}
+
+#[test]
 fn nothing_raw_stands_in_page_header_or_log() {
     let dir = Dir::new();
     std::fs::create_dir(dir.join("tor")).unwrap();

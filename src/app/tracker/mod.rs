@@ -132,10 +132,9 @@ impl Tracker {
         let mut desk = Desk::new(Registry::new(settings.registry, now, random()), random(), now);
         desk.limit = Limit::new(settings.announce_rate, now);
         let reader = read_lists(settings.sources, &mut desk, tell)?;
-        let state = state::load(&settings.dfile, tell)
+        let registry = &mut desk.registry;
+        state::load(&settings.dfile, tell, &mut |saved| registry.restore(saved))
             .map_err(|e| TrackerError::Read(settings.dfile.clone(), e))?;
-        desk.registry.restore(&state);
-        drop(state);
         state::write(&settings.dfile, desk.registry.copy()).map_err(TrackerError::Save)?;
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let zone = clock::zone(settings.zone.as_deref());

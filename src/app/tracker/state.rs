@@ -1,7 +1,7 @@
 //! The state file: read at the start, written by a thread of its own.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -9,7 +9,7 @@ use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::save::{SaveError, save_with};
 use crate::io::sys;
 use crate::logic::registry::Copy;
-use crate::proto::resume::SavedState;
+use crate::proto::resume::{Saved, StateError, read_state};
 
 use super::{Message, Notice};
 
@@ -21,20 +21,45 @@ const NAMES: u32 = 100;
 ///
 /// # Errors
 /// It is there and cannot be read, or not be moved.
-pub fn load(path: &Path, tell: &mut dyn FnMut(Notice)) -> io::Result<SavedState> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SavedState::default()),
+pub fn load(
+    path: &Path,
+    tell: &mut dyn FnMut(Notice),
+    take: &mut dyn FnMut(Saved),
+) -> io::Result<()> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    SavedState::check(bytes).or_else(|error| {
-        let kept_as = set_aside(path)?;
-        let before = before(path);
-        let older = fs::read(&before).ok().and_then(|bytes| SavedState::check(bytes).ok());
-        let instead = older.is_some().then_some(before);
-        tell(Notice::Damaged { path: path.to_path_buf(), error, kept_as, instead });
-        Ok(older.unwrap_or_default())
-    })
+    // Once only to look, since of a damaged one nothing is taken.
+    let Err(error) = read(&file, &mut |_| {})? else { return taken(&file, take) };
+    let kept_as = set_aside(path)?;
+    let before = before(path);
+    let good = |file: &File| read(file, &mut |_| {}).is_ok_and(|looked| looked.is_ok());
+    let older = File::open(&before).ok().filter(good);
+    let instead = older.is_some().then_some(before);
+    tell(Notice::Damaged { path: path.to_path_buf(), error, kept_as, instead });
+    older.map_or(Ok(()), |file| taken(&file, take))
+}
+
+/// Reads a file that was looked through before.
+fn taken(file: &File, take: &mut dyn FnMut(Saved)) -> io::Result<()> {
+    read(file, take)?.map_err(|_| io::Error::other("it changed while it was read"))
+}
+
+/// Reads a file from its beginning.
+fn read(mut file: &File, take: &mut dyn FnMut(Saved)) -> io::Result<Result<(), StateError>> {
+    file.rewind()?;
+    let mut trouble = None;
+    let mut more = |window: &mut Vec<u8>, want: usize| {
+        let got = file.take(want as u64).read_to_end(window);
+        got.unwrap_or_else(|e| {
+            trouble = Some(e);
+            0
+        }) > 0
+    };
+    let result = read_state(&mut more, take);
+    trouble.map_or(Ok(result), Err)
 }
 
 /// Where the state file is that was there before this one.
@@ -142,6 +167,7 @@ impl Saver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::ids::InfoHash;
 
     #[test]
     fn the_file_before_is_kept_behind_links_too() {
@@ -160,6 +186,11 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
+    fn loaded(path: &Path, tell: &mut dyn FnMut(Notice)) -> io::Result<Vec<Saved>> {
+        let mut all = Vec::new();
+        load(path, tell, &mut |saved| all.push(saved)).map(|()| all)
+    }
+
     #[test]
     fn a_damaged_file_is_never_lost() {
         let dir = std::env::temp_dir().join(format!("bttrack-state-{}", std::process::id()));
@@ -169,23 +200,23 @@ mod tests {
             let text = format!("not bencode {round}");
             fs::write(&path, &text).unwrap();
             let mut told = Vec::new();
-            let state = load(&path, &mut |notice| told.push(notice.to_string())).unwrap();
-            assert_eq!(state, SavedState::default());
+            let state = loaded(&path, &mut |notice| told.push(notice.to_string())).unwrap();
+            assert_eq!(state, []);
             assert!(told[0].ends_with("starting with an empty one"), "{told:?}");
             assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), text);
             assert!(told[0].contains(name) && told.len() == 1, "{told:?}");
             assert!(!path.exists());
         }
-        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), SavedState::default());
+        assert_eq!(loaded(&path, &mut |_| panic!()).unwrap(), []);
         let good = [&b"d9:completedd20:"[..], &[7; 20], b"i3ee5:peersdee"].concat();
         fs::write(dir.join("d.old"), &good).unwrap();
-        assert_eq!(load(&path, &mut |_| panic!()).unwrap(), SavedState::default(), "not missed");
+        assert_eq!(loaded(&path, &mut |_| panic!()).unwrap(), [], "not missed");
         fs::write(&path, "not bencode").unwrap();
         let mut told = String::new();
-        let state = load(&path, &mut |notice| told = notice.to_string()).unwrap();
-        assert_eq!(state, SavedState::check(good).unwrap());
+        let state = loaded(&path, &mut |notice| told = notice.to_string()).unwrap();
+        assert_eq!(state, [Saved::Completed(InfoHash([7; 20]), 3)]);
         assert!(told.ends_with("d.old'"), "{told}");
-        assert!(load(&dir, &mut |_| panic!()).is_err());
+        assert!(loaded(&dir, &mut |_| panic!()).is_err());
         fs::remove_dir_all(&dir).unwrap();
     }
 }

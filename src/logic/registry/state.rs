@@ -11,7 +11,7 @@ use super::{MAX_PAST, Registry};
 use crate::proto::address::is_local;
 use crate::proto::announce::answer::Key;
 use crate::proto::ids::InfoHash;
-use crate::proto::resume::{Saved, SavedPeer, SavedState, StateWriter};
+use crate::proto::resume::{Saved, SavedPeer, StateWriter};
 
 /// Peers copied in one part, which takes some hundred microseconds; a swarm is never divided.
 const PART: usize = 8 * 1024;
@@ -80,15 +80,15 @@ impl Registry {
         }
     }
 
-    /// Takes over a state file, of a registry that knows nothing yet; peers that are not served any
-    /// more are left out. Those it has go at the first expiry unless they announce.
-    pub fn restore(&mut self, state: &SavedState) {
-        state.read(&mut |saved| match saved {
+    /// Takes over a piece of a state file; peers that are not served any more are left out. Those
+    /// it has go at the first expiry unless they announce. Before any announce.
+    pub fn restore(&mut self, saved: Saved) {
+        match saved {
             Saved::Completed(hash, n) => self.remember(hash, n, MAX_PAST),
             Saved::Swarm(hash) if self.settings.keep_dead => _ = self.restored_place(hash),
             Saved::Swarm(_) => {}
             Saved::Peer(hash, peer) => self.restore_peer(hash, peer),
-        });
+        }
     }
 
     fn restored_place(&mut self, hash: InfoHash) -> Option<usize> {

@@ -258,6 +258,7 @@ const SICK: &[(&str, &str)] = &[
     ("too-many-pieces", "bad metainfo: total too small"),
     ("total-overflow", "bad metainfo: too large"),
     ("truncated", "bad bencoded data: it ends too early at byte 123"),
+    ("values-that-fill-the-memory", "bad bencoded data: too many values at byte 42182"),
     ("v2-absolute-path", "path '/etc/passwd' disallowed for security reasons"),
     ("v2-file-a-number", "bad metainfo: bad 'file tree'"),
     ("v2-file-and-folder", "bad metainfo: bad 'file tree'"),

@@ -84,7 +84,7 @@ fn the_same_files_give_the_same_torrent_as_libtorrent_to_the_byte() {
         dir.cmd("btmakemetafile").args(args).arg("--force").run().expect(0);
         let (made, wanted) = (dir.read("made"), dir.read(format!("{name}.torrent")));
         assert!(made == wanted, "{name}: {} {}", made.escape_ascii(), wanted.escape_ascii());
-        assert!(!bencode::decode(&made).unwrap().get("info").unwrap().span.is_empty());
+        assert!(!bencode::decode(&made).unwrap().get("info").unwrap().span().is_empty());
     }
 }
 

@@ -78,8 +78,13 @@ fn edit(env: &mut Env, parsed: &Parsed, file: &OsString, change: &Change) -> Res
     let mut editor = Editor::new(&old).map_err(|e| format!("cannot read '{shown}': {e}"))?;
     let lines = change(file, &mut editor)?;
     let new = editor.finish();
+    let hash = editor.info_hash();
+    // Two of them at once would take twice the memory.
+    drop(editor);
     // Nothing is written that could not be read again.
     let again = Editor::new(&new).map_err(|e| format!("cannot change '{shown}': {e}"))?;
+    let hashes = (hash, again.info_hash());
+    drop(again);
     let dry = parsed.flag("dry_run");
     let write = output.is_some() || new != old;
     let place = output.unwrap_or_else(|| PathBuf::from(file));
@@ -92,7 +97,6 @@ fn edit(env: &mut Env, parsed: &Parsed, file: &OsString, change: &Change) -> Res
     if dry && write {
         env.say(printable(&format!("would write '{}'", place.display())));
     }
-    let hashes = (editor.info_hash(), again.info_hash());
     if hashes.0 != hashes.1 {
         env.error(format_args!("'{shown}': the info hash {} becomes {}", hashes.0, hashes.1));
     }

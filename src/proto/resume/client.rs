@@ -156,7 +156,7 @@ impl ClientState {
         };
         let state = root.get("state").ok_or(ClientStateError::Damaged)?;
         let checksum = root.get("checksum").and_then(Value::as_bytes);
-        if checksum != Some(&sha1(&bytes[state.span.clone()])) {
+        if checksum != Some(&sha1(&bytes[state.span()])) {
             return Err(ClientStateError::Damaged);
         }
         if state.get("version").and_then(Value::as_int) != Some(VERSION) {

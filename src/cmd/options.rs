@@ -305,7 +305,8 @@ impl<'a> Normal<'a> {
             Some(at) => (&long[..at], Some(OsStr::from_bytes(&long[at + 1..]))),
             None => (long, None),
         };
-        let Some(opt) = self.table.iter().find(|opt| opt.is_called(name)) else {
+        let called = self.table.iter().find(|opt| opt.is_called(name));
+        let Some(opt) = called.or_else(|| self.abbreviated(name)) else {
             match (name, inline) {
                 (b"help", None) => self.help = true,
                 (b"version", None) => self.version = true,
@@ -319,6 +320,15 @@ impl<'a> Normal<'a> {
             _ => rest.next(),
         };
         self.push(opt, value);
+    }
+
+    /// The only option that begins like this, of those that have a letter too: these are the
+    /// original's in the tools that let options be abbreviated.
+    fn abbreviated(&self, name: &[u8]) -> Option<&'static Opt> {
+        let begins =
+            |opt: &&Opt| opt.name.as_bytes().get(..name.len()).is_some_and(|own| alike(own, name));
+        let mut all = self.table.iter().filter(|opt| opt.short.is_some()).filter(begins);
+        all.next().filter(|_| !name.is_empty() && all.next().is_none())
     }
 
     /// Letters behind one dash: booleans one after the other, or a value to the end of the
@@ -576,6 +586,17 @@ mod tests {
         assert_eq!(parsed.text("announce-list"), "a_b-c");
         assert_eq!(parsed.int("max_upload_rate"), 7);
         assert!(parsed.given("announce-list"));
+    }
+
+    #[test]
+    fn what_has_a_letter_may_be_abbreviated_too_where_that_is_clear() {
+        assert_eq!(run(&["--ann=x"]).text("announce-list"), "x");
+        assert_eq!(run(&["--announce_l", "y", "z"]).text("announce-list"), "y");
+        assert!(run(&["--sp"]).flag("spew"));
+        for unclear in ["--alloc=normal", "--s-=1", "--=1", "--spews"] {
+            assert!(asked(TABLE, &[unclear]).is_err(), "{unclear}");
+        }
+        assert!(asked(LONG_ONLY, &["--spe"]).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::proto::hash::Sha1;
 use crate::proto::merkle::{Cut, Node, PieceTree};
 
 /// How much a thread reads at once, in bytes: stays in the CPU's cache until it is hashed.
-pub const BUFFER: u32 = 256 * 1024;
+pub const BUFFER: u32 = 128 * 1024;
 
 /// How much a thread hashes before it tells of it, in bytes: to wake another for each small piece
 /// would cost as much as to hash it.

@@ -197,6 +197,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
             slice_length: parsed.int("max_slice_length") as u32,
         },
         peer_exchange: parsed.flag("pex"),
+        seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         ip: ip.map(str::to_string),
     })
 }

@@ -1,14 +1,14 @@
 //! Which tracker to ask when: tiers, events, intervals, backoff (BEP 3, BEP 12).
 //!
 //! [`logic::torrent`](crate::logic::torrent) asks at each deadline whether an announce is [`due`],
-//! has it sent, and hands back what came of it. At most one announce is under way, until
-//! [`stop`]; nothing here sends or reads a clock.
+//! has it sent, and hands back what came of it; nothing here sends or reads a clock.
 //!
 //! A tracker that fails waits twice as long each time, and the next one in order is asked at once;
-//! so a dead tracker is tried now and then, and a round ends by itself when all wait.
+//! so a dead tracker is tried now and then, and a round ends by itself when all wait. One that
+//! does not answer is waited for [`PATIENCE`], then the next is asked beside it: one that hangs
+//! costs no more than that.
 //!
 //! [`due`]: Announcer::due
-//! [`stop`]: Announcer::stop
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -27,6 +27,13 @@ pub const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// The longest wait after failures, before jitter.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(1800);
+
+/// How long an answer is waited for before the next tracker is asked too.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many announces are under way at a time at most, all but the last one longer than
+/// [`PATIENCE`].
+pub const MAX_PENDING: usize = 6;
 
 /// The schemes that can be asked, beside UDP trackers (BEP 15).
 const SCHEMES: [&str; 2] = ["http", "https"];
@@ -122,12 +129,14 @@ struct Tracker {
     shown: (Option<Failure>, Option<String>),
 }
 
-/// The announce that is under way.
+/// An announce that is under way.
 #[derive(Debug)]
 struct Pending {
     number: u64,
     tracker: usize,
     event: Option<Event>,
+    /// From then on the next tracker may be asked.
+    late: Instant,
 }
 
 /// When the next announce is wanted.
@@ -144,7 +153,7 @@ struct Plan {
 pub struct Announcer {
     tiers: Vec<Vec<Tracker>>,
     plan: Plan,
-    pending: Option<Pending>,
+    pending: Vec<Pending>,
     /// The last piece has arrived, and no tracker knows it yet.
     completed: bool,
     stopping: bool,
@@ -184,7 +193,7 @@ impl Announcer {
         Announcer {
             tiers: used,
             plan: Plan { regular: now, early: now },
-            pending: None,
+            pending: Vec::new(),
             completed: false,
             stopping: false,
             rerequest,
@@ -199,14 +208,21 @@ impl Announcer {
         std::mem::take(&mut self.notices)
     }
 
-    /// When to call [`due`](Self::due) again; in the past when at once. `None` while an announce
-    /// is under way, and where there is no tracker to ask.
+    /// When to call [`due`](Self::due) again; in the past when at once. `None` where there is no
+    /// tracker to ask, or all are being asked.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.stopping || self.pending.is_some() {
+        if self.stopping || self.pending.len() >= MAX_PENDING {
             return None;
         }
-        let ready = self.trackers().filter(|t| !t.gone).map(|t| t.not_before).min()?;
-        Some(ready.max(self.plan.regular.min(self.plan.early)))
+        let ready = self.askable().map(|t| t.not_before).min()?;
+        let due = ready.max(self.plan.regular.min(self.plan.early));
+        Some(self.pending.iter().map(|p| p.late).fold(due, Instant::max))
+    }
+
+    /// Those that are not being asked and may be, at one time or another.
+    fn askable(&self) -> impl Iterator<Item = &Tracker> {
+        let is_asked = |t: &Tracker| self.pending.iter().any(|p| p.tracker == t.index);
+        self.trackers().filter(move |t| !t.gone && !is_asked(t))
     }
 
     /// The announce that should be sent now, if any.
@@ -219,7 +235,7 @@ impl Announcer {
             self.plan.early = now + self.rerequest.max(*INTERVALS.start());
             return None;
         }
-        let tracker = self.trackers().find(|t| !t.gone && t.not_before <= now)?;
+        let tracker = self.askable().find(|t| t.not_before <= now)?;
         let event = match (tracker.told, self.completed) {
             (false, _) => Some(Event::Started),
             (true, true) => Some(Event::Completed),
@@ -228,7 +244,8 @@ impl Announcer {
         let numwant = (supply == Supply::Full).then_some(0);
         let index = tracker.index;
         let ask = self.ask(index, event, numwant);
-        self.pending = Some(Pending { number: ask.number, tracker: index, event });
+        let late = now + PATIENCE;
+        self.pending.push(Pending { number: ask.number, tracker: index, event, late });
         Some(ask)
     }
 
@@ -239,15 +256,16 @@ impl Announcer {
         number: u64,
         result: Result<Reply, Failure>,
     ) -> Outcome {
-        match self.pending.take_if(|p| p.number == number) {
-            None => Outcome::default(),
-            Some(pending) => match result {
-                Ok(reply) => self.succeeded(now, &pending, reply),
-                Err(failure) => Outcome {
-                    notice: self.failed(now, pending.tracker, failure),
-                    ..Outcome::default()
-                },
-            },
+        let Some(at) = self.pending.iter().position(|p| p.number == number) else {
+            return Outcome::default();
+        };
+        let pending = self.pending.remove(at);
+        match result {
+            Ok(reply) => self.succeeded(now, &pending, reply),
+            Err(failure) => {
+                let notice = self.failed(now, &pending, failure);
+                Outcome { notice, ..Outcome::default() }
+            }
         }
     }
 
@@ -335,11 +353,14 @@ impl Announcer {
         }
     }
 
-    fn failed(&mut self, now: Instant, index: usize, failure: Failure) -> Option<Notice> {
-        // What was wanted is still wanted, from the next tracker or from this one later.
-        self.plan.regular = self.plan.regular.min(now);
+    fn failed(&mut self, now: Instant, pending: &Pending, failure: Failure) -> Option<Notice> {
+        if now < pending.late {
+            // What was wanted is still wanted, from the next tracker or from this one later. Of a
+            // late one it has been wanted of others since.
+            self.plan.regular = self.plan.regular.min(now);
+        }
         let chance = self.rng.below(1000);
-        let tracker = self.tracker(index);
+        let tracker = self.tracker(pending.tracker);
         tracker.failures = tracker.failures.saturating_add(1);
         let doublings = (tracker.failures - 1).min(16);
         let wait = FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY);
@@ -589,6 +610,65 @@ mod tests {
         });
         assert_eq!(rest[0], first);
         assert_eq!(rest[2..], ["d started", "nothing"]);
+    }
+
+    #[test]
+    fn five_dead_tiers_before_a_good_one_cost_ten_seconds_each_and_it_is_kept_to() {
+        let mut p = play("a/b/c/d/e/f", 1);
+        let mut numbers = Vec::new();
+        for (second, name) in (0..6).map(|n| n * 10).zip("abcdef".chars()) {
+            if second > 0 {
+                assert_eq!(p.asks(second - 1), "nothing");
+            }
+            assert_eq!(p.deadline(), Some(second));
+            assert_eq!(p.asks(second), format!("{name} started"));
+            numbers.push(p.number);
+        }
+        p.hears(51, "8:intervali900e");
+        // The dead ones are given up one after the other, and nobody is asked for it.
+        for (n, number) in numbers[..5].iter().enumerate() {
+            p.number = *number;
+            p.fails(60 + n as u64 * 10);
+        }
+        assert_eq!((p.deadline(), p.asks(950)), (Some(351), "nothing".into()));
+        // A round later the first has not been forgotten.
+        assert_eq!(p.asks(951), "a started");
+        assert_eq!(p.asks(961), "b started");
+    }
+
+    #[test]
+    fn five_trackers_that_refuse_cost_no_time_at_all() {
+        let mut p = play("a/b/c/d/e/f", 1);
+        for name in "abcde".chars() {
+            assert_eq!(p.asks(0), format!("{name} started"));
+            p.fails(0);
+        }
+        assert_eq!(p.asks(0), "f started");
+    }
+
+    #[test]
+    fn no_more_than_a_few_are_asked_at_a_time_however_many_hang() {
+        let mut p = play("abcdefghijklmnop", 1);
+        let asked = (0..1000).filter(|second| p.asks(*second) != "nothing").count();
+        assert_eq!(asked, MAX_PENDING);
+        assert_eq!(p.deadline(), None);
+        p.fails(1000);
+        assert!(p.deadline() < Some(1000));
+        assert_ne!(p.asks(1000), "nothing");
+    }
+
+    #[test]
+    fn one_that_answers_late_is_welcome_and_hears_that_we_leave() {
+        let mut p = play("a/b", 1);
+        p.asks(0);
+        let late = p.number;
+        p.asks(10);
+        p.hears(11, "8:intervali900e");
+        p.number = late;
+        let peers = "5:peers6:\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}";
+        assert_eq!(p.hears(30, &format!("8:intervali600e{peers}")).peers.len(), 1);
+        assert_eq!(p.deadline(), Some(330));
+        assert_eq!(p.stops(), ["a stopped numwant=0", "b stopped numwant=0"]);
     }
 
     #[test]

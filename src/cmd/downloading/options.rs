@@ -43,6 +43,13 @@ pub const OPTIONS: &[Opt] = &[
         "1",
         "fetch from the web servers that the .torrent names, beside peers (BEP 17, BEP 19)",
     ),
+    Opt::new(
+        "dedicated_seed_id",
+        Kind::Text,
+        "",
+        "secret by which a tracker that was started with the same one knows this as its \
+         dedicated seed",
+    ),
     Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
     Opt::new(
         "max_upload_rate",

@@ -77,6 +77,8 @@ pub struct Config {
     pub limits: Limits,
     /// Tell peers of each other (BEP 11); not to be set for a private torrent (BEP 27).
     pub peer_exchange: bool,
+    /// The secret by which a tracker knows the dedicated seed of a torrent.
+    pub seed_id: Option<String>,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -111,6 +113,7 @@ impl Default for Config {
             breakup_seed_bitfield: Breakup::Plain,
             limits: Limits::default(),
             peer_exchange: false,
+            seed_id: None,
             ip: None,
         }
     }

@@ -48,6 +48,8 @@ impl Torrent {
             key: self.key.clone(),
             tracker_id: ask.tracker_id,
             ip: self.config.ip.clone(),
+            seed_id: self.config.seed_id.clone().map(String::into_bytes),
+            no_peer_id: true,
             ..Request::new(self.info_hash, self.peer_id, self.port)
         };
         let to = match Place::of(&ask.tracker) {

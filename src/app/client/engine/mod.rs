@@ -35,7 +35,7 @@ use crate::io::sole::Sole;
 use crate::io::storage::Storage;
 use crate::io::sys;
 use crate::logic::PeerKey;
-use crate::logic::announcer::Failure;
+use crate::logic::announcer::{Failure, MAX_PENDING};
 use crate::logic::clock::Clock;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
@@ -62,8 +62,9 @@ use wishes::Wishes;
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
 const MIN_BLOCKS: usize = 32;
 
-/// Announces under way at a time, and threads for them.
-const FETCH_THREADS: usize = 3;
+/// Threads for announces: one each for those that may be under way, and for our last word to one
+/// that answers.
+const FETCH_THREADS: usize = MAX_PENDING + 1;
 
 /// An answer to an announce is no longer than this, in bytes.
 const MAX_REPLY: usize = 1024 * 1024;

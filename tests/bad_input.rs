@@ -153,9 +153,14 @@ fn a_url_that_brings_no_torrent_is_refused() {
         refused(&dir, client(&dir).args(["--url", url]), 1, said);
     }
     refused(&dir, client(&dir).args(["--url", "ftp://127.0.0.1/x"]), 1, "no http or https URL");
-    let magnet = "magnet:?xt=urn:btih:0123456789012345678901234567890123456789&dn=x";
-    refused(&dir, client(&dir).arg(magnet), 1, "magnet links cannot be used yet");
-    refused(&dir, client(&dir).args(["--url", magnet]), 1, "magnet links cannot be used yet");
+    for (magnet, said) in [
+        ("magnet:?dn=x", "bad magnet link: no 'xt=urn:btih:'"),
+        ("magnet:?xt=urn:btih:xyz", "bad magnet link: bad info hash 'xyz'"),
+        ("magnet:?xt=urn:btmh:1220ab", "version 2 only, which is not supported"),
+    ] {
+        refused(&dir, client(&dir).arg(magnet), 1, said);
+        refused(&dir, client(&dir).args(["--url", magnet]), 1, said);
+    }
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         on_done: None,
         state_dir: None,
         web_seeds: true,
+        company: None,
         http_timeout: Duration::from_secs(5),
         report_interval: Duration::from_millis(100),
         keep: Some(Keep { dir: dir.join("states"), expire: None }),

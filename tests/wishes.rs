@@ -81,6 +81,7 @@ impl Stage {
             on_done: None,
             state_dir: Some(self.dir.join("states")),
             web_seeds: true,
+            company: None,
             http_timeout: Duration::from_secs(5),
             report_interval: Duration::from_millis(20),
             keep: Some(Keep { dir: self.dir.join("states"), expire: None }),

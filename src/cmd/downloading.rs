@@ -7,9 +7,11 @@ pub use options::OPTIONS;
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
-    Allocation, Breakup, Config, DiskOptions, Goal, Keep, Limits, Locks, Priority, Settings,
-    Source, priorities,
+    Allocation, Breakup, Config, DiskOptions, Door, Goal, JoinSettings, Keep, Limits, Locks,
+    Priority, Settings, Source, priorities,
 };
+use crate::io::save;
+use crate::proto::magnet::Magnet;
 use crate::proto::metainfo::{Info, Metainfo};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -63,15 +65,8 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
     let priorities = wishes(env, parsed, &metainfo.info);
     let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
     let config = config(parsed)?;
-    let slice_size = parsed.int("download_slice_size");
-    let least = slice_size + PIECE_OVERHEAD;
-    if i64::from(config.limits.message_length) < least {
-        return Err(format!(
-            "--max_message_length: a block of --download_slice_size {slice_size} needs {least}"
-        ));
-    }
     Ok(Settings {
-        slice_size: slice_size as u32,
+        slice_size: parsed.int("download_slice_size") as u32,
         saveas: env.cwd.join(saveas),
         priorities,
         ports: ports(parsed)?,
@@ -87,8 +82,56 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         report_interval: seconds(parsed, "display_interval"),
         keep: keep(env, parsed),
         check_hashes: parsed.flag("check_hashes"),
+        company: None,
         metainfo,
     })
+}
+
+/// What the metadata of a magnet link is looked for with, from the options of a download.
+///
+/// # Errors
+/// What is wrong with them, for one line: all that [`settings`] would find too.
+pub fn join_settings(parsed: &Parsed, magnet: Magnet) -> Result<JoinSettings, String> {
+    Ok(JoinSettings {
+        magnet,
+        door: Door {
+            ports: ports(parsed)?,
+            shuffle_ports: parsed.flag("random_port"),
+            bind: bind(parsed)?,
+        },
+        config: config(parsed)?,
+        http_timeout: seconds(parsed, "http_timeout"),
+        report_interval: seconds(parsed, "display_interval"),
+    })
+}
+
+/// The files that a magnet link selects (BEP 53), unless the user says which; `None` for all.
+/// A list that selects none of them is told and ignored.
+pub fn selected(
+    env: &mut Env,
+    parsed: &Parsed,
+    magnet: &Magnet,
+    info: &Info,
+) -> Option<Vec<Priority>> {
+    magnet.select.as_ref().filter(|_| parsed.text("priority").trim().is_empty())?;
+    let wanted = |n: u32| if magnet.selects(n) { Priority::Normal } else { Priority::Off };
+    let all: Vec<Priority> = (0..).map(wanted).take(info.files.len()).collect();
+    if all.iter().any(|priority| priority.is_wanted()) {
+        return Some(all);
+    }
+    env.error(format_args!("the link selects none of the {} files, ignored", all.len()));
+    None
+}
+
+/// Saves the .torrent, if that was asked for.
+///
+/// # Errors
+/// It cannot be written.
+pub fn save_torrent(env: &Env, parsed: &Parsed, bytes: &[u8]) -> Result<(), save::SaveError> {
+    match parsed.path("save_torrent") {
+        Some(path) => save::save(&env.cwd.join(path), bytes),
+        None => Ok(()),
+    }
 }
 
 /// How much each file is wanted. A list that does not fit is a warning only, as in the original:
@@ -162,6 +205,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
     if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
         return Err(format!("--ip: '{ip}' is not an IP address"));
     }
+    let limits = limits(parsed)?;
     Ok(Config {
         max_uploads: count("max_uploads"),
         min_uploads: count("min_uploads"),
@@ -192,13 +236,24 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
             true if parsed.given("breakup_seed_bitfield") => Breakup::Always,
             true => Breakup::Plain,
         },
-        limits: Limits {
-            message_length: parsed.int("max_message_length") as u32,
-            slice_length: parsed.int("max_slice_length") as u32,
-        },
+        limits,
         peer_exchange: parsed.flag("pex"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         ip: ip.map(str::to_string),
+    })
+}
+
+fn limits(parsed: &Parsed) -> Result<Limits, String> {
+    let slice_size = parsed.int("download_slice_size");
+    let least = slice_size + PIECE_OVERHEAD;
+    if parsed.int("max_message_length") < least {
+        return Err(format!(
+            "--max_message_length: a block of --download_slice_size {slice_size} needs {least}"
+        ));
+    }
+    Ok(Limits {
+        message_length: parsed.int("max_message_length") as u32,
+        slice_length: parsed.int("max_slice_length") as u32,
     })
 }
 

@@ -73,6 +73,11 @@ impl Conn {
         self.framer.attach(geometry, limits);
     }
 
+    /// Tells that the torrent is known, and its measures are not: see [`Framer::attach_named`].
+    pub fn attach_named(&mut self, limits: Limits) {
+        self.framer.attach_named(limits);
+    }
+
     /// Reads once from the socket.
     ///
     /// # Errors

@@ -249,6 +249,14 @@ impl Announcer {
         Some(ask)
     }
 
+    /// Nobody waits any more for announces that are under way: if there are any, another is due
+    /// `now`.
+    pub fn forget(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.pending).is_empty() {
+            self.plan.regular = now;
+        }
+    }
+
     /// What became of the announce `number`. Words about any other are ignored.
     pub fn on_reply(
         &mut self,

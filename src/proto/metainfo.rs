@@ -23,6 +23,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use error::MetainfoError;
+pub use magnet::torrent_of;
 pub use seed::{piece_url, seed_url};
 
 pub use draft::{
@@ -175,7 +176,7 @@ impl Metainfo {
         let info = match info.as_dict() {
             None => return Err(MetainfoError::Bad("info")),
             Some(_) if !any && is_version_2_only(info) => return Err(MetainfoError::Version2),
-            Some(_) => Info::read(info, &top, bytes.len())?,
+            Some(_) => Info::read(info, &top, bytes.len(), any)?,
         };
         let info_hash_v2 = info.version.has_two().then(|| InfoHashV2(sha256(raw)));
         let info_hash = match info_hash_v2 {
@@ -214,8 +215,9 @@ impl Metainfo {
 }
 
 impl Info {
-    /// `size` is that of the whole .torrent, in bytes.
-    fn read(value: &Value, top: &Value, size: usize) -> Result<Info, MetainfoError> {
+    /// `size` is that of the whole .torrent, in bytes. Unless version 2 is wanted (`any`), a hybrid
+    /// without its hashes is one of version 1: peers give no more than `info`.
+    fn read(value: &Value, top: &Value, size: usize, any: bool) -> Result<Info, MetainfoError> {
         let name = read_name(value)?;
         let piece_length = need(value, "piece length")?.as_int();
         let piece_length = piece_length.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
@@ -231,7 +233,12 @@ impl Info {
         }
         .with_files(value)?;
         if info.version.has_two() {
-            version2::read(&mut info, value, top, size)?;
+            match version2::read(&mut info, value, top, size) {
+                Err(MetainfoError::Missing("piece layers")) if !any && info.version.has_one() => {
+                    info.version = Version::One;
+                }
+                result => result?,
+            }
         }
         Ok(info)
     }

@@ -1,7 +1,8 @@
 //! aria2, on loopback, without what would look for peers elsewhere.
 
 use crate::swarm::{
-    Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_ours_that_is_killed, seeds_to_us,
+    Client, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet,
+    seeds_to_ours_that_is_killed, seeds_to_us, seeds_to_us_by_magnet,
 };
 use crate::util::{Background, free_port};
 
@@ -24,7 +25,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
         "--summary-interval=0",
     ];
     let aria2c = swarm.dir.program("aria2c").args(options);
-    aria2c.args(["--listen-port", &port, "--dir", folder, TORRENT]).start()
+    aria2c.args(["--listen-port", &port, "--dir", folder, &swarm.source(folder)]).start()
 }
 
 #[test]
@@ -55,4 +56,16 @@ fn seeds_a_tree_to_us() {
 #[ignore = "needs aria2"]
 fn seeds_a_file_to_ours_though_that_is_killed() {
     seeds_to_ours_that_is_killed(&ARIA2);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn downloads_from_us_with_a_magnet_link() {
+    downloads_from_us_by_magnet(&ARIA2);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn seeds_to_us_who_have_a_magnet_link() {
+    seeds_to_us_by_magnet(&ARIA2);
 }

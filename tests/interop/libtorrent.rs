@@ -1,7 +1,8 @@
 //! libtorrent (rasterbar) from Python, on loopback, without what would look for peers elsewhere.
 
 use crate::swarm::{
-    Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_ours_that_is_killed, seeds_to_us,
+    Client, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet,
+    seeds_to_ours_that_is_killed, seeds_to_us, seeds_to_us_by_magnet,
 };
 use crate::util::{Background, free_port};
 
@@ -22,8 +23,12 @@ session = lt.session({
     "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.status_notification
         | lt.alert.category_t.tracker_notification | lt.alert.category_t.connect_notification,
 })
-share = lt.add_torrent_params()
-share.ti, share.save_path = lt.torrent_info(torrent), folder
+if torrent.startswith("magnet:"):
+    share = lt.parse_magnet_uri(torrent)
+else:
+    share = lt.add_torrent_params()
+    share.ti = lt.torrent_info(torrent)
+share.save_path = folder
 share.flags |= lt.torrent_flags.disable_pex | lt.torrent_flags.disable_lsd
 session.add_torrent(share)
 while True:
@@ -37,7 +42,7 @@ pub const LIBTORRENT: Client = Client { start, dials: true, makes_empty_files: t
 fn start(swarm: &Swarm, folder: &str) -> Background {
     let port = free_port().to_string();
     let python = swarm.dir.program(PYTHON).args(["-c", CLIENT]);
-    python.args([&port, TORRENT, folder]).start()
+    python.args([&port, &swarm.source(folder), folder]).start()
 }
 
 #[test]
@@ -80,4 +85,16 @@ fn seeds_a_hybrid_to_us() {
 #[ignore = "needs libtorrent"]
 fn seeds_a_file_to_ours_though_that_is_killed() {
     seeds_to_ours_that_is_killed(&LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_from_us_with_a_magnet_link() {
+    downloads_from_us_by_magnet(&LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_to_us_who_have_a_magnet_link() {
+    seeds_to_us_by_magnet(&LIBTORRENT);
 }

@@ -1,6 +1,9 @@
 //! qBittorrent without a screen, on loopback, without what would look for peers elsewhere.
 
-use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::swarm::{
+    Client, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet, seeds_to_us,
+    seeds_to_us_by_magnet,
+};
 use crate::util::{Background, free_port};
 use std::fs;
 
@@ -38,7 +41,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
     let qbittorrent = swarm.dir.program("qbittorrent-nox");
     let qbittorrent = qbittorrent.arg(format!("--profile={}", swarm.dir.join(profile).display()));
     let qbittorrent = qbittorrent.arg(format!("--save-path={}", data.display()));
-    qbittorrent.args(["--add-paused=false", "--skip-dialog=true", TORRENT]).start()
+    qbittorrent.args(["--add-paused=false", "--skip-dialog=true", &swarm.source(folder)]).start()
 }
 
 #[test]
@@ -63,4 +66,16 @@ fn seeds_a_file_to_us() {
 #[ignore = "needs qbittorrent"]
 fn seeds_a_tree_to_us() {
     seeds_to_us(Shape::Tree, &QBITTORRENT);
+}
+
+#[test]
+#[ignore = "needs qbittorrent"]
+fn downloads_from_us_with_a_magnet_link() {
+    downloads_from_us_by_magnet(&QBITTORRENT);
+}
+
+#[test]
+#[ignore = "needs qbittorrent"]
+fn seeds_to_us_who_have_a_magnet_link() {
+    seeds_to_us_by_magnet(&QBITTORRENT);
 }

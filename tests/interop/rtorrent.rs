@@ -2,7 +2,10 @@
 //!
 //! It knows one peer an address, and the first it hears of is itself: so it has an address alone.
 
-use crate::swarm::{Client, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::swarm::{
+    Client, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet, seeds_to_us,
+    seeds_to_us_by_magnet,
+};
 use crate::util::{Background, free_port};
 use std::fs;
 
@@ -13,7 +16,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
     let (data, session) = (swarm.dir.join(folder), swarm.dir.join(format!("rtorrent-{port}")));
     fs::create_dir_all(&data).unwrap();
     fs::create_dir_all(&session).unwrap();
-    let torrent = swarm.dir.join(TORRENT);
+    let torrent = swarm.source(folder);
     let settings = format!(
         "system.daemon.set = true\n\
          session.path.set = {session}\n\
@@ -28,7 +31,6 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
          load.start = {torrent}\n",
         session = session.display(),
         data = data.display(),
-        torrent = torrent.display(),
     );
     let rc = swarm.dir.write(format!("rtorrent-{port}.rc"), settings);
     let import = format!("import={}", rc.display());
@@ -57,4 +59,16 @@ fn seeds_a_file_to_us() {
 #[ignore = "needs rtorrent"]
 fn seeds_a_tree_to_us() {
     seeds_to_us(Shape::Tree, &RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn downloads_from_us_with_a_magnet_link() {
+    downloads_from_us_by_magnet(&RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn seeds_to_us_who_have_a_magnet_link() {
+    seeds_to_us_by_magnet(&RTORRENT);
 }

@@ -95,6 +95,8 @@ pub struct Swarm {
     on: SocketAddr,
     pub shape: Shape,
     pub dir: Dir,
+    /// A magnet link, where that is all that those get who download.
+    link: Option<String>,
 }
 
 impl Swarm {
@@ -116,7 +118,23 @@ impl Swarm {
         let make = dir.cmd("btmakemetafile").args([&announce, "--target", TORRENT]);
         let make = make.args(["--hybrid", hybrid]);
         make.arg(Path::new(ORIGIN).join(shape.name())).run().expect(0);
-        Swarm { _tracker: tracker, on, shape, dir }
+        Swarm { _tracker: tracker, on, shape, dir, link: None }
+    }
+
+    /// The same, but those who download get a magnet link only.
+    pub fn by_magnet(shape: Shape) -> Swarm {
+        let mut swarm = Swarm::new(shape);
+        let show = swarm.dir.cmd("btshowmetainfo").args(["--magnet", TORRENT]);
+        swarm.link = Some(show.run().expect(0).out.trim().to_string());
+        swarm
+    }
+
+    /// What a client is started with that has its data in this folder.
+    pub fn source(&self, folder: &str) -> String {
+        match &self.link {
+            Some(link) if folder != ORIGIN => link.clone(),
+            _ => self.dir.join(TORRENT).to_str().unwrap().to_string(),
+        }
     }
 
     /// Our client, as its defaults are but for the port: tests run side by side.
@@ -127,9 +145,10 @@ impl Swarm {
 
     /// Our client with nothing but defaults, in the folder of the data.
     pub fn btdownload(&self, folder: &str) -> Cmd {
+        let source = self.source(folder);
         let folder = self.dir.join(folder);
         fs::create_dir_all(&folder).unwrap();
-        self.dir.cmd("btdownload").arg(self.dir.join(TORRENT)).cwd(folder)
+        self.dir.cmd("btdownload").arg(source).cwd(folder)
     }
 
     /// Waits until the tracker knows the torrent, with so many seeds and finished downloads.
@@ -180,20 +199,28 @@ pub fn end(ours: Background, signal: Signal) {
 
 /// The other client downloads from ours.
 pub fn downloads_from_us(shape: Shape, theirs: &Client) {
-    let swarm = Swarm::new(shape);
+    downloads_from_ours(&Swarm::new(shape), theirs);
+}
+
+/// The other client downloads from ours, and has a magnet link only.
+pub fn downloads_from_us_by_magnet(theirs: &Client) {
+    downloads_from_ours(&Swarm::by_magnet(Shape::Tree), theirs);
+}
+
+fn downloads_from_ours(swarm: &Swarm, theirs: &Client) {
     // Who comes second learns of the first, and dials.
     let (ours, _theirs);
     if theirs.dials {
         ours = swarm.ours(ORIGIN);
         swarm.wait_for(1, 0);
-        _theirs = (theirs.start)(&swarm, "copy");
+        _theirs = (theirs.start)(swarm, "copy");
     } else {
-        _theirs = (theirs.start)(&swarm, "copy");
+        _theirs = (theirs.start)(swarm, "copy");
         swarm.wait_for(0, 0);
         ours = swarm.ours(ORIGIN);
     }
     swarm.wait_for(2, 1);
-    let mut files = shape.files();
+    let mut files = swarm.shape.files();
     files.retain(|(_, bytes)| theirs.makes_empty_files || !bytes.is_empty());
     swarm.wait_for_files("copy", files);
     end(ours, Signal::INT);
@@ -202,8 +229,16 @@ pub fn downloads_from_us(shape: Shape, theirs: &Client) {
 
 /// The other client seeds to ours.
 pub fn seeds_to_us(shape: Shape, theirs: &Client) {
-    let swarm = Swarm::new(shape);
-    let _theirs = (theirs.start)(&swarm, ORIGIN);
+    seeds_to_ours(&Swarm::new(shape), theirs);
+}
+
+/// The other client seeds to ours, which has a magnet link only.
+pub fn seeds_to_us_by_magnet(theirs: &Client) {
+    seeds_to_ours(&Swarm::by_magnet(Shape::Tree), theirs);
+}
+
+fn seeds_to_ours(swarm: &Swarm, theirs: &Client) {
+    let _theirs = (theirs.start)(swarm, ORIGIN);
     swarm.wait_for(1, 0);
     let mut ours = swarm.ours("copy");
     ours.wait_for("download complete", SOON);

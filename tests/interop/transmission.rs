@@ -2,7 +2,10 @@
 //!
 //! It dials nobody on loopback, and leaves out empty files.
 
-use crate::swarm::{Client, SOON, Shape, Swarm, TORRENT, downloads_from_us, seeds_to_us};
+use crate::swarm::{
+    Client, SOON, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet, seeds_to_us,
+    seeds_to_us_by_magnet,
+};
 use crate::util::{Background, free_port, wait_for_port};
 
 const TRANSMISSION: Client = Client { start, dials: false, makes_empty_files: false };
@@ -29,7 +32,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
     let daemon = daemon.arg("--config-dir").arg(swarm.dir.join(config)).start();
     wait_for_port(control, SOON);
     let remote = swarm.dir.program("transmission-remote").arg(format!("127.0.0.1:{control}"));
-    let add = remote.arg("--add").arg(swarm.dir.join(TORRENT)).arg("--download-dir");
+    let add = remote.arg("--add").arg(swarm.source(folder)).arg("--download-dir");
     add.arg(swarm.dir.join(folder)).run().expect(0);
     daemon
 }
@@ -56,4 +59,16 @@ fn seeds_a_file_to_us() {
 #[ignore = "needs transmission"]
 fn seeds_a_tree_to_us() {
     seeds_to_us(Shape::Tree, &TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn downloads_from_us_with_a_magnet_link() {
+    downloads_from_us_by_magnet(&TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn seeds_to_us_who_have_a_magnet_link() {
+    seeds_to_us_by_magnet(&TRANSMISSION);
 }

@@ -136,9 +136,9 @@ impl Links {
     }
 
     /// A stranger has become a peer.
-    pub(super) fn promote(&mut self, token: Token, key: PeerKey, geometry: Arc<Geometry>) {
+    pub(super) fn promote(&mut self, token: Token, key: PeerKey, geometry: Option<Arc<Geometry>>) {
         if let Some(mut stranger) = self.strangers.remove(&token) {
-            stranger.link.conn.attach(geometry, self.limits);
+            attach(&mut stranger.link.conn, geometry, self.limits);
             self.by_token.insert(token, Who::Peer(key));
             self.peers.insert(key, stranger.link);
         }
@@ -172,15 +172,38 @@ impl Links {
         }
     }
 
+    /// The measures of the torrent are known now: a peer is heard from here on.
+    pub(super) fn measure(&mut self, key: PeerKey, geometry: Arc<Geometry>) {
+        if let Some(link) = self.peers.get_mut(&key) {
+            attach(&mut link.conn, Some(geometry), self.limits);
+            link.stalled = false;
+        }
+    }
+
+    /// Leaves nobody but these peers, and reads nothing of them for the time being.
+    pub(super) fn keep_only(&mut self, keys: &[PeerKey], reactor: &mut Reactor) {
+        for token in self.strangers.keys().copied().collect::<Vec<_>>() {
+            self.drop_stranger(token, reactor);
+        }
+        for key in self.peers.keys().copied().collect::<Vec<_>>() {
+            if keys.contains(&key) {
+                self.peers.get_mut(&key).into_iter().for_each(|link| link.stalled = true);
+                self.settle(key, reactor);
+            } else {
+                self.close(key, &mut Pool::new(0), reactor);
+            }
+        }
+    }
+
     /// A peer that is being dialled.
     pub(super) fn add_dialed(
         &mut self,
         key: PeerKey,
         mut conn: Conn,
-        geometry: Arc<Geometry>,
+        geometry: Option<Arc<Geometry>>,
         reactor: &mut Reactor,
     ) {
-        conn.attach(geometry, self.limits);
+        attach(&mut conn, geometry, self.limits);
         let mut link = self.watch(conn, Interest::WRITE, Who::Peer(key), reactor);
         link.dialing = true;
         self.peers.insert(key, link);
@@ -273,6 +296,14 @@ impl Links {
     }
 }
 
+/// What is taken of a peer, and the measures of the torrent as far as they are known.
+fn attach(conn: &mut Conn, geometry: Option<Arc<Geometry>>, limits: Limits) {
+    match geometry {
+        Some(geometry) => conn.attach(geometry, limits),
+        None => conn.attach_named(limits),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,7 +322,7 @@ mod tests {
             ours.set_nonblocking(true).unwrap();
             theirs.set_nonblocking(true).unwrap();
             let conn = Conn::new(ours.into());
-            links.add_dialed(PeerKey(key), conn, Arc::clone(&geometry), &mut reactor);
+            links.add_dialed(PeerKey(key), conn, Some(Arc::clone(&geometry)), &mut reactor);
             ends.push(theirs);
         }
         (links, reactor, ends)

@@ -5,19 +5,23 @@
 //! last report is [`Report::Ended`]. Used by `cmd::btdownloadheadless`.
 //!
 //! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
-//! `source` (where the .torrent comes from),
+//! `joining` (what comes before that, if there is but a magnet link), `company` (what the one leaves
+//! to the other), `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
 //! disk at the start), `state` (what is remembered of that), `claim` (space for what is not),
-//! `wanted` (which files are).
+//! `wanted` (which files are), `udp` (UDP trackers).
 
 mod check;
 mod claim;
+mod company;
 mod engine;
+mod joining;
 mod links;
 mod ready;
 mod source;
 mod state;
 mod stop;
+mod udp;
 mod wanted;
 
 use crate::app::target;
@@ -26,21 +30,17 @@ use crate::io::fetch::{self, stream::Streamed};
 use crate::io::hook;
 use crate::io::lookup;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
-use crate::io::reactor::Reactor;
 use crate::io::storage::{DiskError, Storage, Use};
 use crate::io::{reason, signals, sys};
-use crate::logic::rng::Rng;
 use crate::proto::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
-use crate::proto::ids::PeerId;
 use crate::proto::metainfo::Metainfo;
 use crate::proto::resume::client::Stamp;
 use check::Found;
 use state::{Place, Saved};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -55,6 +55,8 @@ pub use crate::logic::torrent::{
     Breakup, Config, FileStatus, PeerStatus, PieceStatus, Status, WebSeedStatus,
 };
 pub use crate::proto::wire::Limits;
+pub use company::{Company, Door};
+pub use joining::{JoinReport, JoinSettings, Joined, Joining};
 pub use source::{LoadError, Source};
 pub use state::Keep;
 pub use stop::{Haste, StopSignals, Stopper};
@@ -106,6 +108,8 @@ pub struct Settings {
     pub keep: Option<Keep>,
     /// Whether data that no state vouches for is checked at the start.
     pub check_hashes: bool,
+    /// Those whom it is shared with already, if the metadata came from them: see [`Joining`].
+    pub company: Option<Company>,
 }
 
 impl Settings {
@@ -130,7 +134,13 @@ impl Settings {
             report_interval: Duration::from_secs(1),
             keep: None,
             check_hashes: true,
+            company: None,
         }
+    }
+
+    fn door(&self) -> Door {
+        let (ports, bind) = (self.ports.clone(), self.bind.clone());
+        Door { ports, shuffle_ports: self.shuffle_ports, bind }
     }
 }
 
@@ -335,9 +345,12 @@ impl Client {
         }
         // Hybrids are taken as version 1.
         settings.metainfo.info.roots = Vec::new();
-        let (peer_id, seed) = identity();
-        let (port, listeners) = listen(&settings, seed)?;
-        let reactor = Reactor::new().map_err(StartError::System)?;
+        let limits = settings.config.limits;
+        let company = match settings.company.take() {
+            Some(company) => company,
+            None => Company::alone(&settings.door(), limits)?,
+        };
+        let Company { reactor, links, port, peer_id, seed, legacy } = company;
         // Last, since it makes folders.
         storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
         let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
@@ -349,7 +362,8 @@ impl Client {
             post: post.clone(),
             reporter,
             stop: Arc::clone(&stop),
-            listeners,
+            links,
+            legacy,
             storage,
             place,
             geometry,
@@ -448,26 +462,4 @@ fn place(settings: &Settings, target: &Path, geometry: &Arc<Geometry>) -> Option
     let target = std::path::absolute(target).ok()?;
     let info_hash = settings.metainfo.info_hash;
     Some(Arc::new(Place::new(&keep.dir, info_hash, &target, Arc::clone(geometry))))
-}
-
-/// Opens the first port that is free at all the addresses.
-fn listen(settings: &Settings, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
-    let mut ports: Vec<u16> = settings.ports.clone().collect();
-    if settings.shuffle_ports {
-        Rng::new(seed).shuffle(&mut ports);
-    }
-    let mut source = io::Error::from(io::ErrorKind::InvalidInput);
-    for port in ports {
-        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), false);
-        match settings.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
-            Ok(listeners) => return Ok((port, listeners)),
-            Err(e) => source = e,
-        }
-    }
-    Err(StartError::Listen { ports: settings.ports.clone(), source })
-}
-
-/// A new name for this run, and the seed of its random choices.
-fn identity() -> (PeerId, u64) {
-    (PeerId::generate(sys::random()), u64::from_le_bytes(sys::random()))
 }

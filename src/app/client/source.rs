@@ -1,6 +1,7 @@
 //! Where a .torrent comes from. Used by the commands that take a file or a URL.
 
 use crate::io::{fetch, reason};
+use crate::proto::magnet::{Magnet, MagnetError};
 use crate::proto::metainfo::{MAX_SIZE, Metainfo, MetainfoError};
 use std::ffi::OsStr;
 use std::fmt;
@@ -44,7 +45,7 @@ impl fmt::Display for LoadError {
                 write!(f, "cannot fetch '{url}': the server answered {status}")
             }
             LoadError::Magnet(url) => {
-                write!(f, "'{url}': magnet links cannot be used yet, only .torrent files")
+                write!(f, "'{url}': a magnet link, which holds no .torrent: btdownload fetches it")
             }
             LoadError::Invalid(name, MetainfoError::Version2) => {
                 write!(f, "'{name}': {}", MetainfoError::Version2)
@@ -90,6 +91,33 @@ impl Source {
     }
 
     fn load_by(&self, timeout: Duration, decode: Decode) -> Result<Metainfo, LoadError> {
+        self.load_bytes(timeout, decode).map(|(metainfo, _)| metainfo)
+    }
+
+    /// Like [`load`](Self::load), with the bytes as they are.
+    ///
+    /// # Errors
+    /// What was tried, and what came back.
+    pub fn load_exact(&self, timeout: Duration) -> Result<(Metainfo, Vec<u8>), LoadError> {
+        self.load_bytes(timeout, Metainfo::decode)
+    }
+
+    /// The link, if it is a magnet link.
+    ///
+    /// # Errors
+    /// It is one that is of no use.
+    pub fn magnet(&self) -> Option<Result<Magnet, MagnetError>> {
+        match self {
+            Source::Url(url) if has_scheme(url, "magnet:") => Some(Magnet::parse(url)),
+            _ => None,
+        }
+    }
+
+    fn load_bytes(
+        &self,
+        timeout: Duration,
+        decode: Decode,
+    ) -> Result<(Metainfo, Vec<u8>), LoadError> {
         let (name, bytes) = match self {
             Source::File(path) => {
                 let bytes = read(path).map_err(|e| LoadError::File(path.clone(), e))?;
@@ -107,7 +135,8 @@ impl Source {
                 (url.clone(), reply.body)
             }
         };
-        decode(&bytes).map_err(|e| LoadError::Invalid(name, e))
+        let metainfo = decode(&bytes).map_err(|e| LoadError::Invalid(name, e))?;
+        Ok((metainfo, bytes))
     }
 }
 

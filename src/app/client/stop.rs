@@ -1,10 +1,10 @@
 //! How a download is told to end.
 
-use super::{Client, Event, StartError};
+use super::{Event, StartError};
 use crate::io::mailbox::Post;
 use crate::io::signals::{Signal, is_ignored, watch};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +44,13 @@ impl Stopper {
     }
 }
 
+impl Heard {
+    fn stopper(&self) -> MutexGuard<'_, Option<Stopper>> {
+        // It is set whole or not at all.
+        self.stopper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// SIGINT and SIGTERM stop a download from now on, instead of ending the process; and so does
 /// SIGHUP, unless it was ignored when the process started (nohup). They are heard from before the
 /// download starts, so that no tracker learns of a client that cannot say goodbye.
@@ -52,7 +59,7 @@ pub struct StopSignals(Arc<Heard>);
 #[derive(Default)]
 struct Heard {
     came: AtomicBool,
-    stopper: OnceLock<Stopper>,
+    stopper: Mutex<Option<Stopper>>,
 }
 
 impl StopSignals {
@@ -75,7 +82,7 @@ impl StopSignals {
                 }
                 return;
             }
-            if let Some(stopper) = heard.stopper.get() {
+            if let Some(stopper) = &*heard.stopper() {
                 stopper.stop();
             }
             let at_once = Arc::clone(&at_once);
@@ -94,12 +101,11 @@ impl StopSignals {
         Ok(StopSignals(ours))
     }
 
-    /// This is what they stop; at once, if one has come already.
-    pub fn stop(&self, client: &Client) {
-        let stopper = client.stopper();
+    /// This is what they stop from now on; at once, if one has come already.
+    pub fn stop(&self, stopper: Stopper) {
         // First the stopper, then the look at the flag; the signal does it the other way round,
         // so one of both sees the other.
-        let _ = self.0.stopper.set(stopper.clone());
+        *self.0.stopper() = Some(stopper.clone());
         if self.0.came.load(Ordering::SeqCst) {
             stopper.stop();
         }

@@ -21,19 +21,61 @@ pub(super) struct Face {
     last: String,
 }
 
+/// What a user sees while the metadata of a magnet link is fetched.
+pub(super) struct Waiting<'s> {
+    screen: &'s mut Screen,
+    terminal: bool,
+    name: String,
+}
+
+impl<'s> Waiting<'s> {
+    pub(super) fn new(
+        screen: &'s mut Screen,
+        terminal: bool,
+        name: Option<&str>,
+        port: u16,
+    ) -> Waiting<'s> {
+        if !terminal {
+            screen.line(&listening(port));
+        }
+        Waiting { screen, terminal, name: name.unwrap_or_default().into() }
+    }
+
+    /// So many peers are connected.
+    pub(super) fn peers(&mut self, peers: usize) {
+        let s = if peers == 1 { "" } else { "s" };
+        let line = format!("fetching metadata from {peers} peer{s}");
+        match (self.terminal, &*self.name) {
+            (false, _) => self.screen.line(&line),
+            (true, "") => self.screen.show(&[line]),
+            (true, name) => self.screen.show(&[format!("saving:         {name}"), line]),
+        }
+    }
+
+    /// Makes room for a line of somebody else's.
+    pub(super) fn clear(&mut self) {
+        if self.terminal {
+            self.screen.show::<&str>(&[]);
+        }
+    }
+}
+
+fn listening(port: u16) -> String {
+    format!("listening on port {port}")
+}
+
 impl Face {
     pub(super) fn new(
         mut screen: Screen,
         terminal: bool,
-        name: &str,
-        total: u64,
+        (name, total): (&str, u64),
         target: &Path,
-        port: u16,
+        port: Option<u16>,
     ) -> Face {
         let target = target.display().to_string();
         if !terminal {
             screen.line(&format!("saving: {name} ({:.1} MB) to {target}", total as f64 / MIB));
-            screen.line(&format!("listening on port {port}"));
+            port.into_iter().for_each(|port| screen.line(&listening(port)));
         }
         Face { screen, terminal, name: name.into(), total, target, last: String::new() }
     }

@@ -10,7 +10,21 @@ const RATE: Kind = Kind::Int { min: 0, max: 100_000_000 };
 /// The options of a download.
 pub const OPTIONS: &[Opt] = &[
     Opt::new("metafile", Kind::Path, "", "the .torrent file").alias(&["responsefile"]),
-    Opt::new("url", Kind::Text, "", "where to fetch the .torrent from, by http or https"),
+    Opt::new(
+        "url",
+        Kind::Text,
+        "",
+        "where to fetch the .torrent from, by http or https; or a magnet link, whose metadata is \
+         fetched from peers",
+    ),
+    Opt::new(
+        "save_torrent",
+        Kind::Path,
+        "",
+        "write the .torrent to this file, in place of what is there, as soon as it is known: that \
+         of a magnet link once peers have given its metadata",
+    )
+    .arg("file"),
     Opt::new(
         "saveas",
         Kind::Path,

@@ -101,6 +101,19 @@ pub enum Action {
     Report(String),
 }
 
+/// What an inquiry leaves to the download.
+#[derive(Debug)]
+pub struct Legacy {
+    /// Those who are connected.
+    pub acquaintances: Vec<Acquaintance>,
+    /// All addresses that are known, theirs included.
+    pub addresses: Vec<SocketAddr>,
+    /// The trackers, some of which know of us.
+    pub announcer: Announcer,
+    /// What we are known by to them.
+    pub key: String,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Inquiry {
@@ -189,16 +202,21 @@ impl Inquiry {
         self.metadata.take()
     }
 
-    /// Ends it: those who are connected, and all addresses that are known. The connections stay
-    /// open.
-    pub fn into_acquaintances(self) -> (Vec<Acquaintance>, Vec<SocketAddr>) {
+    /// Ends it, with all that the download can go on with. The connections stay open.
+    pub fn into_legacy(mut self, now: Instant) -> Legacy {
+        self.announcer.forget(now);
         let known = self.contacts.into_iter().filter_map(|(key, contact)| {
             let (address, direction, speaks) = (contact.address, contact.direction, contact.speaks);
             let talk = contact.into_talk()?;
             let (id, told) = (talk.id, talk.told);
             Some(Acquaintance { key, address, direction, speaks, id, told })
         });
-        (known.collect(), self.candidates.addresses().collect())
+        Legacy {
+            acquaintances: known.collect(),
+            addresses: self.candidates.addresses().collect(),
+            announcer: self.announcer,
+            key: self.key,
+        }
     }
 
     /// Ends it for good: trackers are told, every connection is closed.

@@ -338,6 +338,6 @@ fn peers_tell_of_others_who_are_asked_too() {
     play.inquiry.on_message(key, Message::Exchange(Box::new(exchange)), play.now);
     assert!(play.run(6).is_some());
     assert_eq!(play.keys.len(), 2, "a stranger's word of our network is not taken");
-    let (known, addresses) = play.inquiry.into_acquaintances();
-    assert_eq!((known.len(), addresses.len()), (2, 2));
+    let legacy = play.inquiry.into_legacy(play.now);
+    assert_eq!((legacy.acquaintances.len(), legacy.addresses.len()), (2, 2));
 }

@@ -3,6 +3,7 @@
 use super::upload::is_servable;
 use super::{Action, Timer, Torrent};
 use crate::logic::PeerKey;
+use crate::logic::announcer::Announcer;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer, Session, Stage};
 use crate::proto::ids::PeerId;
@@ -118,6 +119,12 @@ impl Torrent {
         let key = self.new_peer(address, Direction::Incoming, now);
         self.actions.push_back(Action::Greet(key));
         Ok(key)
+    }
+
+    /// Goes on with trackers that were asked before, under this key.
+    pub fn take_trackers(&mut self, announcer: Announcer, key: String, now: Instant) {
+        (self.announcer, self.key) = (announcer, key);
+        self.announce_if_due(now);
     }
 
     /// Goes on with a connection that stands. To be called before others come. One to whom we have

@@ -713,7 +713,7 @@ mod tests {
         bytes.extend([0, 0, 2, 0, 99]);
         bytes.resize(bytes.len() + 0x1ff, 7);
         every_message().iter().for_each(|m| m.encode_to(&mut bytes));
-        let cuts = (0..bytes.len()).filter(|n| *n < 700 || n % 499 == 0 || n + 300 > bytes.len());
+        let cuts = (0..bytes.len()).filter(|n| *n < 300 || n % 499 == 0 || n + 300 > bytes.len());
         for cut in cuts.chain([bytes.len()]) {
             let mut framer = Framer::new();
             framer.attach_named(Limits::default());

@@ -27,7 +27,7 @@ impl Engine {
     pub(super) fn perform(&mut self, now: Instant) {
         loop {
             self.drain_actions(now);
-            self.take_udp_steps(now);
+            self.take_udp_answers(now);
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };
             self.flush(key, now);
@@ -65,7 +65,9 @@ impl Engine {
                 self.announce(number, url, last, now);
             }
             Action::Announce { number, to: Tracker::Udp(url, request), last } => {
-                self.announce_udp(number, &url, *request, last, now);
+                let timeout = if last { END } else { self.settings.http_timeout };
+                self.announces.insert(number);
+                self.udp.announce(number, (&url, *request), timeout, now);
             }
             Action::Fetch { run, source, start, length } => {
                 self.fetch(run, source, (start, length), now);
@@ -108,7 +110,7 @@ impl Engine {
         match Conn::dial(address) {
             Ok(conn) => {
                 let geometry = Arc::clone(&self.geometry);
-                self.links.add_dialed(key, conn, geometry, &mut self.reactor);
+                self.links.add_dialed(key, conn, Some(geometry), &mut self.reactor);
             }
             Err(_) => self.with_torrent(|t| t.on_connect_failed(key, now)),
         }
@@ -185,6 +187,13 @@ impl Engine {
                 let failure = Failure::Unreachable("too many announces wait".into());
                 self.with_torrent(|t| t.on_announced(job.id, Err(failure), now));
             }
+        }
+    }
+
+    fn take_udp_answers(&mut self, now: Instant) {
+        while let Some((number, result)) = self.udp.work(&mut self.reactor, &self.post, now) {
+            self.announces.remove(&number);
+            self.with_torrent(|t| t.on_announced(number, result, now));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// The whole end takes no longer than this.
-pub(super) const END: Duration = Duration::from_millis(2000);
+pub(in crate::app::client) const END: Duration = Duration::from_millis(2000);
 
 /// When all that can be waited for is done, the disk's workers have so long to come to an end.
 pub(super) const WORKERS: Duration = Duration::from_millis(300);

@@ -3,8 +3,8 @@
 //! The rooms: here the loop itself, its beginning, and the workers' answers; `sockets` (what peers
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
-//! `trouble` (what the machine refuses), `udp` (UDP trackers), `doubt` (files that somebody else
-//! may have changed), `wishes` (which files are wanted, as that changes), `web` (web seeds).
+//! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed),
+//! `wishes` (which files are wanted, as that changes), `web` (web seeds).
 
 mod actions;
 mod doubt;
@@ -15,7 +15,6 @@ mod room;
 mod saving;
 mod sockets;
 mod trouble;
-mod udp;
 mod web;
 mod wishes;
 
@@ -24,6 +23,7 @@ use super::claim;
 use super::links::Links;
 use super::ready::{Warmth, Windows};
 use super::state::{Place, Saver};
+use super::udp::Udp;
 use super::{Event, Report, Settings};
 use crate::io::conn::{Outcome, Staging};
 use crate::io::disk::{self, Disk, DiskTorrent};
@@ -36,7 +36,9 @@ use crate::io::storage::Storage;
 use crate::io::sys;
 use crate::logic::PeerKey;
 use crate::logic::announcer::{Failure, MAX_PENDING};
+use crate::logic::candidates::Source;
 use crate::logic::clock::Clock;
+use crate::logic::inquiry::Legacy;
 use crate::logic::torrent::{Setup, Torrent};
 use crate::proto::announce::ask;
 use crate::proto::bitfield::Bitfield;
@@ -44,18 +46,17 @@ use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::Pool;
 use doubt::Doubts;
+pub(super) use ending::END;
 use ending::Ending;
 use finish::Finish;
 use report::Outlet;
 use saving::Saving;
 use std::collections::{BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use trouble::Trouble;
-use udp::Udp;
 use web::Web;
 use wishes::Wishes;
 
@@ -64,13 +65,13 @@ const MIN_BLOCKS: usize = 32;
 
 /// Threads for announces: one each for those that may be under way, and for our last word to one
 /// that answers.
-const FETCH_THREADS: usize = MAX_PENDING + 1;
+pub(super) const FETCH_THREADS: usize = MAX_PENDING + 1;
 
 /// An answer to an announce is no longer than this, in bytes.
-const MAX_REPLY: usize = 1024 * 1024;
+pub(super) const MAX_REPLY: usize = 1024 * 1024;
 
 /// When the system has no descriptor for another connection, the door stays shut so long.
-const DOOR_SHUT: Duration = Duration::from_secs(1);
+pub(super) const DOOR_SHUT: Duration = Duration::from_secs(1);
 
 /// When it has none for a file that is to be sent, so long is waited for one.
 const DESCRIPTORS_SHORT: Duration = Duration::from_millis(100);
@@ -82,7 +83,8 @@ pub(super) struct Parts {
     pub post: Post<Event>,
     pub reporter: JobSender<Report>,
     pub stop: Arc<AtomicBool>,
-    pub listeners: Vec<OwnedFd>,
+    pub links: Links,
+    pub legacy: Option<Legacy>,
     pub storage: Arc<Storage>,
     pub place: Option<Arc<Place>>,
     pub geometry: Arc<Geometry>,
@@ -138,6 +140,8 @@ struct Engine {
     settings: Settings,
     port: u16,
     links: Links,
+    /// What there was before the torrent's measures were known.
+    legacy: Option<Legacy>,
     windows: Windows,
     /// Ranges to be made ready that the disk's queue had no room for.
     unready: VecDeque<BlockRef>,
@@ -187,7 +191,7 @@ struct Engine {
 
 impl Engine {
     fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
-        let Parts { mut reactor, mail, post, reporter, stop, listeners, .. } = parts;
+        let Parts { reactor, mail, post, reporter, stop, links, legacy, .. } = parts;
         let Parts { storage, geometry, peer_id, seed, target, port, settings, place, .. } = parts;
         let hashes = Arc::clone(&settings.metainfo.info.pieces);
         let torrent = DiskTorrent {
@@ -213,10 +217,12 @@ impl Engine {
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
         let fetch = Fetch::new(FETCH_THREADS, post.clone());
+        let udp = Udp::new(settings.bind.clone());
         let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
         let now = Instant::now();
         Ok(Engine {
-            links: Links::new(listeners, settings.config.limits, &mut reactor),
+            links,
+            legacy,
             windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
             retry_unready: None,
@@ -257,7 +263,7 @@ impl Engine {
             port,
             disk,
             fetch,
-            udp: Udp::new(),
+            udp,
             web: Web::default(),
         })
     }
@@ -336,7 +342,7 @@ impl Engine {
             self.end(None, now);
         }
         self.try_again(now);
-        self.on_udp_time(now);
+        self.udp.on_time(now);
         self.links.expire_strangers(now, &mut self.reactor);
         self.drop_dawdlers(now);
         self.open_door(now);
@@ -360,7 +366,7 @@ impl Engine {
             Event::Disk(done) => self.on_disk(done, now),
             Event::Fetch(done) => self.on_fetched(done, now),
             Event::Streamed(streamed) => self.on_streamed(streamed, now),
-            Event::LookedUp(found) => self.on_looked_up(found, now),
+            Event::LookedUp(found) => self.udp.on_looked_up(found, now),
             Event::Hook(done) => self.on_hook(&done),
             Event::Checked(pieces) => {
                 if let Stage::Checking { done } = &mut self.stage {
@@ -403,7 +409,10 @@ impl Engine {
             geometry: Arc::clone(&self.geometry),
             have: found.have.clone(),
             priorities: self.settings.priorities.clone(),
-            trackers: self.settings.metainfo.tiers(),
+            trackers: match &self.legacy {
+                Some(_) => Vec::new(),
+                None => self.settings.metainfo.tiers(),
+            },
             port: self.port,
             seed: self.seed,
         };
@@ -422,10 +431,34 @@ impl Engine {
             self.outlet.push(if complete { Report::Complete } else { Report::Done });
             self.finish = Finish::before(now);
         }
+        let company = self.take_company(&mut torrent, now);
         self.stage = Stage::Running(Box::new(torrent));
+        company.into_iter().for_each(|key| self.hear(key, now));
         self.outlet.hurry();
         self.on_found(now);
         self.fulfil_wish(now);
+    }
+
+    /// Goes on with the connections and trackers that there were before the measures were known.
+    /// Says who has something to say.
+    fn take_company(&mut self, torrent: &mut Torrent, now: Instant) -> Vec<PeerKey> {
+        let Some(legacy) = self.legacy.take() else { return Vec::new() };
+        torrent.take_trackers(legacy.announcer, legacy.key, now);
+        let mut company = Vec::new();
+        for known in legacy.acquaintances {
+            let key = known.key;
+            if self.links.peer(key).is_none() {
+                continue;
+            }
+            if torrent.adopt(known, now) {
+                self.links.measure(key, Arc::clone(&self.geometry));
+                company.push(key);
+            } else {
+                self.close(key);
+            }
+        }
+        torrent.add_candidates(&legacy.addresses, Source::Tracker, now);
+        company
     }
 
     /// Takes connections while there is a torrent for them, and room.

@@ -20,7 +20,7 @@ impl Engine {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => self.hear_udp(event.token, now),
+            None => self.udp.hear(event.token, now),
         }
     }
 
@@ -58,7 +58,7 @@ impl Engine {
         };
         let Some(key) = taken else { return self.links.drop_stranger(token, &mut self.reactor) };
         torrent.on_hello(key, hello, now);
-        self.links.promote(token, key, Arc::clone(&self.geometry));
+        self.links.promote(token, key, Some(Arc::clone(&self.geometry)));
         self.hear(key, now);
     }
 
@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Takes in what a peer has said, as far as there are buffers for it.
-    fn hear(&mut self, key: PeerKey, now: Instant) {
+    pub(super) fn hear(&mut self, key: PeerKey, now: Instant) {
         let mut drained = false;
         let mut reads = 0;
         loop {
@@ -147,7 +147,7 @@ impl Engine {
 
     /// Those that waited for a buffer may go on.
     pub(super) fn resume_stalled(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.buffers_came) {
+        if !std::mem::take(&mut self.buffers_came) || self.torrent().is_none() {
             return;
         }
         for key in self.links.stalled() {

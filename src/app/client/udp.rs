@@ -1,18 +1,20 @@
 //! Announces to UDP trackers: the sockets and look-ups of `logic::udp_tracker`.
 
-use super::Engine;
-use super::ending::END;
+use super::Event;
 use crate::io::lookup::{self, LookedUp};
-use crate::io::reactor::{Interest, Token};
+use crate::io::mailbox::Post;
+use crate::io::reactor::{Interest, Reactor, Token};
 use crate::io::{reason, sys};
+use crate::logic::announcer::Failure;
 use crate::logic::udp_tracker::{Step, UdpTrackers};
 use crate::proto::announce::Request;
+use crate::proto::announce::ask::Reply;
 use crate::proto::udp::ask::MAX_ANSWER;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Packets taken in one turn; more wait for the next.
 const PACKETS_PER_TURN: usize = 32;
@@ -22,42 +24,40 @@ pub(super) struct Udp {
     trackers: UdpTrackers,
     /// For IPv4 and for IPv6.
     sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
+    /// The addresses that peers are taken at.
+    bind: Vec<IpAddr>,
 }
 
 impl Udp {
-    pub(super) fn new() -> Udp {
+    pub(super) fn new(bind: Vec<IpAddr>) -> Udp {
         let trackers = UdpTrackers::new(u64::from_ne_bytes(sys::random()));
-        Udp { trackers, sockets: [None, None] }
+        Udp { trackers, sockets: [None, None], bind }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.trackers.next_deadline()
     }
-}
 
-impl Engine {
-    pub(super) fn announce_udp(
+    /// Begins an announce, which ends within `timeout`.
+    pub(super) fn announce(
         &mut self,
         number: u64,
-        url: &str,
-        request: Request,
-        last: bool,
+        (url, request): (&str, Request),
+        timeout: Duration,
         now: Instant,
     ) {
-        let timeout = if last { END } else { self.settings.http_timeout };
-        self.announces.insert(number);
-        self.udp.trackers.announce(number, url, request, timeout, now);
+        self.trackers.announce(number, url, request, timeout, now);
     }
 
     /// Takes what has come at a socket, if it is one of these.
-    pub(super) fn hear_udp(&mut self, token: Token, now: Instant) {
+    pub(super) fn hear(&mut self, token: Token, now: Instant) {
         let own = |socket: &&(Arc<OwnedFd>, Token)| socket.1 == token;
-        let Some((socket, _)) = self.udp.sockets.iter().flatten().find(own) else { return };
+        let Some((socket, _)) = self.sockets.iter().flatten().find(own) else { return };
         let socket = Arc::clone(socket);
         let mut packet = vec![0; MAX_ANSWER];
         for _ in 0..PACKETS_PER_TURN {
             match sys::recv_from(&socket, &mut packet) {
-                Ok((length, from)) => self.udp.trackers.on_packet(from, &packet[..length], now),
+                Ok((length, from)) => self.trackers.on_packet(from, &packet[..length], now),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 // What somebody could not be sent is no matter of this socket.
                 Err(_) => {}
@@ -66,42 +66,45 @@ impl Engine {
     }
 
     pub(super) fn on_looked_up(&mut self, found: LookedUp, now: Instant) {
-        self.udp.trackers.on_found(found.id, found.result, now);
+        self.trackers.on_found(found.id, found.result, now);
     }
 
-    pub(super) fn on_udp_time(&mut self, now: Instant) {
-        if self.udp.next_deadline().is_some_and(|at| at <= now) {
-            self.udp.trackers.on_time(now);
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.trackers.on_time(now);
         }
     }
 
-    /// Does what is to be done for UDP trackers.
-    pub(super) fn take_udp_steps(&mut self, now: Instant) {
-        while let Some(step) = self.udp.trackers.next_step() {
+    /// Does what is to be done, up to the next announce that has ended.
+    pub(super) fn work(
+        &mut self,
+        reactor: &mut Reactor,
+        post: &Post<Event>,
+        now: Instant,
+    ) -> Option<(u64, Result<Reply, Failure>)> {
+        while let Some(step) = self.trackers.next_step() {
             match step {
                 Step::LookUp { number, host, port } => {
-                    if let Err(e) = lookup::start(number, host, port, self.post.clone()) {
+                    if let Err(e) = lookup::start(number, host, port, post.clone()) {
                         let why = Err(format!("cannot start a thread: {}", reason(&e)));
-                        self.udp.trackers.on_found(number, why, now);
+                        self.trackers.on_found(number, why, now);
                     }
                 }
                 Step::Send(to, packet) => {
-                    if let Err(e) = self.send_udp(to, &packet) {
-                        self.udp.trackers.on_unsent(to, &reason(&e), now);
+                    if let Err(e) = self.send(to, &packet, reactor) {
+                        self.trackers.on_unsent(to, &reason(&e), now);
                     }
                 }
-                Step::Ended(number, result) => {
-                    self.announces.remove(&number);
-                    self.with_torrent(|t| t.on_announced(number, result, now));
-                }
+                Step::Ended(number, result) => return Some((number, result)),
             }
         }
+        None
     }
 
-    fn send_udp(&mut self, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
-        let socket = match &self.udp.sockets[usize::from(to.is_ipv6())] {
+    fn send(&mut self, to: SocketAddr, packet: &[u8], reactor: &mut Reactor) -> io::Result<()> {
+        let socket = match &self.sockets[usize::from(to.is_ipv6())] {
             Some((socket, _)) => Arc::clone(socket),
-            None => self.open_udp(to.is_ipv6())?,
+            None => self.open(to.is_ipv6(), reactor)?,
         };
         match sys::send_to(&socket, packet, to) {
             // As good as lost on the way: it is sent again.
@@ -111,16 +114,21 @@ impl Engine {
     }
 
     /// A socket at the address that peers are taken at, if that is only one.
-    fn open_udp(&mut self, six: bool) -> io::Result<Arc<OwnedFd>> {
+    fn open(&mut self, six: bool, reactor: &mut Reactor) -> io::Result<Arc<OwnedFd>> {
         let any: IpAddr =
             if six { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let mut of_family = self.settings.bind.iter().filter(|ip| ip.is_ipv6() == six);
+        let mut of_family = self.bind.iter().filter(|ip| ip.is_ipv6() == six);
         let ip = of_family.next().filter(|_| of_family.next().is_none()).copied().unwrap_or(any);
         let socket = sys::bind_udp(SocketAddr::new(ip, 0), false)?;
         sys::set_nonblocking(&socket)?;
         let socket = Arc::new(socket);
-        let token = self.reactor.add(Arc::clone(&socket), Interest::READ);
-        self.udp.sockets[usize::from(six)] = Some((Arc::clone(&socket), token));
+        let token = reactor.add(Arc::clone(&socket), Interest::READ);
+        self.sockets[usize::from(six)] = Some((Arc::clone(&socket), token));
         Ok(socket)
+    }
+
+    /// Closes the sockets: what is under way will not be answered.
+    pub(super) fn close(self, reactor: &mut Reactor) {
+        self.sockets.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
     }
 }

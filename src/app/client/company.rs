@@ -1,0 +1,69 @@
+//! Reactor, connections and name of a client: what stays when the metadata of a torrent has come
+//! and the download begins.
+
+use super::StartError;
+use super::links::Links;
+use crate::io::reactor::Reactor;
+use crate::io::sys;
+use crate::logic::inquiry::Legacy;
+use crate::logic::rng::Rng;
+use crate::proto::ids::PeerId;
+use crate::proto::wire::Limits;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+
+/// Where a client listens.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// The ports to try.
+    pub ports: RangeInclusive<u16>,
+    /// Whether they are tried in random order, else ascending.
+    pub shuffle_ports: bool,
+    /// The addresses.
+    pub bind: Vec<IpAddr>,
+}
+
+/// See the head of this file.
+pub struct Company {
+    pub(super) reactor: Reactor,
+    pub(super) links: Links,
+    pub(super) port: u16,
+    pub(super) peer_id: PeerId,
+    pub(super) seed: u64,
+    pub(super) legacy: Option<Legacy>,
+}
+
+impl Company {
+    /// Somebody who knows nobody yet, and listens.
+    pub(super) fn alone(door: &Door, limits: Limits) -> Result<Company, StartError> {
+        let (peer_id, seed) = identity();
+        let (port, listeners) = listen(door, seed)?;
+        let mut reactor = Reactor::new().map_err(StartError::System)?;
+        let links = Links::new(listeners, limits, &mut reactor);
+        Ok(Company { reactor, links, port, peer_id, seed, legacy: None })
+    }
+}
+
+/// Opens the first port that is free at all the addresses.
+fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
+    let mut ports: Vec<u16> = door.ports.clone().collect();
+    if door.shuffle_ports {
+        Rng::new(seed).shuffle(&mut ports);
+    }
+    let mut source = io::Error::from(io::ErrorKind::InvalidInput);
+    for port in ports {
+        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), false);
+        match door.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
+            Ok(listeners) => return Ok((port, listeners)),
+            Err(e) => source = e,
+        }
+    }
+    Err(StartError::Listen { ports: door.ports.clone(), source })
+}
+
+/// A new name for this run, and the seed of its random choices.
+fn identity() -> (PeerId, u64) {
+    (PeerId::generate(sys::random()), u64::from_le_bytes(sys::random()))
+}

@@ -1,0 +1,427 @@
+//! The loop of a search: events to logic, actions to io.
+
+use super::{JoinReport, JoinSettings, Joined};
+use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
+use crate::app::client::links::Who;
+use crate::app::client::udp::Udp;
+use crate::app::client::{Company, Event};
+use crate::io::conn::{Conn, Fill, Outcome, Staging};
+use crate::io::fetch::{self, Fetch};
+use crate::io::lookup::{self, LookedUp};
+use crate::io::mailbox::{JobSender, Mailbox, Post};
+use crate::io::reactor::{self, Token};
+use crate::io::{reason, sys};
+use crate::logic::PeerKey;
+use crate::logic::announcer::Failure;
+use crate::logic::candidates::Source;
+use crate::logic::clock::Clock;
+use crate::logic::inquiry::{Action, Inquiry};
+use crate::logic::torrent::Tracker;
+use crate::proto::announce::ask;
+use crate::proto::magnet::PeerAddress;
+use crate::proto::metainfo::{Metainfo, torrent_of};
+use crate::proto::wire::{self, Incoming, Next, Pool};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// From one peer so many times is read in a turn.
+const READS_PER_TURN: usize = 32;
+
+/// Of the peers in the link no more names than this are looked up.
+const MAX_NAMES: usize = 16;
+
+/// Look-ups of peers have numbers from here on; those of trackers have those of announces.
+const PEER_NAMES: u64 = 1 << 62;
+
+/// What the loop is made from.
+pub(super) struct Parts {
+    pub company: Company,
+    pub inquiry: Inquiry,
+    pub settings: JoinSettings,
+    pub mail: Mailbox<Event>,
+    pub post: Post<Event>,
+    pub stop: Arc<AtomicBool>,
+    pub reporter: JobSender<JoinReport>,
+}
+
+/// Runs the search to its end, and reports it.
+pub(super) fn run(parts: Parts) {
+    let reporter = parts.reporter.clone();
+    let search = Search::new(parts);
+    let _ = reporter.send(JoinReport::Ended(search.run()));
+}
+
+struct Search {
+    company: Company,
+    inquiry: Inquiry,
+    settings: JoinSettings,
+    mail: Mailbox<Event>,
+    post: Post<Event>,
+    stop: Arc<AtomicBool>,
+    reporter: JobSender<JoinReport>,
+    fetch: Fetch,
+    udp: Udp,
+    /// Announces under way.
+    announces: BTreeSet<u64>,
+    /// Connections with something new to send.
+    dirty: BTreeSet<PeerKey>,
+    door_opens: Option<Instant>,
+    /// The end has begun, and comes at this time at the latest.
+    ending: Option<Instant>,
+    /// How many peers were reported, and when.
+    told: Option<(usize, Instant)>,
+    /// Nobody sends blocks here.
+    pool: Pool,
+    staging: Staging,
+    clock: Clock,
+}
+
+impl Search {
+    fn new(parts: Parts) -> Search {
+        let Parts { company, inquiry, settings, mail, post, stop, reporter } = parts;
+        Search {
+            fetch: Fetch::new(FETCH_THREADS, post.clone()),
+            udp: Udp::new(settings.door.bind.clone()),
+            company,
+            inquiry,
+            settings,
+            mail,
+            post,
+            stop,
+            reporter,
+            announces: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            door_opens: None,
+            ending: None,
+            told: None,
+            pool: Pool::new(0),
+            staging: Staging::default(),
+            clock: Clock::new(Instant::now()),
+        }
+    }
+
+    fn run(mut self) -> Result<Option<Box<Joined>>, String> {
+        let start = self.clock.at(Instant::now());
+        self.ask_link(start);
+        let mut events = Vec::new();
+        loop {
+            let began = self.clock.at(Instant::now());
+            self.perform(began);
+            let due = self.next_deadline(began);
+            self.clock.sleep(due);
+            let timeout = due.map(|at| at.saturating_duration_since(began));
+            if let Err(e) = self.company.reactor.turn(timeout, &mut events) {
+                return Err(format!("cannot wait for sockets: {}", reason(&e)));
+            }
+            let now = self.clock.at(Instant::now());
+            for event in &events {
+                self.on_socket(*event, now);
+            }
+            while let Some(event) = self.mail.try_recv() {
+                self.on_event(event, now);
+            }
+            self.on_time(now);
+            self.perform(now);
+            if let Some(metadata) = self.inquiry.take_metadata() {
+                return self.leave(&metadata, now);
+            }
+            let at_rest = self.announces.is_empty();
+            if self.ending.is_some_and(|at| at_rest || at <= now) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The metadata is there: leaves all to the download.
+    fn leave(self, metadata: &[u8], now: Instant) -> Result<Option<Box<Joined>>, String> {
+        let bytes = torrent_of(&self.settings.magnet, metadata);
+        let metainfo = match Metainfo::decode(&bytes) {
+            Ok(metainfo) => metainfo,
+            Err(e) => return Err(format!("what the peers gave is not a valid metafile: {e}")),
+        };
+        // It was hashed when it came.
+        debug_assert_eq!(metainfo.info_hash, self.settings.magnet.info_hash);
+        let legacy = self.inquiry.into_legacy(now);
+        // Only trackers may tell of peers of a private torrent (BEP 27), and who told of whom is
+        // not known any more: it begins anew.
+        let legacy = Some(legacy).filter(|_| !metainfo.info.private);
+        let known = legacy.iter().flat_map(|legacy| &legacy.acquaintances);
+        let keys: Vec<PeerKey> = known.map(|known| known.key).collect();
+        let Company { mut reactor, mut links, port, peer_id, seed, .. } = self.company;
+        links.keep_only(&keys, &mut reactor);
+        links.accept(false, &mut reactor);
+        self.udp.close(&mut reactor);
+        let company = Company { reactor, links, port, peer_id, seed, legacy };
+        Ok(Some(Box::new(Joined { metainfo, bytes, company })))
+    }
+
+    /// The peers that the link names.
+    fn ask_link(&mut self, now: Instant) {
+        let mut names = 0;
+        for peer in std::mem::take(&mut self.settings.magnet.peers) {
+            match peer {
+                PeerAddress::At(address) => {
+                    self.inquiry.add_candidates(&[address], Source::Tracker, now);
+                }
+                PeerAddress::Named(host, port) if names < MAX_NAMES => {
+                    names += 1;
+                    let number = PEER_NAMES + names as u64;
+                    if let Err(e) = lookup::start(number, host, port, self.post.clone()) {
+                        self.notice(format!("cannot start a thread: {}", reason(&e)));
+                    }
+                }
+                PeerAddress::Named(..) => {}
+            }
+        }
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let links = &self.company.links;
+        let report = self.told.map_or(Some(now), |(peers, at)| {
+            (peers != self.inquiry.peers()).then(|| at + self.settings.report_interval)
+        });
+        [self.inquiry.next_deadline(), links.next_deadline(), self.udp.next_deadline()]
+            .into_iter()
+            .chain([self.door_opens, self.ending, report])
+            .flatten()
+            .min()
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        if self.stop.load(Ordering::Relaxed) && self.ending.is_none() {
+            self.inquiry.stop();
+            self.ending = Some(now + END);
+        }
+        self.udp.on_time(now);
+        let Company { links, reactor, .. } = &mut self.company;
+        links.expire_strangers(now, reactor);
+        self.door_opens = self.door_opens.filter(|at| *at > now);
+        let has_room = links.has_room_for_strangers();
+        links.accept(self.door_opens.is_none() && self.ending.is_none() && has_room, reactor);
+        if self.inquiry.next_deadline().is_some_and(|at| at <= now) {
+            self.inquiry.on_time(now);
+        }
+        let peers = self.inquiry.peers();
+        let interval = self.settings.report_interval;
+        if self.told.is_none_or(|(told, at)| told != peers && at + interval <= now) {
+            self.told = Some((peers, now));
+            // Whoever looks on is behind: the next number is as good.
+            let _ = self.reporter.try_send(JoinReport::Peers(peers));
+        }
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Fetch(done) => {
+                self.announces.remove(&done.id);
+                let result = match done.result {
+                    Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),
+                    Err(e) => Err(Failure::Unreachable(e.to_string())),
+                };
+                self.inquiry.on_announced(done.id, result, now);
+            }
+            Event::LookedUp(found) if found.id >= PEER_NAMES => self.on_peer_found(found, now),
+            Event::LookedUp(found) => self.udp.on_looked_up(found, now),
+            // There is no disk here.
+            _ => {}
+        }
+    }
+
+    fn on_peer_found(&mut self, found: LookedUp, now: Instant) {
+        match found.result {
+            Ok(addresses) => self.inquiry.add_candidates(&addresses, Source::Tracker, now),
+            Err(why) => self.notice(format!("cannot look up a peer of the link: {why}")),
+        }
+    }
+
+    fn on_socket(&mut self, event: reactor::Event, now: Instant) {
+        match self.company.links.who(event.token) {
+            Some(Who::Listener(i)) => self.accept(i, now),
+            Some(Who::Stranger) => self.hear_stranger(event.token, now),
+            Some(Who::Peer(key)) => self.on_peer(key, event, now),
+            None => self.udp.hear(event.token, now),
+        }
+    }
+
+    fn accept(&mut self, listener: usize, now: Instant) {
+        let Company { links, reactor, .. } = &mut self.company;
+        let socket = links.listener(listener);
+        while links.has_room_for_strangers() {
+            match sys::accept(&socket) {
+                Ok((socket, address)) => {
+                    links.add_stranger(Conn::new(socket), address, now, reactor);
+                }
+                Err(e) => {
+                    if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) {
+                        self.door_opens = Some(now + DOOR_SHUT);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear_stranger(&mut self, token: Token, now: Instant) {
+        let Company { links, reactor, .. } = &mut self.company;
+        let Some((conn, address)) = links.stranger(token) else { return };
+        let ended = !matches!(conn.fill(), Ok(Fill::Some | Fill::Drained));
+        let hello = match conn.next(&mut self.pool) {
+            Ok(Next::Got(Incoming::Hello(hello))) => hello,
+            Ok(_) if !ended => return,
+            _ => return links.drop_stranger(token, reactor),
+        };
+        let taken = match hello.info_hash == self.inquiry.info_hash() {
+            true => self.inquiry.on_incoming(address, now).ok(),
+            false => None,
+        };
+        let Some(key) = taken else { return links.drop_stranger(token, reactor) };
+        self.inquiry.on_hello(key, hello, now);
+        links.promote(token, key, None);
+        self.hear(key, now);
+    }
+
+    fn on_peer(&mut self, key: PeerKey, event: reactor::Event, now: Instant) {
+        let Some(link) = self.company.links.peer(key) else { return };
+        if link.dialing {
+            link.dialing = false;
+            return match link.conn.connected() {
+                Ok(()) => {
+                    self.inquiry.on_connected(key, now);
+                    self.company.links.settle(key, &mut self.company.reactor);
+                }
+                Err(_) => {
+                    self.close(key);
+                    self.inquiry.on_connect_failed(key, now);
+                }
+            };
+        }
+        if event.readable {
+            self.hear(key, now);
+        }
+        if event.writable {
+            self.dirty.insert(key);
+        }
+    }
+
+    fn hear(&mut self, key: PeerKey, now: Instant) {
+        let mut reads = 0;
+        let mut drained = false;
+        loop {
+            let Some(link) = self.company.links.peer(key) else { return };
+            match link.conn.next(&mut self.pool) {
+                Ok(Next::Got(incoming)) => {
+                    match incoming {
+                        Incoming::Hello(hello) => self.inquiry.on_hello(key, hello, now),
+                        Incoming::Id(id) => self.inquiry.on_peer_id(key, id, now),
+                        Incoming::Message(message) => self.inquiry.on_message(key, message, now),
+                        Incoming::Unasked(_) => {}
+                    }
+                    // Closing comes before anything else is heard.
+                    self.drain_actions(now);
+                }
+                Ok(Next::NoBuffer) => return self.lose(key, now),
+                Ok(Next::More) if drained || reads >= READS_PER_TURN => break,
+                Ok(Next::More) => {
+                    reads += 1;
+                    match link.conn.fill() {
+                        Ok(Fill::Some) => {}
+                        Ok(Fill::Drained) => drained = true,
+                        Ok(Fill::Ended) | Err(_) => return self.lose(key, now),
+                    }
+                }
+                Err(fault) => {
+                    self.inquiry.on_fault(key, fault, now);
+                    break;
+                }
+            }
+        }
+        self.company.links.settle(key, &mut self.company.reactor);
+    }
+
+    /// Does all that is to be done, and sends all that is to be sent.
+    fn perform(&mut self, now: Instant) {
+        loop {
+            self.drain_actions(now);
+            let reactor = &mut self.company.reactor;
+            while let Some((number, result)) = self.udp.work(reactor, &self.post, now) {
+                self.announces.remove(&number);
+                self.inquiry.on_announced(number, result, now);
+            }
+            self.drain_actions(now);
+            let Some(key) = self.dirty.pop_first() else { return };
+            self.flush(key, now);
+        }
+    }
+
+    fn drain_actions(&mut self, now: Instant) {
+        while let Some(action) = self.inquiry.next_action() {
+            match action {
+                Action::Dial { peer, address } => self.dial(peer, address, now),
+                Action::Greet(key) => {
+                    let (hash, id) = (self.settings.magnet.info_hash, self.company.peer_id);
+                    self.queue(key, |conn| conn.push_bytes(&wire::handshake(hash, id)));
+                }
+                Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
+                Action::Close(key) => self.close(key),
+                Action::Announce { number, to, last } => self.announce(number, to, last, now),
+                Action::Report(text) => self.notice(text),
+            }
+        }
+    }
+
+    fn dial(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
+        match Conn::dial(address) {
+            Ok(conn) => self.company.links.add_dialed(key, conn, None, &mut self.company.reactor),
+            Err(_) => self.inquiry.on_connect_failed(key, now),
+        }
+    }
+
+    fn queue(&mut self, key: PeerKey, push: impl FnOnce(&mut Conn)) {
+        if let Some(link) = self.company.links.peer(key) {
+            push(&mut link.conn);
+            self.dirty.insert(key);
+        }
+    }
+
+    fn announce(&mut self, number: u64, to: Tracker, last: bool, now: Instant) {
+        let timeout = if last { END } else { self.settings.http_timeout };
+        self.announces.insert(number);
+        match to {
+            Tracker::Udp(url, request) => self.udp.announce(number, (&url, *request), timeout, now),
+            Tracker::Http(url) => {
+                let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
+                if self.fetch.try_send(job).is_err() {
+                    self.announces.remove(&number);
+                    let failure = Failure::Unreachable("too many announces wait".into());
+                    self.inquiry.on_announced(number, Err(failure), now);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, key: PeerKey, now: Instant) {
+        let Some(link) = self.company.links.peer(key).filter(|link| !link.dialing) else { return };
+        if link.conn.flush(&mut self.staging, &mut Outcome::default()).is_err() {
+            return self.lose(key, now);
+        }
+        self.company.links.settle(key, &mut self.company.reactor);
+    }
+
+    fn close(&mut self, key: PeerKey) {
+        self.company.links.close(key, &mut self.pool, &mut self.company.reactor);
+    }
+
+    fn lose(&mut self, key: PeerKey, now: Instant) {
+        self.close(key);
+        self.inquiry.on_lost(key, now);
+    }
+
+    /// Lines that nobody reads get lost.
+    fn notice(&self, text: String) {
+        let _ = self.reporter.try_send(JoinReport::Notice(text));
+    }
+}

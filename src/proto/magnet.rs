@@ -182,6 +182,7 @@ fn read_ranges(text: &str) -> Option<Vec<RangeInclusive<u32>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::damage::survived;
 
     const HEX: &str = "0102030405060708090a0b0c0d0e0f1011121314";
 
@@ -249,15 +250,10 @@ mod tests {
     #[test]
     fn damaged_links_never_panic() {
         let good = format!("magnet:?xt=urn:btih:{HEX}&dn=%c3%bc&x.pe=[::1]:6&so=0,4-6&tr=x&xl=1");
-        let mut seed = 9u64;
-        for _ in 0..3000 {
-            let mut bytes = good.clone().into_bytes();
-            for _ in 0..3 {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let at = (seed >> 33) as usize % bytes.len();
-                bytes[at] = (seed >> 20) as u8;
-            }
-            let _ = Magnet::parse(&String::from_utf8_lossy(&bytes));
-        }
+        survived(
+            3000,
+            |random| random.damage(good.as_bytes(), 3),
+            |bytes, _| Magnet::parse(&String::from_utf8_lossy(bytes)).is_ok(),
+        );
     }
 }

@@ -426,6 +426,7 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::damage::{Random, survived};
 
     fn draft() -> Draft {
         Draft {
@@ -612,30 +613,14 @@ mod tests {
             ..folder(&[("a/b", 3), ("c", 4)])
         }
         .encode();
-        for seed in 1..=3000u64 {
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut random = |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state >> 11) as usize % below
-            };
-            let mut bytes = whole.clone();
-            for _ in 0..=random(3) {
-                let at = random(bytes.len());
-                match random(4) {
-                    0 => bytes[at] = random(256) as u8,
-                    1 => bytes[at] = b"0123456789deli:-"[random(16)],
-                    2 => drop(bytes.remove(at)),
-                    _ => bytes.truncate(at.max(1)),
-                }
-            }
-            let outcome = std::panic::catch_unwind(|| {
-                if let Ok(m) = Metainfo::decode(&bytes) {
-                    assert_eq!(m.info.geometry().total(), m.info.total());
-                }
-            });
-            assert!(outcome.is_ok(), "seed {seed}: {}", bytes.escape_ascii());
-        }
+        let damaged = |random: &mut Random| {
+            let changes = 1 + random.below(3);
+            random.damage(&whole, changes)
+        };
+        survived(3000, damaged, |bytes, _| {
+            let Ok(m) = Metainfo::decode(bytes) else { return false };
+            assert_eq!(m.info.geometry().total(), m.info.total());
+            true
+        });
     }
 }

@@ -7,6 +7,8 @@ pub mod address;
 pub mod announce;
 pub mod bencode;
 pub mod bitfield;
+#[cfg(test)]
+pub(crate) mod damage;
 pub mod geometry;
 pub mod glob;
 pub mod hash;

@@ -307,6 +307,7 @@ impl StateWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::damage::{Random, survived};
 
     /// What a state file holds.
     #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -398,35 +399,18 @@ mod tests {
     #[test]
     fn damaged_states_never_panic() {
         let whole = encode(state());
-        let mut taken = 0;
-        for seed in 1..=4000u64 {
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut random = |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state >> 11) as usize % below
-            };
-            let mut bytes = whole.clone();
-            for _ in 0..=random(2) {
-                let at = random(bytes.len());
-                match random(4) {
-                    0 => bytes[at] = random(256) as u8,
-                    1 => bytes[at] = b"0123456789deli:-"[random(16)],
-                    2 => drop(bytes.remove(at)),
-                    _ => bytes.truncate(at.max(1)),
-                }
-            }
-            let outcome = std::panic::catch_unwind(|| {
-                // What is taken can be written, and is the same then.
-                let Ok(state) = decode(&bytes) else { return 0 };
-                let peers = state.peers.iter().map(|(_, peers)| peers.len()).sum::<usize>();
-                assert!(peers <= bytes.len() / 20);
-                decode(&encode(state)).expect("what we write");
-                1
-            });
-            taken += outcome.unwrap_or_else(|_| panic!("seed {seed}: {}", bytes.escape_ascii()));
-        }
+        let damaged = |random: &mut Random| {
+            let changes = 1 + random.below(2);
+            random.damage(&whole, changes)
+        };
+        let taken = survived(4000, damaged, |bytes, _| {
+            // What is taken can be written, and is the same then.
+            let Ok(state) = decode(bytes) else { return false };
+            let peers = state.peers.iter().map(|(_, peers)| peers.len()).sum::<usize>();
+            assert!(peers <= bytes.len() / 20);
+            decode(&encode(state)).expect("what we write");
+            true
+        });
         assert!(taken > 100, "only {taken} were taken: the damage is too great to test much");
     }
 }

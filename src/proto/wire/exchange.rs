@@ -79,6 +79,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::damage::survived;
 
     fn some() -> Exchange {
         let at = |text: &str| text.parse().unwrap();
@@ -116,16 +117,13 @@ mod tests {
     #[test]
     fn damaged_bytes_never_panic() {
         let good = some().encode();
-        let mut seed = 9u64;
-        for _ in 0..3000 {
-            let mut bytes = good.clone();
-            for _ in 0..3 {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let at = (seed >> 33) as usize % bytes.len();
-                bytes[at] = (seed >> 20) as u8;
-            }
-            bytes.truncate(1 + (seed >> 40) as usize % bytes.len());
-            let _ = Exchange::decode(&bytes).encode();
-        }
+        survived(
+            3000,
+            |random| random.damage(&good, 3),
+            |bytes, _| {
+                let _ = Exchange::decode(bytes).encode();
+                true
+            },
+        );
     }
 }

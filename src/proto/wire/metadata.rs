@@ -101,6 +101,7 @@ pub fn metadata_part_length(total: u32, part: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::damage::survived;
 
     fn data() -> Metadata {
         let word = MetadataWord::Data { total: 34_256, bytes: b"d4:name".to_vec() };
@@ -150,16 +151,13 @@ mod tests {
     #[test]
     fn damaged_bytes_never_panic() {
         let good = data().encode();
-        let mut seed = 9u64;
-        for _ in 0..3000 {
-            let mut bytes = good.clone();
-            for _ in 0..3 {
-                seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let at = (seed >> 33) as usize % bytes.len();
-                bytes[at] = (seed >> 20) as u8;
-            }
-            bytes.truncate(1 + (seed >> 40) as usize % bytes.len());
-            let _ = Metadata::decode(&bytes).map(|message| message.encode());
-        }
+        survived(
+            3000,
+            |random| random.damage(&good, 3),
+            |bytes, _| {
+                let _ = Metadata::decode(bytes).map(|message| message.encode());
+                true
+            },
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! One request after another until there is an answer that is no redirect, through ureq.
 //!
 //! ureq follows no redirect itself: each hop is judged here. What a user or a torrent names may
-//! be any host, also one on this machine; but a public server must not be able to send us on into
-//! the network we stand in.
+//! be any host, also one on this machine; but no server must be able to send us on deeper into the
+//! network we stand in, to this machine, or to its link.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -302,21 +302,21 @@ fn literal(uri: &Uri) -> Option<SocketAddr> {
 /// The library asks its resolver on the thread that makes the request, and has no room for a word
 /// from one to the other: so the memory belongs to the thread.
 mod judge {
-    use super::{Cell, IpAddr, is_private};
+    use super::{Cell, IpAddr, Reach};
 
     #[derive(Clone, Copy, Default)]
     struct Memory {
-        /// The hop before this one led outside.
-        from_outside: bool,
-        /// An address of this hop is outside.
-        outside: bool,
+        /// Where the hop before this one may have led; none for the first.
+        before: u8,
+        /// Where this hop may lead.
+        here: u8,
         /// An address of this hop was refused.
         refused: bool,
     }
 
     thread_local! {
         static MEMORY: Cell<Memory> = const {
-            Cell::new(Memory { from_outside: false, outside: false, refused: false })
+            Cell::new(Memory { before: 0, here: 0, refused: false })
         };
     }
 
@@ -327,14 +327,17 @@ mod judge {
 
     /// Begins the next hop.
     pub(super) fn next_hop() {
-        MEMORY.set(Memory { from_outside: MEMORY.get().outside, ..Memory::default() });
+        MEMORY.set(Memory { before: MEMORY.get().here, ..Memory::default() });
     }
 
-    /// Whether this hop may go there.
+    /// Whether this hop may go there: never deeper inside than where it is sent from.
     pub(super) fn allows(ip: IpAddr) -> bool {
         let mut memory = MEMORY.get();
-        let allowed = !(memory.from_outside && is_private(ip));
-        memory.outside |= !is_private(ip);
+        let reach = Reach::of(ip);
+        let allowed = memory.before & !reach.may_come_from() == 0;
+        if allowed {
+            memory.here |= reach as u8;
+        }
         memory.refused |= !allowed;
         MEMORY.set(memory);
         allowed
@@ -343,28 +346,50 @@ mod judge {
     /// Whether this hop was stopped.
     pub(super) fn has_refused() -> bool {
         let memory = MEMORY.get();
-        memory.refused && !memory.outside
+        memory.refused && memory.here == 0
     }
 }
 
-/// Whether an address belongs to this host or to a network that the outside does not reach:
-/// loopback, private (RFC 1918, RFC 4193), shared by a provider's customers (RFC 6598),
-/// link-local, unspecified.
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            a == 0
-                || v4.is_loopback()
-                || v4.is_private()
-                || v4.is_link_local()
-                || (a == 100 && b & 0xc0 == 64)
+/// From where an address can be reached: a bit each, for sets of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// From this host alone.
+    Host = 1,
+    /// From its link alone (RFC 3927), where clouds keep secrets.
+    Link = 2,
+    /// From networks that the outside does not reach: private (RFC 1918, RFC 4193), shared by a
+    /// provider's customers (RFC 6598).
+    Inside = 4,
+    /// From everywhere.
+    World = 8,
+}
+
+impl Reach {
+    fn of(ip: IpAddr) -> Reach {
+        match ip.to_canonical() {
+            ip if ip.is_loopback() || ip.is_unspecified() => Reach::Host,
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                match a {
+                    0 => Reach::Host,
+                    _ if v4.is_link_local() => Reach::Link,
+                    _ if v4.is_private() || (a == 100 && b & 0xc0 == 64) => Reach::Inside,
+                    _ => Reach::World,
+                }
+            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Link,
+            IpAddr::V6(v6) if v6.is_unique_local() => Reach::Inside,
+            IpAddr::V6(_) => Reach::World,
         }
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
+    }
+
+    /// From where a redirect may lead here, as a set.
+    fn may_come_from(self) -> u8 {
+        match self {
+            Reach::Host => Reach::Host as u8,
+            Reach::Link => Reach::Link as u8,
+            Reach::Inside => Reach::Host as u8 | Reach::Inside as u8,
+            Reach::World => u8::MAX,
         }
     }
 }
@@ -374,47 +399,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_the_networks_that_are_not_for_strangers() {
-        let private = |text: &str| is_private(text.parse().unwrap());
-        for text in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:127.0.0.1",
-        ] {
-            assert!(private(text), "{text}");
+    fn knows_from_where_addresses_can_be_reached() {
+        let of = |text: &str| Reach::of(text.parse().unwrap());
+        for text in
+            ["127.0.0.1", "127.9.9.9", "0.0.0.0", "0.1.2.3", "::1", "::", "::ffff:127.0.0.1"]
+        {
+            assert_eq!(of(text), Reach::Host, "{text}");
+        }
+        for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.0.1"] {
+            assert_eq!(of(text), Reach::Link, "{text}");
+        }
+        for text in ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1"] {
+            assert_eq!(of(text), Reach::Inside, "{text}");
         }
         for text in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
-            assert!(!private(text), "{text}");
+            assert_eq!(of(text), Reach::World, "{text}");
         }
     }
 
     #[test]
-    fn a_redirect_from_outside_must_stay_outside() {
-        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
-        judge::start();
-        judge::next_hop();
-        assert!(judge::allows(ip("127.0.0.1")), "named by the user");
-        judge::next_hop();
-        assert!(judge::allows(ip("10.0.0.1")), "from inside to inside");
-        judge::next_hop();
-        assert!(judge::allows(ip("1.1.1.1")));
-        judge::next_hop();
-        assert!(!judge::allows(ip("10.0.0.1")));
-        assert!(judge::has_refused());
-        assert!(judge::allows(ip("1.1.1.1")), "another address of the same host");
+    fn a_redirect_leads_no_deeper_inside() {
+        let (world, inside, link, host) = ("1.1.1.1", "10.0.0.1", "169.254.169.254", "127.0.0.1");
+        let goes = |from: &str, to: &str| {
+            judge::start();
+            judge::next_hop();
+            assert!(judge::allows(from.parse().unwrap()), "the first hop leads anywhere");
+            judge::next_hop();
+            let allowed = judge::allows(to.parse().unwrap());
+            assert_eq!(judge::has_refused(), !allowed);
+            allowed
+        };
+        for (from, may_reach) in [
+            (world, vec![world]),
+            (inside, vec![world, inside]),
+            (link, vec![world, link]),
+            (host, vec![world, inside, host]),
+        ] {
+            for to in [world, inside, link, host] {
+                assert_eq!(goes(from, to), may_reach.contains(&to), "from {from} to {to}");
+            }
+        }
+        assert!(!goes(world, inside));
+        assert!(judge::allows(world.parse().unwrap()), "another address of the same host");
         assert!(!judge::has_refused());
+    }
+
+    #[test]
+    fn a_name_that_may_lead_outside_counts_as_outside() {
         judge::start();
         judge::next_hop();
-        assert!(judge::allows(ip("10.0.0.1")) && !judge::has_refused());
+        assert!(["127.0.0.1", "1.1.1.1"].iter().all(|ip| judge::allows(ip.parse().unwrap())));
+        judge::next_hop();
+        assert!(!judge::allows("127.0.0.1".parse().unwrap()));
     }
 
     #[test]

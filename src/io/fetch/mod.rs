@@ -102,7 +102,8 @@ pub enum Fault {
     TooLong(usize),
     /// More than [`MAX_REDIRECTS`] redirects.
     TooManyRedirects,
-    /// A public server sent us on to an address of this host or its network.
+    /// A server sent us on to where redirects of its kind must not lead: to this host, its link, or
+    /// from outside into its network.
     PrivateRedirect,
     /// The answer is no HTTP, or TLS found a fault: the words of the library.
     BadAnswer(String),
@@ -124,7 +125,7 @@ impl fmt::Display for FetchError {
             Fault::PrivateRedirect => {
                 write!(
                     f,
-                    "cannot fetch '{url}': a redirect from outside leads to a private address"
+                    "cannot fetch '{url}': a redirect leads to an address inside that it must not lead to"
                 )
             }
             Fault::BadAnswer(why) => write!(f, "cannot fetch '{url}': bad answer: {why}"),

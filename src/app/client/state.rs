@@ -115,6 +115,10 @@ impl Place {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // To open a pipe would be to wait for its writer.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -281,6 +285,9 @@ mod tests {
         assert!(why.ends_with("it is about another download; checking all the data"), "{why}");
         fs::write(&two.path, "d3:no").unwrap();
         assert!(two.load().unwrap_err().contains("it is damaged"));
+        fs::remove_file(&two.path).unwrap();
+        fs::create_dir(&two.path).unwrap();
+        assert!(two.load().unwrap_err().contains("it is no file"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bittornado::proto::metainfo::Metainfo;
 use rustix::process::Signal;
@@ -176,8 +176,8 @@ fn the_command_runs_once_and_learns_what_transmission_would_tell_it() {
     let _seed = stage.seed();
     let lines = "env | grep ^TR_ | sort > \"$TR_TORRENT_DIR/env.$$\"; cat; echo from the script";
     let command = script(&stage.dir, "on done", lines);
-    let done =
-        stage.client("a copy").args(["--exit_on_done", "--on_done", &command]).run().expect(0);
+    let client = stage.client("a copy").args(["--exit_on_done", "--on_done", &command]);
+    let done = client.env("TZ", "HALF-12").run().expect(0);
     assert!(done.out.contains("from the script"), "{done:#?}");
     let names = stage.dir.names();
     let written: Vec<_> = names.iter().filter(|name| name.starts_with("env.")).collect();
@@ -197,7 +197,12 @@ fn the_command_runs_once_and_learns_what_transmission_would_tell_it() {
         format!("TR_TORRENT_TRACKERS=http://127.0.0.1:{}/announce", stage.port),
     ];
     assert_eq!(lines, expected);
-    assert!(text.contains("TR_TIME_LOCALTIME="), "{text}");
+    let shown = text.lines().find_map(|l| l.strip_prefix("TR_TIME_LOCALTIME=")).unwrap();
+    let clock = shown.split_whitespace().nth(3).unwrap().split(':').map(|n| n.parse::<u64>());
+    let shown = clock.fold(0, |seconds, n| seconds * 60 + n.unwrap());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let ahead = (shown + 86_400 - now % 86_400) % 86_400;
+    assert!((41_000..=43_200).contains(&ahead), "half a day before or after: {text}");
     // What is there already was not downloaded by this run.
     stage.client("a copy").args(["--exit_on_done", "--on_done", &command]).run().expect(0);
     assert_eq!(stage.dir.names(), names);

@@ -30,7 +30,7 @@ pub const COMMAND: Command = Command {
             It exits with 0 if the download was complete by then, else\n\
             with 1; with 2 if it was called wrongly.\n\n\
             The command of --on_done gets these variables, as transmission has them:\n\
-            TR_APP_VERSION, TR_TIME_LOCALTIME (in UTC), TR_TORRENT_BYTES_DOWNLOADED,\n\
+            TR_APP_VERSION, TR_TIME_LOCALTIME, TR_TORRENT_BYTES_DOWNLOADED,\n\
             TR_TORRENT_DIR, TR_TORRENT_HASH, TR_TORRENT_ID, TR_TORRENT_LABELS,\n\
             TR_TORRENT_NAME, TR_TORRENT_PRIORITY, TR_TORRENT_TRACKERS. The data is at\n\
             DIR/NAME.",

@@ -3,7 +3,7 @@
 
 use super::Engine;
 use crate::app::client::Report;
-use crate::app::clock::Civil;
+use crate::app::clock::{self, Civil};
 use crate::io::hook::{self, Hook};
 use crate::io::reason;
 use crate::logic::goal::Progress;
@@ -106,10 +106,12 @@ impl Engine {
         let metainfo = &self.settings.metainfo;
         let now = self.torrent().map_or(0, |t| t.transferred().0);
         let downloaded = self.saving.earlier().0 + now;
+        let zone = clock::zone(std::env::var_os("TZ").as_deref());
+        let moment = Civil::local(SystemTime::now(), &zone).ctime().to_string();
         let trackers: Vec<String> = metainfo.tiers().into_iter().flatten().collect();
         vec![
             ("TR_APP_VERSION", env!("CARGO_PKG_VERSION").into()),
-            ("TR_TIME_LOCALTIME", Civil::from(SystemTime::now()).ctime().to_string().into()),
+            ("TR_TIME_LOCALTIME", moment.into()),
             ("TR_TORRENT_BYTES_DOWNLOADED", downloaded.to_string().into()),
             ("TR_TORRENT_DIR", target.parent().unwrap_or(&target).into()),
             ("TR_TORRENT_HASH", metainfo.info_hash.to_string().into()),

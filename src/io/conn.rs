@@ -243,7 +243,8 @@ mod tests {
     fn a_block_follows_the_messages_before_it_and_says_when_it_left() {
         let (mut conn, theirs) = pair();
         conn.push(&Message::Unchoke);
-        conn.push_block(block(), parts(&file("order", 65_536)), vec![], true);
+        let file = file("order", 65_536);
+        conn.push_block(block(), parts(&file), vec![], true);
         conn.push(&Message::Choke);
         let (got, outcome) = flush_all(&mut conn, theirs, 5 + 13 + 40_000 + 5);
         assert_eq!((outcome.sent, outcome.cold), (vec![block()], vec![]));
@@ -287,15 +288,30 @@ mod tests {
         let (warm, cold) = (geometry.range(0, 0, 10), geometry.range(1, 0, 10));
         let (warm, cold) = (warm.unwrap(), cold.unwrap());
         let file = file("warm", 10);
-        conn.push_block(warm, vec![Part { file, offset: 0, length: 10 }], vec![], true);
-        conn.push_block(cold, vec![cold_part(10)], vec![], false);
+        let part = Part { file: Arc::clone(&file), offset: 0, length: 10 };
+        conn.push_block(warm, vec![part], vec![], true);
+        let uncached = cold_part(10);
+        conn.push_block(cold, vec![uncached.clone()], vec![], false);
         conn.push(&Message::Choke);
         let (got, outcome) = flush_all(&mut conn, theirs, 23 + 5);
         assert_eq!((outcome.sent, outcome.cold), (vec![warm], vec![cold]));
         assert_eq!((&got[..13], &got[23..]), (&piece_head(warm)[..], &[0, 0, 0, 1, 0][..]));
         let (mut conn, theirs) = pair();
-        conn.push_block(cold, vec![cold_part(10)], vec![], true);
+        conn.push_block(cold, vec![uncached.clone()], vec![], true);
         assert_eq!(flush_all(&mut conn, theirs, 23).1.sent, [cold], "when it may wait");
+    }
+
+    #[test]
+    fn what_waits_keeps_no_file_open_and_is_given_back_when_it_was_closed() {
+        let (mut conn, theirs) = pair();
+        let file = file("closed", 65_536);
+        conn.push_block(block(), parts(&file), vec![], true);
+        assert_eq!(Arc::strong_count(&file), 1);
+        drop(file);
+        conn.push(&Message::Choke);
+        let (got, outcome) = flush_all(&mut conn, theirs, 5);
+        assert_eq!((outcome.sent, outcome.cold), (vec![], vec![block()]));
+        assert_eq!(got, [0, 0, 0, 1, 0]);
     }
 
     #[test]
@@ -304,7 +320,8 @@ mod tests {
         let (mut staging, mut outcome) = (Staging::default(), Outcome::default());
         conn.allow(0);
         conn.push(&Message::Unchoke);
-        conn.push_block(block(), parts(&file("paced", 65_536)), vec![], true);
+        let file = file("paced", 65_536);
+        conn.push_block(block(), parts(&file), vec![], true);
         conn.push(&Message::Choke);
         conn.flush(&mut staging, &mut outcome).unwrap();
         assert!(!conn.is_sending(), "nobody waits for a socket that is not to be used");

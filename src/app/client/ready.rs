@@ -20,8 +20,8 @@ const LIFE: Duration = Duration::from_secs(10);
 /// So many windows are ready at a time.
 const MAX_WINDOWS: usize = 64;
 
-/// So many parts, and with them open files, all ready windows hold together, if the system allows
-/// so many; one window of many small files may have more, and is then the only one.
+/// So many parts all ready windows hold together; one window of many small files may have more,
+/// and is then the only one.
 const MAX_PARTS: usize = 256;
 
 /// A block that waits, and for whom.
@@ -59,14 +59,16 @@ pub(super) struct Windows {
     /// The ready ones, oldest first.
     order: VecDeque<BlockRef>,
     parts: usize,
-    max_parts: usize,
+    /// The open files that they are parts of, by their address in memory, and of how many parts.
+    files: BTreeMap<usize, usize>,
+    max_files: usize,
 }
 
 impl Windows {
-    /// With at most so many open files.
-    pub(super) fn new(geometry: Arc<Geometry>, files: usize) -> Windows {
-        let (states, order) = Default::default();
-        Windows { geometry, states, order, parts: 0, max_parts: MAX_PARTS.min(files) }
+    /// With at most so many open files, but for one window that lies in more of them.
+    pub(super) fn new(geometry: Arc<Geometry>, max_files: usize) -> Windows {
+        let (states, order, files) = Default::default();
+        Windows { geometry, states, order, parts: 0, files, max_files }
     }
 
     /// A block is to be sent to a peer.
@@ -98,28 +100,46 @@ impl Windows {
         now: Instant,
     ) -> Vec<Waiting> {
         self.parts += parts.len();
+        for part in &parts {
+            *self.files.entry(address(part)).or_default() += 1;
+        }
         self.order.push_back(range);
         let ready = State::Ready { parts, warmth, until: now + LIFE };
         let waiting = match self.states.insert(range, ready) {
             Some(State::Asked { waiting }) => waiting,
             _ => Vec::new(),
         };
-        while self.order.len() > 1
-            && (self.order.len() > MAX_WINDOWS || self.parts > self.max_parts)
-        {
+        while self.order.len() > 1 && self.is_too_much() {
             self.drop_oldest();
         }
         waiting
+    }
+
+    fn is_too_much(&self) -> bool {
+        let (windows, files) = (self.order.len(), self.files.len());
+        windows > MAX_WINDOWS || self.parts > MAX_PARTS || files > self.max_files
+    }
+
+    /// Lets go of the parts of a window.
+    fn release(&mut self, parts: &[Part]) {
+        self.parts -= parts.len();
+        for part in parts {
+            let Some(count) = self.files.get_mut(&address(part)) else { continue };
+            *count -= 1;
+            if *count == 0 {
+                self.files.remove(&address(part));
+            }
+        }
     }
 
     /// A block was not in the page cache: unless its window has been warmed up meanwhile, it no
     /// longer counts as ready.
     pub(super) fn chill(&mut self, block: BlockRef) {
         let range = self.range_around(block);
-        if let Some(State::Ready { parts, warmth: Warmth::Unknown, .. }) = self.states.get(&range) {
-            self.parts -= parts.len();
-            self.states.remove(&range);
+        let is_unproven = |s: &State| matches!(s, State::Ready { warmth: Warmth::Unknown, .. });
+        if self.states.get(&range).is_some_and(is_unproven) {
             self.order.retain(|other| *other != range);
+            self.drop_window(range);
         }
     }
 
@@ -152,9 +172,14 @@ impl Windows {
     }
 
     fn drop_oldest(&mut self) {
-        let Some(range) = self.order.pop_front() else { return };
+        if let Some(range) = self.order.pop_front() {
+            self.drop_window(range);
+        }
+    }
+
+    fn drop_window(&mut self, range: BlockRef) {
         if let Some(State::Ready { parts, .. }) = self.states.remove(&range) {
-            self.parts -= parts.len();
+            self.release(&parts);
         }
     }
 
@@ -167,6 +192,11 @@ impl Windows {
         let range = self.geometry.range(block.piece().get(), begin, end - begin);
         range.expect("windows are cut at the piece's ends")
     }
+}
+
+/// Where the open file of a part is in memory, which tells it from all others that are open.
+fn address(part: &Part) -> usize {
+    Arc::as_ptr(&part.file) as usize
 }
 
 /// The parts of `length` bytes, `from` bytes behind the first byte of `parts`.
@@ -257,6 +287,21 @@ mod tests {
         let odd = block(&w, 200_000, 100_000);
         let Wish::Ask(range) = w.wish(PeerKey(1), odd, now) else { panic!("should ask") };
         assert_eq!((range.begin(), range.end()), (0, 524_288));
+    }
+
+    #[test]
+    fn windows_of_few_files_are_held() {
+        let (geometry, now) = (windows().geometry, Instant::now());
+        let mut w = Windows::new(geometry, 2);
+        let (one, two) = (part(0, 1), part(0, 1));
+        let parts = [&one, &two, &one, &part(0, 1)];
+        for (part, held) in parts.into_iter().zip([1, 2, 3, 2]) {
+            let range = block(&w, w.order.len() as u32 * WINDOW, WINDOW);
+            w.ready(range, vec![part.clone()], Warmth::Warm, now);
+            assert_eq!(w.order.len(), held);
+        }
+        w.forget();
+        assert!(w.files.is_empty());
     }
 
     #[test]

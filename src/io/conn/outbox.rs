@@ -6,7 +6,9 @@
 //! costs a copy within the CPU's cache, and was measured to be cheaper than a `sendfile` a block,
 //! which needs a `send` for the head, and questions beforehand about each page of the file.
 //!
-//! The reads do not wait for a disk: what is not in the page cache is given back as cold.
+//! The reads do not wait for a disk: what is not in the page cache is given back as cold. So is
+//! what lies in a file that was closed meanwhile: what waits here keeps no file open, or those who
+//! read slowly would have more of them open than the user allows.
 
 use crate::io::storage::Part;
 use crate::io::sys;
@@ -14,8 +16,10 @@ use crate::proto::geometry::BlockRef;
 use crate::proto::resume::client::Stamp;
 use crate::proto::wire::{PIECE_HEAD_LENGTH, piece_head};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
 
 /// More bytes of messages than this wait for no peer; who does not read is dropped.
 const MAX_QUEUED: usize = 1024 * 1024;
@@ -35,8 +39,8 @@ const MAX_COPIED: usize = 20 * 1024;
 pub struct Outcome {
     /// Blocks that have left.
     pub sent: Vec<BlockRef>,
-    /// Blocks that could not be read without waiting for the disk, or whose files do not look as
-    /// they should. They are no longer queued.
+    /// Blocks that could not be read without waiting for the disk, or whose files were closed or
+    /// do not look as they should. They are no longer queued.
     pub cold: Vec<BlockRef>,
 }
 
@@ -45,7 +49,21 @@ enum Out {
     /// Bytes from our memory; so many have been sent. With the last one, perhaps, a block.
     Bytes { bytes: Vec<u8>, sent: usize, ends: Option<BlockRef> },
     /// A block in its files.
-    Block { block: BlockRef, parts: Vec<Part>, looks: Vec<Option<Stamp>>, may_wait: bool },
+    Block { block: BlockRef, parts: Vec<Source>, looks: Vec<Option<Stamp>>, may_wait: bool },
+}
+
+/// A [`Part`], of a file that somebody else keeps open as long as he likes.
+#[derive(Debug)]
+struct Source {
+    file: Weak<File>,
+    offset: u64,
+    length: u64,
+}
+
+impl From<Part> for Source {
+    fn from(part: Part) -> Source {
+        Source { file: Arc::downgrade(&part.file), offset: part.offset, length: part.length }
+    }
 }
 
 impl Out {
@@ -154,6 +172,7 @@ impl Outbox {
         if let Some(allowed) = &mut self.allowance {
             *allowed += PIECE_HEAD_LENGTH as u64;
         }
+        let parts = parts.into_iter().map(Source::from).collect();
         self.queue.push_back(Out::Block { block, parts, looks, may_wait });
     }
 
@@ -275,7 +294,7 @@ pub struct Staging {
 
 impl Staging {
     /// The bytes of the first entries of a queue, about `room` of them; none if the first entry
-    /// is a block that cannot be read without waiting for the disk.
+    /// is a block that cannot be read at once.
     fn fill(&mut self, queue: &VecDeque<Out>, room: usize) -> io::Result<&[u8]> {
         // Only where the user allows it are single blocks longer than many usual ones.
         let least = queue.front().map_or(0, Out::length).max(STAGING);
@@ -315,7 +334,7 @@ impl Staging {
                 Out::Block { block, parts, .. } => {
                     let mut place = at + PIECE_HEAD_LENGTH;
                     self.buffer[at..place].copy_from_slice(&piece_head(*block));
-                    for (part, Part { length, .. }) in parts.iter().enumerate() {
+                    for (part, Source { length, .. }) in parts.iter().enumerate() {
                         // A part is no longer than its block.
                         let length = *length as usize;
                         self.segments.push(Segment { entry, part, at: place, length });
@@ -332,7 +351,7 @@ impl Staging {
     fn run_length(&self, first: usize, queue: &VecDeque<Out>) -> usize {
         let joined = self.segments[first..].windows(2).take_while(|pair| {
             let ((a, a_waits), (b, b_waits)) = (part(&pair[0], queue), part(&pair[1], queue));
-            let same = std::sync::Arc::ptr_eq(&a.file, &b.file) && a_waits == b_waits;
+            let same = Weak::ptr_eq(&a.file, &b.file) && a_waits == b_waits;
             same && a.offset + a.length == b.offset
         });
         1 + joined.count()
@@ -340,7 +359,7 @@ impl Staging {
 }
 
 /// The place in a file that a segment stands for, and whether reading it may wait.
-fn part<'a>(segment: &Segment, queue: &'a VecDeque<Out>) -> (&'a Part, bool) {
+fn part<'a>(segment: &Segment, queue: &'a VecDeque<Out>) -> (&'a Source, bool) {
     match &queue[segment.entry] {
         Out::Block { parts, may_wait, .. } => (&parts[segment.part], *may_wait),
         Out::Bytes { .. } => unreachable!("only blocks have segments"),
@@ -348,22 +367,23 @@ fn part<'a>(segment: &Segment, queue: &'a VecDeque<Out>) -> (&'a Part, bool) {
 }
 
 /// Reads segments that lie behind one another in one file. `Some` tells the first entry that would
-/// have had to wait for the disk.
+/// have had to wait for the disk, or for its file to be opened.
 fn read_run(
     buffer: &mut [u8],
     run: &[Segment],
     queue: &VecDeque<Out>,
 ) -> io::Result<Option<usize>> {
     let (first, may_wait) = part(&run[0], queue);
+    let Some(file) = first.file.upgrade() else { return Ok(Some(run[0].entry)) };
     let wanted: usize = run.iter().map(|s| s.length).sum();
     let mut done = 0;
     while done < wanted {
         let mut places = places(buffer, run, done);
         let offset = first.offset + done as u64;
         let got = match may_wait {
-            true => Some(sys::preadv(&first.file, &mut places, offset)?),
+            true => Some(sys::preadv(&file, &mut places, offset)?),
             // An error is met again, and told of, by whoever brings it into the cache.
-            false => sys::preadv_cached(&first.file, &mut places, offset).unwrap_or(None),
+            false => sys::preadv_cached(&file, &mut places, offset).unwrap_or(None),
         };
         match got {
             Some(0) => return Err(fell_short()),
@@ -373,7 +393,7 @@ fn read_run(
     }
     // Only now, so that what was read is what the file held when it still looked so.
     let look = look(&run[0], queue);
-    let is_right = look.is_none_or(|look| sys::stamp(&*first.file).is_ok_and(|now| now == look));
+    let is_right = look.is_none_or(|look| sys::stamp(&*file).is_ok_and(|now| now == look));
     Ok((!is_right).then_some(run[0].entry))
 }
 

@@ -218,7 +218,13 @@ impl Engine {
         };
         let fetch = Fetch::new(FETCH_THREADS, post.clone());
         let udp = Udp::new(settings.bind.clone());
+        // All others can then be had beside them within the user's limit.
+        let allowed = match storage.options().max_files_open {
+            0 => usize::MAX,
+            most => most / 2,
+        };
         let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
+        let files = files.min(allowed);
         let now = Instant::now();
         Ok(Engine {
             links,

@@ -203,13 +203,16 @@ impl Tracker {
     pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
         let mut events = Vec::new();
         self.say("READY=1");
+        let mut now = Instant::now();
         while !self.ended {
             let wait = match self.copying {
                 Some(_) => Duration::ZERO,
-                None => self.next_deadline().saturating_duration_since(Instant::now()),
+                // From the beginning of the last turn: nothing here is due to the millisecond, and a
+                // look at the clock is a hundredth of an announce.
+                None => self.next_deadline().saturating_duration_since(now),
             };
             self.reactor.turn(Some(wait), &mut events).map_err(TrackerError::Machine)?;
-            let now = Instant::now();
+            now = Instant::now();
             while let Some(message) = self.mailbox.try_recv() {
                 self.on_message(message, now, tell);
             }

@@ -23,6 +23,9 @@ use super::desk::Desk;
 /// Packets answered in one turn; more wait for the next, so that others are served between.
 const AT_ONCE: usize = 128;
 
+/// To look for a packet that is not there costs nearly as much as a turn.
+const PATIENCE: u32 = 4;
+
 struct Socket {
     token: Token,
     socket: Arc<OwnedFd>,
@@ -60,7 +63,7 @@ impl Udp {
         sys::set_nonblocking(&socket)?;
         let socket = Arc::new(socket);
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.sockets.push(Socket { token, socket, guess: Guess::new(AT_ONCE, 1) });
+        self.sockets.push(Socket { token, socket, guess: Guess::new(AT_ONCE, PATIENCE) });
         Ok(())
     }
 

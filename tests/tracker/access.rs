@@ -23,11 +23,11 @@ fn a_new_torrent_is_tracked_at_a_hangup_or_after_a_while() {
             let answer = tracker.announce_of(&hash, 'a', "port=7");
             answer.status_line.ends_with("200 OK").then_some(())
         });
-        assert!(tracker.get("/").text().contains(&format!(">{name}</td>")));
+        assert!(tracker.get("/").text().contains(&format!(">{name}</bdi>")));
         tracker.stop();
     }
     let tracker = tracker(&dir, &["--allowed_dir", "tor", "--show_names", "0"]);
-    assert!(!tracker.get("/").text().contains(">a</td>"));
+    assert!(!tracker.get("/").text().contains(">a</bdi>"));
 }
 
 #[test]

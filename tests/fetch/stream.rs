@@ -1,6 +1,6 @@
 //! `io::fetch::stream`: long answers, against servers that are good, bad and strange.
 
-use super::{LONG, head, serve};
+use super::{LONG, head, serve, serve_bytes};
 use bittornado::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
 use bittornado::io::fetch::{Fault, FetchError};
 use bittornado::io::mailbox::{Mailbox, jobs, mailbox};
@@ -115,13 +115,16 @@ fn parts_of_files_come_over_one_connection_and_zeros_in_between() {
 }
 
 #[test]
-fn a_whole_in_place_of_a_part_serves_for_its_beginning() {
+fn a_whole_in_place_of_a_part_serves_as_far_as_it_is_not_too_far() {
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n0123456789abcdefghij";
     let url = serve(move |_, stream| drop(stream.write_all(answer.as_bytes())));
     let mut place = Place::new(LONG);
     assert_eq!(place.fetch(vec![part(&url, 0, 20)]), (CONTENT.to_vec(), Ok(())));
     assert_eq!(place.fetch(vec![part(&url, 0, 8)]), (b"01234567".to_vec(), Ok(())));
-    let (_, result) = place.fetch(vec![part(&url, 0, 1), part(&url, 5, 5)]);
+    assert_eq!(place.fetch(vec![part(&url, 5, 5)]), (b"56789".to_vec(), Ok(())));
+    let (offset, size) = (5_000_000, 6_000_000);
+    let what = What::Part { url: serve_bytes(b"HTTP/1.0 200 OK\r\n\r\n"), offset, size };
+    let (_, result) = place.fetch(vec![part(&url, 0, 1), Request { what, length: 5 }]);
     let (1, StreamError::Absent(why)) = result.unwrap_err() else { panic!("it must be refused") };
     assert!(why.ends_with("cannot be had in parts"), "{why}");
 }

@@ -27,6 +27,10 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(120);
 /// How many courses may wait: the one that follows a cancelled one.
 const MAX_COURSES: usize = 8;
 
+/// Of a server that gives no parts, so much is taken and thrown away to come to what is wanted:
+/// many a small server knows no better, and most of what it has is small.
+const MAX_SKIPPED: u64 = 4 << 20;
+
 /// So many bytes of an answer that says when to come again are read, at most.
 const MAX_WORDS: u64 = 64;
 
@@ -251,15 +255,18 @@ impl<E: From<Streamed>> Worker<E> {
         let deadline = Instant::now() + LONGEST_ANSWER;
         let (response, from) = client.open(url, part, deadline).map_err(StreamError::Fetch)?;
         let name = from.split(['?', '#']).next().unwrap_or_default();
-        let is_exact = judge(request, &response, name);
-        let is_exact = match is_exact {
+        let sent = match judge(request, &response, name) {
             Err(StreamError::Busy(None)) => return Err(StreamError::Busy(when(response))),
-            other => other?,
+            sent => sent?,
         };
         let mut body = response.into_body().into_reader();
+        if let Sent::Whole { skip } = sent {
+            let fault = |e| StreamError::Fetch(FetchError { url: from.clone(), fault: of_io(e) });
+            io::copy(&mut (&mut body).take(skip), &mut io::sink()).map_err(fault)?;
+        }
         self.fill(course, &mut body, request.length, &from, vessel)?;
         // Its end has to be seen for the connection to be of further use.
-        match is_exact && body.read(&mut [0]).is_ok_and(|n| n > 0) {
+        match sent == Sent::Exactly && body.read(&mut [0]).is_ok_and(|n| n > 0) {
             true => Err(StreamError::Wrong(format!("'{name}' sends more than was asked for"))),
             false => Ok(()),
         }
@@ -307,9 +314,17 @@ fn of_io(error: io::Error) -> Fault {
     fault(ureq::Error::from(error), 0)
 }
 
-/// Whether an answer is what was asked for: `true` if it is just that, `false` if only its
-/// beginning is.
-fn judge(request: &Request, response: &Response<Body>, name: &str) -> Result<bool, StreamError> {
+/// What a good answer brings.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    /// Just what was asked for.
+    Exactly,
+    /// The whole in place of a part, which begins behind so many bytes.
+    Whole { skip: u64 },
+}
+
+/// Whether an answer is what was asked for.
+fn judge(request: &Request, response: &Response<Body>, name: &str) -> Result<Sent, StreamError> {
     let wrong = |what: String| Err(StreamError::Wrong(format!("'{name}' {what}")));
     let absent = |what: &str| Err(StreamError::Absent(format!("'{name}' {what}")));
     let status = response.status().as_u16();
@@ -336,22 +351,23 @@ fn judge(request: &Request, response: &Response<Body>, name: &str) -> Result<boo
             }
             let is_it = first == *offset && last == offset + request.length - 1;
             match is_it && length.is_none_or(|length| length == request.length) {
-                true => Ok(true),
+                true => Ok(Sent::Exactly),
                 false => wrong("sends another part than was asked for".into()),
             }
         }
         What::Part { offset, size, .. } => match length {
             Some(length) if length != *size => absent("has another length than in the torrent"),
-            _ if *offset > 0 => absent("cannot be had in parts"),
-            _ => Ok(request.length == *size),
+            _ if *offset > MAX_SKIPPED => absent("cannot be had in parts"),
+            _ if request.length == *size => Ok(Sent::Exactly),
+            _ => Ok(Sent::Whole { skip: *offset }),
         },
         What::All(_) => match length {
             Some(length) if length != request.length => {
                 wrong(format!("sends {length} bytes instead of {}", request.length))
             }
-            _ => Ok(true),
+            _ => Ok(Sent::Exactly),
         },
-        What::Zeros => Ok(true),
+        What::Zeros => Ok(Sent::Exactly),
     }
 }
 

@@ -354,7 +354,8 @@ impl Torrent {
     pub(super) fn blame_web_seeds(&mut self, givers: &[PeerKey], now: Instant) {
         for n in 0..self.web.seeds.len() {
             let seed = &mut self.web.seeds[n];
-            if !givers.contains(&seed.key) {
+            // What a banned one had given before is still being hashed.
+            if !givers.contains(&seed.key) || matches!(seed.stage, Stage::Gone) {
                 continue;
             }
             if givers.len() > 1 {

@@ -237,6 +237,14 @@ fn a_bad_piece_is_the_seeds_fault_and_after_the_second_it_is_banned() {
 }
 
 #[test]
+fn one_that_is_banned_is_told_of_once_however_much_it_has_given() {
+    let mut stage = Stage::empty();
+    let begun = stage.web("a", 0);
+    let came = stage.streams(fetches(&begun)[0].0, 8, 1);
+    assert_eq!(told(&stage.proves(&came, false, 1)).len(), 2);
+}
+
+#[test]
 fn a_bad_piece_of_several_givers_is_nobodys_fault_until_one_gave_it_alone() {
     let mut stage = Stage::new(1, ".", Config::default());
     let peer = stage.joins("20.0.0.1:5", 1, 0);

@@ -1,10 +1,15 @@
 //! aria2, on loopback, without what would look for peers elsewhere.
 
+use crate::exchange::port_of;
 use crate::swarm::{
-    Client, Shape, Swarm, downloads_from_us, downloads_from_us_by_magnet,
-    seeds_to_ours_that_is_killed, seeds_to_us, seeds_to_us_by_magnet,
+    Client, ORIGIN, Shape, Swarm, downloads_from_us, end, seeds_to_ours_that_is_killed,
+    seeds_to_us, seeds_to_us_by_magnet,
 };
 use crate::util::{Background, free_port};
+use rustix::process::Signal;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 
 const ARIA2: Client = Client { start, dials: true, makes_empty_files: true };
 
@@ -58,10 +63,32 @@ fn seeds_a_file_to_ours_though_that_is_killed() {
     seeds_to_ours_that_is_killed(&ARIA2);
 }
 
+/// A tracker that tells everybody of one peer. aria2 says that it lacks nothing as long as it has
+/// no metadata, and whom our tracker takes for a seed, that one it tells of no seeds.
+fn tracker_of(peer: u16) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/announce", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head = b"HTTP/1.0 200 OK\r\n\r\nd8:intervali60e5:peers6:\x7f\0\0\x01";
+            let answer = [&head[..], &peer.to_be_bytes(), b"e"].concat();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&answer);
+        }
+    });
+    url
+}
+
 #[test]
 #[ignore = "needs aria2"]
 fn downloads_from_us_with_a_magnet_link() {
-    downloads_from_us_by_magnet(&ARIA2);
+    let mut swarm = Swarm::new(Shape::Tree);
+    let mut ours = swarm.ours(ORIGIN);
+    let tracker = tracker_of(port_of(&mut ours));
+    swarm.link = Some(format!("magnet:?xt=urn:btih:{}&tr={tracker}", swarm.hash()));
+    let _theirs = start(&swarm, "copy");
+    swarm.wait_for_copy("copy");
+    end(ours, Signal::INT);
 }
 
 #[test]

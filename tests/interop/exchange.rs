@@ -74,7 +74,7 @@ impl Place {
 }
 
 /// The port that one of ours listens on.
-fn port_of(client: &mut Background) -> u16 {
+pub fn port_of(client: &mut Background) -> u16 {
     client.wait_for("listening on port ", SOON);
     until(SOON, "the whole line", || {
         let said = client.out();

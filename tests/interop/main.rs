@@ -6,6 +6,7 @@
 mod aria2;
 mod exchange;
 mod libtorrent;
+mod magnet;
 mod nginx;
 mod ours;
 mod qbittorrent;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// More than any step needs, on a machine with other work too. Transmission alone looks only
-/// every ten seconds at whom it could ask, and whom it should answer.
-pub const SOON: Duration = Duration::from_secs(60);
+/// every ten seconds at whom it could ask, and whom it should answer; and once it has the metadata
+/// of a magnet link it hangs up, dials nobody on loopback, and waits for our next call.
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// Where the complete data is, in the folder of the test.
 pub const ORIGIN: &str = "origin";
@@ -96,7 +97,7 @@ pub struct Swarm {
     pub shape: Shape,
     pub dir: Dir,
     /// A magnet link, where that is all that those get who download.
-    link: Option<String>,
+    pub link: Option<String>,
 }
 
 impl Swarm {
@@ -127,6 +128,12 @@ impl Swarm {
         let show = swarm.dir.cmd("btshowmetainfo").args(["--magnet", TORRENT]);
         swarm.link = Some(show.run().expect(0).out.trim().to_string());
         swarm
+    }
+
+    /// The info hash, in hexadecimal digits.
+    pub fn hash(&self) -> String {
+        let show = self.dir.cmd("btshowmetainfo").args(["--hash", TORRENT]);
+        show.run().expect(0).out.trim().to_string()
     }
 
     /// What a client is started with that has its data in this folder.

@@ -292,6 +292,19 @@ fn names_and_comments_are_escaped_in_the_original_form_too() {
 }
 
 #[test]
+fn of_a_magnet_link_what_it_holds_is_shown() {
+    let (dir, hash) = (folder(), "0123456789012345678901234567890123456789");
+    let link = format!("magnet:?xt=urn:btih:{hash}&dn=a%0ab&tr=http%3A%2F%2Ft&x.pe=p:1&xl=7");
+    let out = show(&dir, &[&link], 0).out;
+    let (_, shown) = out.split_once("\n\n").unwrap();
+    let head = format!("info hash.....: {hash}\nfile name.....: a\\nb\nfile size.....: 7\n");
+    assert_eq!(shown, format!("{head}announce url..: http://t\npeer..........: p:1\n"));
+    assert_eq!(show(&dir, &["--hash", &link], 0).out, format!("{hash}\n"));
+    let done = show(&dir, &["--files", &link], 1);
+    assert!(done.err.contains("a magnet link, which holds no .torrent"), "{}", done.err);
+}
+
+#[test]
 fn one_form_of_output_at_a_time() {
     let dir = folder();
     for (args, problem) in [

@@ -16,6 +16,7 @@ use crate::cmd::env::{Env, reason};
 use crate::cmd::options::{Kind, Opt, Parsed};
 use crate::cmd::{Command, Exit};
 use crate::io::screen::printable;
+use crate::proto::magnet::{Magnet, PeerAddress};
 use crate::proto::metainfo::{Info, Layout, MAX_SIZE, Metainfo};
 
 /// The command's entry in the table.
@@ -23,8 +24,9 @@ pub const COMMAND: Command = Command {
     name: "btshowmetainfo",
     aliases: &[],
     summary: "Prints the content of .torrent files: info hash, names and lengths, trackers, \
-              comment. Each is a FILE, an http or https URL, or - for standard input.",
-    usage: &["FILE|URL|-..."],
+              comment. Each is a FILE, an http or https URL, or - for standard input; of a magnet \
+              link it prints what little that holds.",
+    usage: &["FILE|URL|MAGNET-LINK|-..."],
     options: OPTIONS,
     notes: NOTES,
     run,
@@ -102,9 +104,9 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     let form = match asked[..] {
         [] => {
             env.say(format_args!("{} {BANNER}\n", env.name.clone()));
-            original
+            ("", original as Form)
         }
-        [(_, form)] => *form,
+        [form] => *form,
         [(one, _), (other, _), ..] => {
             return env.wrong_usage(format_args!("--{one} and --{other} cannot be used together"));
         }
@@ -118,7 +120,11 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     exit
 }
 
-fn show(env: &mut Env, argument: &OsStr, form: Form) -> Result<(), String> {
+fn show(env: &mut Env, argument: &OsStr, form: (&str, Form)) -> Result<(), String> {
+    if let Some(magnet) = Source::of(argument, &env.cwd).magnet() {
+        let magnet = magnet.map_err(|e| format!("bad magnet link: {e}"))?;
+        return show_link(env, argument, &magnet, form.0);
+    }
     let metainfo = load(env, argument)?;
     if metainfo.trailing > 0 {
         env.error(format_args!(
@@ -126,7 +132,40 @@ fn show(env: &mut Env, argument: &OsStr, form: Form) -> Result<(), String> {
             argument.to_string_lossy()
         ));
     }
-    form(env, argument, &metainfo);
+    form.1(env, argument, &metainfo);
+    Ok(())
+}
+
+/// A link holds much less than a .torrent; what it does is printed under the same labels.
+fn show_link(env: &mut Env, argument: &OsStr, link: &Magnet, form: &str) -> Result<(), String> {
+    if form == "hash" {
+        env.say(link.info_hash);
+        return Ok(());
+    }
+    if !form.is_empty() {
+        return Err(LoadError::Magnet(argument.to_string_lossy().into()).to_string());
+    }
+    env.say(format_args!("info hash.....: {}", link.info_hash));
+    if let Some(name) = &link.name {
+        env.say(format_args!("file name.....: {}", printable(name)));
+    }
+    if let Some(length) = link.length {
+        env.say(format_args!("file size.....: {length}"));
+    }
+    for tracker in &link.trackers {
+        env.say(format_args!("announce url..: {}", printable(tracker)));
+    }
+    for seed in &link.web_seeds {
+        env.say(format_args!("web seed......: {}", printable(seed)));
+    }
+    for peer in &link.peers {
+        match peer {
+            PeerAddress::At(address) => env.say(format_args!("peer..........: {address}")),
+            PeerAddress::Named(host, port) => {
+                env.say(format_args!("peer..........: {}:{port}", printable(host)));
+            }
+        }
+    }
     Ok(())
 }
 

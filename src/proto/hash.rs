@@ -57,6 +57,13 @@ pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     hash.finish()
 }
 
+/// The CRC-32C (Castagnoli) of some bytes, bit by bit: it is asked for a few dozen of them.
+pub fn crc32c<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u32 {
+    let shift = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+    let add = |crc, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shift(crc));
+    !bytes.into_iter().fold(!0, add)
+}
+
 /// A running SHA-256. A clone goes on from the same state.
 #[derive(Clone, Default)]
 pub struct Sha256(Engine256);
@@ -103,6 +110,12 @@ mod tests {
 
     fn hex(hash: impl AsRef<[u8]>) -> String {
         hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn checksums_are_those_of_castagnoli() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod bencode;
 pub mod bitfield;
 #[cfg(test)]
 pub(crate) mod damage;
+pub mod dht;
 pub mod geometry;
 pub mod glob;
 pub mod hash;

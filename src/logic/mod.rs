@@ -7,6 +7,7 @@ pub mod announcer;
 pub mod candidates;
 pub mod choker;
 pub mod clock;
+pub mod dht;
 pub mod goal;
 pub mod inquiry;
 pub mod ledger;

@@ -364,7 +364,7 @@ impl Dht {
             Goal::Peers(info_hash) => Ask::GetPeers(info_hash),
         };
         while self.pending.len() < MAX_PENDING {
-            let Some(at) = self.searches[index].search.next() else { break };
+            let Some(at) = self.searches[index].search.to_ask() else { break };
             self.ask(at, ask.clone(), about, now);
         }
         let is_waited_for = self.pending.iter().any(|pending| pending.about == about);

@@ -65,7 +65,7 @@ impl Search {
     }
 
     /// Whom to ask next, if somebody is to be asked now.
-    pub fn next(&mut self) -> Option<SocketAddr> {
+    pub fn to_ask(&mut self) -> Option<SocketAddr> {
         let waited = self.candidates.iter().filter(|c| c.state == State::Asked).count();
         if waited >= AT_ONCE || self.asked >= MAX_ASKED {
             return None;
@@ -135,21 +135,21 @@ mod tests {
     fn the_nearest_are_asked_first_and_a_few_at_a_time() {
         let mut search = Search::new(NodeId([0; 20]));
         search.offer((1..=20).rev().map(node));
-        let asked: Vec<SocketAddr> = std::iter::from_fn(|| search.next()).collect();
+        let asked: Vec<SocketAddr> = std::iter::from_fn(|| search.to_ask()).collect();
         assert_eq!(asked, [1, 2, 3, 4].map(|n| node(n).1));
         search.late(node(2).1);
-        assert_eq!((search.next(), search.next()), (Some(node(5).1), None));
+        assert_eq!((search.to_ask(), search.to_ask()), (Some(node(5).1), None));
         assert!(search.answered(&node(1).0, node(1).1, Some(b"t".to_vec())));
         assert!(!search.answered(&node(9).0, node(3).1, None), "another name than was said");
         search.failed(node(4).1);
-        let asked: Vec<SocketAddr> = std::iter::from_fn(|| search.next()).collect();
+        let asked: Vec<SocketAddr> = std::iter::from_fn(|| search.to_ask()).collect();
         assert_eq!(asked, [6, 7, 8].map(|n| node(n).1));
         assert!(!search.is_over());
         for n in [2, 5, 6, 7, 8, 9, 10] {
-            let _ = search.next();
+            let _ = search.to_ask();
             search.answered(&node(n).0, node(n).1, None);
         }
-        assert!(search.is_over() && search.next().is_none());
+        assert!(search.is_over() && search.to_ask().is_none());
         let nearest: Vec<SocketAddr> = search.nearest().map(|(at, _)| at).collect();
         assert_eq!(nearest, [1, 2, 5, 6, 7, 8, 9, 10].map(|n| node(n).1));
         assert_eq!(search.nearest().next(), Some((node(1).1, Some(&b"t"[..]))));
@@ -166,7 +166,7 @@ mod tests {
             (NodeId(id), SocketAddr::new(there, 6881))
         };
         search.offer([fresh(0)]);
-        while let Some(at) = search.next() {
+        while let Some(at) = search.to_ask() {
             asked += 1;
             let found = search.candidates.iter().find(|c| c.at == at).map(|c| c.id).unwrap();
             search.answered(&found, at, None);

@@ -153,7 +153,7 @@ mod tests {
         let (mut rng, now) = (Rng::new(1), Instant::now());
         let mut store = Store::new(1, now);
         for n in 0..150_000u32 {
-            let hash: [u8; 20] = std::array::from_fn(|i| (n % 1500 >> (i % 2 * 8)) as u8);
+            let hash: [u8; 20] = std::array::from_fn(|i| ((n % 1500) >> (i % 2 * 8)) as u8);
             store.list(InfoHash(hash), at(n), now);
         }
         assert!(store.torrents.len() <= MAX_TORRENTS && store.count <= MAX_ALL);

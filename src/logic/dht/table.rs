@@ -7,6 +7,7 @@
 use crate::proto::address::is_local;
 use crate::proto::dht::Node;
 use crate::proto::dht::id::NodeId;
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ impl Table {
     /// All of them, those that were heard last first.
     pub fn nodes(&self) -> Vec<Node> {
         let mut all: Vec<&Known> = self.buckets.iter().flat_map(|bucket| &bucket.nodes).collect();
-        all.sort_by(|a, b| b.heard.cmp(&a.heard));
+        all.sort_by_key(|node| Reverse(node.heard));
         all.into_iter().map(|node| (node.id, node.at)).collect()
     }
 

@@ -11,6 +11,9 @@ fn settings() -> Settings {
     Settings { read_only: false, families: [true, false], port: 6881 }
 }
 
+/// A packet on its way: when it comes, its number, to whom and from whom.
+type Coming = (Instant, u64, SocketAddr, SocketAddr, Vec<u8>);
+
 /// Many nodes in virtual time, with links that delay and lose.
 struct World {
     start: Instant,
@@ -19,7 +22,7 @@ struct World {
     /// When a node has something to do.
     timers: BinaryHeap<Reverse<(Instant, SocketAddr)>>,
     /// When what comes where from whom.
-    packets: BinaryHeap<Reverse<(Instant, u64, SocketAddr, SocketAddr, Vec<u8>)>>,
+    packets: BinaryHeap<Reverse<Coming>>,
     sent: u64,
     /// One packet of so many is lost; 0 = none.
     lossy: u32,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::damage::survived;
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -94,4 +95,26 @@ fn nobody_is_sent_to_a_port_of_services() {
     };
     assert_eq!(read.nodes, [(NodeId([5; 20]), at("9.8.7.6:1024"))]);
     assert_eq!(read.peers, [at("9.8.7.5:4000")]);
+}
+
+#[test]
+fn damaged_packets_never_panic() {
+    let nodes = vec![(NodeId([4; 20]), at("9.8.7.6:2000")), (NodeId([5; 20]), at("[::2]:3000"))];
+    let peers = vec![at("9.8.7.5:4000"), at("[2001:db8::2]:5000")];
+    let answer = Answer { nodes, peers, ..Answer::new(NodeId([2; 20])) };
+    let whole = Packet { transaction: vec![1], body: Body::Answer(answer) }.encode();
+    let took = survived(
+        3000,
+        |random| {
+            let changes = 1 + random.below(4);
+            random.damage(&whole, changes)
+        },
+        |bytes, _| {
+            let read = Packet::decode(bytes);
+            let again = read.as_ref().map(|packet| Packet::decode(&packet.encode()));
+            assert_eq!(again.flatten(), read);
+            read.is_some()
+        },
+    );
+    assert!(took > 100, "{took}");
 }

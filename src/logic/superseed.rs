@@ -10,7 +10,7 @@ use super::PeerKey;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{Geometry, PieceIndex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Pieces offered to a peer and not yet seen elsewhere: one on its way, and one that spreads.
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Offer {
     piece: PieceIndex,
+    /// Bytes of it that were sent to the peer.
+    sent: u64,
     /// The peer has it now.
     taken: bool,
     since: Instant,
@@ -75,6 +77,17 @@ impl SuperSeed {
         }
     }
 
+    /// So many bytes of a piece of `size` bytes were sent to a peer. Tells whether it has all of the
+    /// piece by that, while this matters: it may never say so, since we seem to have it too.
+    pub fn on_sent(&mut self, key: PeerKey, piece: PieceIndex, bytes: u32, size: u32) -> bool {
+        let open = self.guests.get_mut(&key).and_then(|guest| {
+            guest.open.iter_mut().find(|offer| offer.piece == piece && !offer.taken)
+        });
+        let Some(offer) = open else { return false };
+        offer.sent += u64::from(bytes);
+        offer.sent >= u64::from(size)
+    }
+
     /// Gives up offers of which nothing has come for long.
     pub fn expire(&mut self, now: Instant) {
         let mut lost = Vec::new();
@@ -109,12 +122,16 @@ impl SuperSeed {
     ) -> Option<PieceIndex> {
         let pieces = geometry.piece_count();
         let fresh = || Guest { offered: Bitfield::new(pieces), open: Vec::new() };
+        // What is on its way to somebody, or spreads from there, needs no second copy.
+        let open = self.guests.values().flat_map(|guest| &guest.open);
+        let held: BTreeSet<PieceIndex> = open.map(|offer| offer.piece).collect();
         let guest = self.guests.entry(key).or_insert_with(fresh);
         if guest.open.len() >= MAX_OPEN {
             return None;
         }
         let (offered, times) = (&guest.offered, &self.times);
-        let due = geometry.pieces().filter(|p| !have.get(p.get()) && !offered.get(p.get()));
+        let lacks = |p: &PieceIndex| !have.get(p.get()) && !offered.get(p.get());
+        let due = geometry.pieces().filter(|p| lacks(p) && !held.contains(p));
         let ranked = due.map(|piece| {
             // Whoever was offered a piece will have it: that counts as much as having it, nearly.
             let available = availability(piece);
@@ -123,7 +140,7 @@ impl SuperSeed {
         let piece = rng.lowest(ranked)?;
         self.times[piece.at()] += 1;
         guest.offered.set(piece.get(), true);
-        guest.open.push(Offer { piece, taken: false, since: now });
+        guest.open.push(Offer { piece, sent: 0, taken: false, since: now });
         Some(piece)
     }
 
@@ -194,12 +211,35 @@ mod tests {
     }
 
     #[test]
+    fn who_was_sent_all_of_a_piece_has_it_though_it_does_not_say_so() {
+        let mut p = play(8);
+        let first = p.offer(A).unwrap();
+        let piece = p.piece(first);
+        assert!(!p.seed.on_sent(A, piece, 10, 20) && !p.seed.on_sent(B, piece, 20, 20));
+        assert!(p.seed.on_sent(A, piece, 10, 20));
+        p.seed.on_have(A, piece, false);
+        assert!(!p.seed.on_sent(A, piece, 10, 20), "it is known");
+    }
+
+    #[test]
     fn with_nobody_to_share_with_the_next_piece_comes_at_once() {
         let mut p = play(8);
         let first = p.offer(A).unwrap();
         p.offer(A);
         p.seed.on_have(A, p.piece(first), true);
         assert!(p.offer(A).is_some());
+    }
+
+    #[test]
+    fn what_is_on_its_way_or_spreads_is_offered_to_nobody_else() {
+        let mut p = play(3);
+        let first = p.offer(A).unwrap();
+        p.seed.on_have(A, p.piece(first), false);
+        p.offer(A);
+        assert!(p.offer(B).is_some());
+        assert_eq!(p.offer(B), None);
+        p.seed.expire(p.start + PATIENCE);
+        assert!(p.offer(B).is_some(), "nobody waits for ever");
     }
 
     #[test]

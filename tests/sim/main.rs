@@ -125,9 +125,8 @@ fn a_super_seed_sends_little_more_than_one_copy() {
     println!("super-seeding {copies:.2} copies in {took:?}, else {normal:.2} in {long:?}");
     assert!(copies < 1.1, "{copies:.2} copies");
     assert!(copies < normal, "{copies:.2} copies, {normal:.2} without");
-    // A seed that serves first what nobody has is near the bound already; this is the price of
-    // the copies saved.
-    assert!(took < long * 2, "{took:?}, {long:?} without");
+    // A seed that serves first what nobody has is near the bound already.
+    assert!(took < long.mul_f64(1.2), "{took:?}, {long:?} without");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Action, Notice, Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::superseed::SuperSeed;
-use crate::proto::geometry::PieceIndex;
+use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::wire::Message;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,15 @@ impl Torrent {
             super_seed.on_have(key, piece, spread);
         }
         self.offer_by(now + OFFER_DELAY);
+    }
+
+    /// A block has left: perhaps the last one of what the peer was offered.
+    pub(super) fn note_offer_sent(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
+        let Some(super_seed) = &mut self.super_seed else { return };
+        let (piece, size) = (block.piece(), self.geometry.piece_size(block.piece()));
+        if super_seed.on_sent(key, piece, block.length(), size) {
+            self.on_spread(key, piece, now);
+        }
     }
 
     /// Offers to everybody what he is due.

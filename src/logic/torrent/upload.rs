@@ -82,6 +82,7 @@ impl Torrent {
         if was_deaf {
             self.rechoke_soon(now);
         }
+        self.note_offer_sent(key, block, now);
         self.enter_round(key);
         self.pump_uploads(now);
     }

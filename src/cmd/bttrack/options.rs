@@ -89,13 +89,15 @@ pub const OPTIONS: &[Opt] = &[
         "max_torrents",
         Kind::Int { min: 1, max: 1 << 28 },
         "131072",
-        "torrents with peers at most; beyond, the emptiest make room (some 200 bytes each)",
+        "torrents with peers at most; beyond, the emptiest make room (some 200 bytes each; with \
+         64 MB of memory take 32768)",
     ),
     Opt::new(
         "max_peers",
         Kind::Int { min: 1, max: 1 << 28 },
         "1048576",
-        "peers at most; beyond, silent ones of large torrents make room (some 55 bytes each)",
+        "peers at most; beyond, silent ones of large torrents make room (some 60 bytes each, and as much \
+         again while they are saved: with 64 MB of memory take 262144)",
     ),
     Opt::new(
         "max_connections",

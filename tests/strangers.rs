@@ -235,12 +235,50 @@ fn handshakes_that_are_wrong_or_cut() {
         wrong[at] ^= 1;
         let mut stream = victim.connect();
         stream.write_all(&wrong).unwrap();
+        // It may be the beginning of a key: only the end tells that it is not.
+        stream.shutdown(Shutdown::Write).unwrap();
         victim.drops(stream, "a wrong handshake");
     }
     let mut stream = victim.connect();
     stream.write_all(b"GET /announce HTTP/1.1\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
     victim.drops(stream, "HTTP");
     victim.serves("handshakes");
+}
+
+/// A key, or what is taken for one, and noise behind it.
+fn noise(length: usize, seed: u8) -> Vec<u8> {
+    (0..length).map(|n| (n * n + 7 * n) as u8 ^ seed).collect()
+}
+
+#[test]
+fn encrypted_handshakes_that_lead_to_nothing() {
+    let mut victim = Victim::seed();
+    let mut kept = Vec::new();
+    for n in 0..40 {
+        let mut stream = victim.connect();
+        pour(&mut stream, &noise(96, n));
+        kept.push(stream);
+    }
+    for n in 0..200 {
+        let mut stream = victim.connect();
+        pour(&mut stream, &noise(96 + 600, n));
+        victim.drops(stream, "noise behind a key");
+    }
+    victim.serves("a flood of keys");
+}
+
+#[test]
+fn those_in_plain_text_where_it_is_not_wanted() {
+    let victim = Victim::start(true, &["--crypto_only"]);
+    let stream = victim.plain("plain");
+    victim.drops(stream, "a plain handshake");
+    let victim = Victim::start(true, &["--crypto_stealth"]);
+    let mut stream = victim.connect();
+    pour(&mut stream, &victim.shake([0; 8], "plain"));
+    let mut heard = Vec::new();
+    let _ = stream.read_to_end(&mut heard);
+    assert!(heard.is_empty(), "{} bytes", heard.len());
 }
 
 #[test]

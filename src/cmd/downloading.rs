@@ -7,8 +7,8 @@ pub use options::OPTIONS;
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
-    Allocation, Breakup, Config, DiskOptions, Door, Goal, JoinSettings, Keep, Limits, Locks,
-    Priority, Settings, Source, priorities,
+    Allocation, Breakup, Config, DiskOptions, Door, Encryption, Goal, JoinSettings, Keep, Limits,
+    Locks, Priority, Settings, Source, priorities,
 };
 use crate::io::save;
 use crate::proto::magnet::Magnet;
@@ -198,6 +198,16 @@ fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {
     named.map(|named| if named.is_empty() { all } else { named })
 }
 
+/// Each of the three includes those before it, whatever these say.
+fn encryption(parsed: &Parsed) -> Encryption {
+    match ["crypto_stealth", "crypto_only", "crypto_allowed"].map(|name| parsed.flag(name)) {
+        [true, ..] => Encryption::Stealth,
+        [_, true, _] => Encryption::Only,
+        [.., true] => Encryption::Allowed,
+        [.., false] => Encryption::Never,
+    }
+}
+
 fn config(parsed: &Parsed) -> Result<Config, String> {
     let count = |name| parsed.int(name) as usize;
     let limit = |name| Some(parsed.int(name)).filter(|kb| *kb > 0).map(|kb| kb as u64 * 1000);
@@ -239,6 +249,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         limits,
         peer_exchange: parsed.flag("pex"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
+        encryption: encryption(parsed),
         ip: ip.map(str::to_string),
     })
 }

@@ -2,17 +2,24 @@
 //!
 //! Receiving: [`Conn::fill`] is one `readv` to where the framer wants the bytes, [`Conn::next`]
 //! gives what they make. Sending: messages and blocks are gathered and go out together in
-//! [`Conn::flush`], once a turn. Used by `app::client` on the reactor's thread; never blocks.
+//! [`Conn::flush`], once a turn. Where it is encrypted, what came is decrypted where it lies, and
+//! what leaves is encrypted just before. Used by `app::client` on the reactor's thread; never
+//! blocks.
 
+mod opening;
 mod outbox;
 
+pub use opening::Door;
 pub use outbox::{Outcome, Staging};
 
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::ids::InfoHash;
+use crate::proto::mse::{Initiator, Methods, Random, Receive, Responder};
 use crate::proto::resume::client::Stamp;
 use crate::proto::wire::{Framer, Limits, Message, Next, PeerFault, Pool};
+use opening::Opening;
 use outbox::Outbox;
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::SocketAddr;
@@ -30,12 +37,25 @@ pub enum Fill {
     Ended,
 }
 
+/// What becomes of the bytes that come in before the framer gets them.
+#[derive(Debug)]
+enum Inward {
+    /// Nothing.
+    Plain,
+    /// They belong to the handshake of an encrypted stream, or may do so.
+    Opening(Box<Opening>),
+    /// They are decrypted.
+    Encrypted(Box<Receive>),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Conn {
     socket: Arc<OwnedFd>,
     framer: Framer,
     outbox: Outbox,
+    inward: Inward,
+    was_encrypted: bool,
 }
 
 impl Conn {
@@ -43,7 +63,37 @@ impl Conn {
     pub fn new(socket: OwnedFd) -> Conn {
         // A refusal costs latency, nothing else.
         let _ = sys::set_nodelay(&socket);
-        Conn { socket: Arc::new(socket), framer: Framer::new(), outbox: Outbox::new() }
+        Conn {
+            socket: Arc::new(socket),
+            framer: Framer::new(),
+            outbox: Outbox::new(),
+            inward: Inward::Plain,
+            was_encrypted: false,
+        }
+    }
+
+    /// What comes in may be encrypted. From now on until it is known to be plain, or the
+    /// handshake is over, [`fill_at_door`](Self::fill_at_door) takes it in.
+    pub fn expect_encryption(&mut self, methods: Methods) {
+        self.inward = Inward::Opening(Box::new(Opening::Theirs(Responder::new(methods))));
+    }
+
+    /// Begins an encrypted stream, instead of saying `first` in plain text. To be called when the
+    /// connection stands and nothing was said on it.
+    pub fn encrypt(&mut self, torrent: InfoHash, methods: Methods, first: &[u8], random: Random) {
+        let mut initiator = None;
+        self.outbox.gather(|out| {
+            initiator = Some(Initiator::new(torrent, methods, first, random, out));
+        });
+        if let Some(initiator) = initiator {
+            self.inward = Inward::Opening(Box::new(Opening::Ours(initiator)));
+        }
+    }
+
+    /// Whether both sides have agreed on an encrypted stream, though it may be that the handshake
+    /// alone was.
+    pub fn was_encrypted(&self) -> bool {
+        self.was_encrypted
     }
 
     /// Begins to connect. It stands, or has failed, when the socket is writable:
@@ -83,6 +133,9 @@ impl Conn {
     /// # Errors
     /// The connection has failed.
     pub fn fill(&mut self) -> io::Result<Fill> {
+        if let Inward::Opening(_) = self.inward {
+            return self.open(None);
+        }
         let (first, second) = self.framer.space();
         let room = first.len() + second.len();
         if room == 0 {
@@ -92,11 +145,31 @@ impl Conn {
         match sys::readv(&self.socket, &mut buffers) {
             Ok(0) => Ok(Fill::Ended),
             Ok(n) => {
+                if let Inward::Encrypted(receive) = &mut self.inward {
+                    let (first, second) = self.framer.space();
+                    let in_first = first.len().min(n);
+                    receive.apply(&mut first[..in_first]);
+                    receive.apply(&mut second[..n - in_first]);
+                    if receive.is_over() {
+                        self.inward = Inward::Plain;
+                    }
+                }
                 self.framer.filled(n);
                 Ok(if n < room { Fill::Drained } else { Fill::Some })
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Fill::Drained),
             Err(e) => Err(e),
+        }
+    }
+
+    /// As [`fill`](Self::fill), where it is not yet known who has connected.
+    ///
+    /// # Errors
+    /// The connection has failed; what came is no handshake; there were too many such lately.
+    pub fn fill_at_door(&mut self, door: &mut Door) -> io::Result<Fill> {
+        match self.inward {
+            Inward::Opening(_) => self.open(Some(door)),
+            _ => self.fill(),
         }
     }
 

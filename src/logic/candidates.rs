@@ -52,6 +52,10 @@ struct Candidate {
     worth: u32,
     /// Attempts and useless connections in a row.
     failures: u32,
+    /// It did not understand encryption when that was last tried, so it is plain text's turn.
+    plain: bool,
+    /// Somebody says that it understands encryption.
+    encrypts: bool,
     /// `None` while it is being dialed or connected; then it is not in the queue either.
     turn: Option<Turn>,
 }
@@ -117,7 +121,9 @@ impl Candidates {
             return false;
         }
         let worth = self.worth(address);
-        self.known.insert(address, Candidate { source, worth, failures: 0, turn: None });
+        let new =
+            Candidate { source, worth, failures: 0, plain: false, encrypts: false, turn: None };
+        self.known.insert(address, new);
         self.wait_until(address, now);
         self.check();
         true
@@ -174,6 +180,40 @@ impl Candidates {
     /// The attempt to dial it, or the handshake, came to nothing.
     pub fn failed(&mut self, address: SocketAddr, now: Instant) {
         self.retire(address, now, false);
+    }
+
+    /// Somebody says that this address understands encryption, or asks for it.
+    pub fn told_to_encrypt(&mut self, address: SocketAddr) {
+        if let Some(candidate) = self.known.get_mut(&canonical(address)) {
+            candidate.encrypts = true;
+        }
+    }
+
+    /// Whether to begin in plain text with this address, where either is possible.
+    pub fn is_plain(&self, address: SocketAddr) -> bool {
+        self.known.get(&canonical(address)).is_some_and(|c| c.plain)
+    }
+
+    /// It accepted a connection and ended it at the sight of an encrypted handshake: plain text is
+    /// next, and at once, unless encryption is said to be no riddle to it.
+    pub fn failed_encrypted(&mut self, address: SocketAddr, now: Instant) {
+        let address = canonical(address);
+        let Some(candidate) = self.known.get_mut(&address) else { return };
+        candidate.plain = true;
+        match candidate.encrypts {
+            true => self.failed(address, now),
+            false => self.wait_until(address, now),
+        }
+        self.check();
+    }
+
+    /// It accepted a connection and ended it at the sight of a plain handshake: encryption is next,
+    /// at the usual time.
+    pub fn failed_plain(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(candidate) = self.known.get_mut(&canonical(address)) {
+            candidate.plain = false;
+        }
+        self.failed(address, now);
     }
 
     /// It is connected, whoever dialed: there is no need to dial it. Unknown addresses (a peer

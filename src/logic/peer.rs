@@ -83,6 +83,10 @@ pub struct Peer {
     pub direction: Direction,
     /// The extensions it speaks, as far as it has said.
     pub speaks: Speaks,
+    /// The stream is encrypted, or is to be, or its handshake was.
+    pub encrypted: bool,
+    /// It has said its handshake.
+    pub greeted: bool,
     /// How far it is.
     pub stage: Stage,
     /// When it was opened, or dialling began.
@@ -100,8 +104,17 @@ impl Peer {
             Direction::Outgoing => Stage::Dialing,
             Direction::Incoming => Stage::Greeting,
         };
-        let speaks = Speaks::default();
-        Peer { address, direction, speaks, stage, since: now, heard: now, said: now }
+        Peer {
+            address,
+            direction,
+            speaks: Speaks::default(),
+            encrypted: false,
+            greeted: false,
+            stage,
+            since: now,
+            heard: now,
+            said: now,
+        }
     }
 
     /// The talk behind the handshake, if it has come to that.

@@ -416,7 +416,10 @@ impl World {
         let mut others: Vec<usize> = (0..self.nodes.len()).filter(there).collect();
         self.rng.shuffle(&mut others);
         others.truncate(NUMWANT);
-        let peers = others.into_iter().map(|i| Peer { address: address(i), id: None }).collect();
+        let peers = others
+            .into_iter()
+            .map(|i| Peer { address: address(i), id: None, requires_encryption: false })
+            .collect();
         let now = self.now;
         self.torrent(node, |t| t.on_announced(number, Ok(super::reply(peers)), now));
     }
@@ -465,7 +468,7 @@ impl World {
     fn act(&mut self, node: usize, action: Action) {
         match action {
             Action::Dial { peer, address } => self.dial(node, peer, address),
-            Action::Greet(key) => self.outbox.push((key, Word::Hello)),
+            Action::Greet(key, _) => self.outbox.push((key, Word::Hello)),
             Action::Send(_, Message::Unchoke) if self.nodes[node].part.role == Role::FreeRider => {}
             Action::Send(key, message) => self.outbox.push((key, Word::Message(message))),
             Action::News => {
@@ -661,7 +664,7 @@ impl World {
             low * 1000 + self.rng.below((high - low).max(1) * 1000),
         ));
         let stands = now + latency;
-        let taken = self.nodes[other].torrent.as_mut().map(|t| t.on_incoming(from, now));
+        let taken = self.nodes[other].torrent.as_mut().map(|t| t.on_incoming(from, false, now));
         let Some(Ok(other_key)) = taken else {
             return self.at(stands, node, Event::Refused(key));
         };

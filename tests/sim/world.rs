@@ -296,7 +296,7 @@ impl World {
     fn act(&mut self, node: usize, action: Action) {
         match action {
             Action::Dial { peer, address } => self.dial(node, peer, address),
-            Action::Greet(key) => {
+            Action::Greet(key, _) => {
                 let mut id = *b"-SI0001-000000000000";
                 id[8..16].copy_from_slice(&(node as u64).to_be_bytes());
                 let mut shake = handshake(INFO_HASH, PeerId(id));
@@ -338,7 +338,9 @@ impl World {
             Action::Recycle(data) => self.nodes[node].pool.give(data),
             Action::Announce { number, .. } => {
                 let others = (0..self.nodes.len()).filter(|i| *i != node);
-                let peers = others.map(|i| Peer { address: address(i), id: None }).collect();
+                let peers = others
+                    .map(|i| Peer { address: address(i), id: None, requires_encryption: false })
+                    .collect();
                 self.soon(200, Event::Announced { node, number, peers });
             }
             Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
@@ -376,7 +378,7 @@ impl World {
         let from = SocketAddr::from((address(node).ip(), 40_000 + (key.0 % 20_000) as u16));
         let now = self.now;
         let stands = now + Duration::from_micros(u64::from(self.rng.below(50_000)));
-        let Ok(other_key) = self.nodes[other].torrent.on_incoming(from, now) else {
+        let Ok(other_key) = self.nodes[other].torrent.on_incoming(from, false, now) else {
             return self.at(stands, Event::Refused { node, key });
         };
         // Nothing arrives before the connection stands at both ends.

@@ -52,7 +52,7 @@ pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::goal::{Goal, Reached};
 pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{
-    Breakup, Config, FileStatus, PeerStatus, PieceStatus, Status, WebSeedStatus,
+    Breakup, Config, Encryption, FileStatus, PeerStatus, PieceStatus, Status, WebSeedStatus,
 };
 pub use crate::proto::wire::Limits;
 pub use company::{Company, Door};

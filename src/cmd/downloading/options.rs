@@ -64,6 +64,28 @@ pub const OPTIONS: &[Opt] = &[
         "secret by which a tracker that was started with the same one knows this as its \
          dedicated seed",
     ),
+    Opt::new(
+        "crypto_allowed",
+        Kind::Flag,
+        "1",
+        "encrypt connections with those that understand it, in the way of other clients (MSE/PE), \
+         and take plain ones from and to all others; it hides what is transferred from those who \
+         look at it in passing, no more",
+    ),
+    Opt::new(
+        "crypto_only",
+        Kind::Flag,
+        "0",
+        "have encrypted connections only, with the whole stream encrypted; in plain text others \
+         learn that we are here, as trackers do that try whether we can be reached",
+    ),
+    Opt::new(
+        "crypto_stealth",
+        Kind::Flag,
+        "0",
+        "as crypto_only, and do not even answer those who come in plain text; trackers are told \
+         port 0 and where to come encrypted, which old ones do not understand",
+    ),
     Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
     Opt::new(
         "max_upload_rate",

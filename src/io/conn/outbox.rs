@@ -9,15 +9,21 @@
 //! The reads do not wait for a disk: what is not in the page cache is given back as cold. So is
 //! what lies in a file that was closed meanwhile: what waits here keeps no file open, or those who
 //! read slowly would have more of them open than the user allows.
+//!
+//! Where the stream is encrypted, that is done where the bytes stand when they are about to leave,
+//! in the buffer or in the queue. What the socket then does not take stays in the queue as it is:
+//! a stream cipher goes on from where it was. So no more is encrypted at a time than may stay.
 
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::BlockRef;
+use crate::proto::mse::Rc4;
 use crate::proto::resume::client::Stamp;
 use crate::proto::wire::{PIECE_HEAD_LENGTH, piece_head};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 
@@ -30,6 +36,10 @@ const STAGING: usize = 16 * (16 * 1024 + PIECE_HEAD_LENGTH) + 4096;
 
 /// What a new connection, or one that takes little, is thought to take at once, in bytes.
 const LEAST_ROOM: usize = 2 * (16 * 1024 + PIECE_HEAD_LENGTH);
+
+/// No more bytes of blocks than this are encrypted at a time, since what is encrypted stays in
+/// memory until the socket takes it; and, once a socket took less, no more than a block.
+const MAX_SEALED: usize = 4 * (16 * 1024 + PIECE_HEAD_LENGTH);
 
 /// Messages of more bytes than this are sent from where they are.
 const MAX_COPIED: usize = 20 * 1024;
@@ -46,8 +56,9 @@ pub struct Outcome {
 
 #[derive(Debug)]
 enum Out {
-    /// Bytes from our memory; so many have been sent. With the last one, perhaps, a block.
-    Bytes { bytes: Vec<u8>, sent: usize, ends: Option<BlockRef> },
+    /// Bytes from our memory; so many have been sent, and so many are as they leave, encrypted if
+    /// the stream is. With the last one, perhaps, ends a block.
+    Bytes { bytes: Vec<u8>, sent: usize, sealed: usize, ends: Option<BlockRef> },
     /// A block in its files.
     Block { block: BlockRef, parts: Vec<Source>, looks: Vec<Option<Stamp>>, may_wait: bool },
 }
@@ -93,6 +104,8 @@ pub(super) struct Outbox {
     room: usize,
     /// Bytes of blocks, with their heads, that may leave; `None` for as many as the socket takes.
     allowance: Option<u64>,
+    /// Encrypts what leaves.
+    cipher: Option<Box<Rc4>>,
 }
 
 impl Outbox {
@@ -104,7 +117,18 @@ impl Outbox {
             spare: Vec::new(),
             room: LEAST_ROOM,
             allowance: None,
+            cipher: None,
         }
+    }
+
+    /// What is queued leaves as it is; what comes behind it is encrypted.
+    pub fn encrypt(&mut self, cipher: Rc4) {
+        for out in &mut self.queue {
+            if let Out::Bytes { bytes, sealed, .. } = out {
+                *sealed = bytes.len();
+            }
+        }
+        self.cipher = Some(Box::new(cipher));
     }
 
     /// Bytes of our memory that wait.
@@ -149,12 +173,13 @@ impl Outbox {
         if !matches!(self.queue.back(), Some(Out::Bytes { ends: None, .. })) {
             let mut bytes = std::mem::take(&mut self.spare);
             bytes.clear();
-            self.queue.push_back(Out::Bytes { bytes, sent: 0, ends: None });
+            self.queue.push_back(Out::Bytes { bytes, sent: 0, sealed: 0, ends: None });
         }
-        let Some(Out::Bytes { bytes, sent, .. }) = self.queue.back_mut() else { return };
+        let Some(Out::Bytes { bytes, sent, sealed, .. }) = self.queue.back_mut() else { return };
         // Who always leaves something behind must not make us keep all it ever took.
         if *sent > MAX_COPIED && *sent > bytes.len() / 2 {
             bytes.drain(..*sent);
+            *sealed = sealed.saturating_sub(*sent);
             *sent = 0;
         }
         let before = bytes.len();
@@ -192,32 +217,90 @@ impl Outbox {
                 return Ok(());
             }
             let alone = self.queue.len() == 1;
-            let (sent, wanted) = match self.queue.front() {
+            let (sent, wanted) = match self.queue.front_mut() {
                 None => return Ok(()),
-                Some(Out::Bytes { bytes, sent, .. })
-                    if alone || bytes.len() - sent > MAX_COPIED =>
+                Some(Out::Bytes { bytes, sent, sealed, .. })
+                    if alone || bytes.len() - *sent > MAX_COPIED =>
                 {
-                    let rest = &bytes[*sent..];
-                    let rest = &rest[..rest.len().min(most)];
-                    (took(sys::send(socket, rest, false))?, rest.len())
+                    let end = *sent + most.min(bytes.len() - *sent);
+                    if let (Some(cipher), true) = (&mut self.cipher, *sealed < end) {
+                        cipher.apply(&mut bytes[*sealed..end]);
+                        *sealed = end;
+                    }
+                    (took(sys::send(socket, &bytes[*sent..end], false))?, end - *sent)
                 }
                 Some(_) => match staging.fill(&self.queue, self.room)? {
-                    [] => {
+                    0 => {
                         self.give_back_blocks(&mut outcome.cold);
                         continue;
                     }
-                    bytes => {
-                        let bytes = &bytes[..bytes.len().min(most)];
-                        (took(sys::send(socket, bytes, false))?, bytes.len())
+                    length => {
+                        let wanted = length.min(most);
+                        self.seal(&mut staging.buffer[..wanted]);
+                        (took(sys::send(socket, &staging.buffer[..wanted], false))?, wanted)
                     }
                 },
             };
             self.settle(sent, staging, &mut outcome.sent);
+            let (least, most) = self.rooms();
             if sent < wanted {
-                self.room = sent.clamp(LEAST_ROOM, STAGING);
+                self.keep(&staging.buffer, sent..wanted);
+                self.room = sent.clamp(least, most);
                 return Ok(());
             }
-            self.room = (self.room * 2).min(STAGING);
+            self.room = (self.room * 2).min(most);
+        }
+    }
+
+    /// How much is sent at once at least, if there is so much, and at most.
+    fn rooms(&self) -> (usize, usize) {
+        match self.cipher {
+            Some(_) => (1, MAX_SEALED),
+            None => (LEAST_ROOM, STAGING),
+        }
+    }
+
+    /// Encrypts the next bytes that leave, if the stream is encrypted, but for those that are
+    /// already.
+    fn seal(&mut self, bytes: &mut [u8]) {
+        let Some(cipher) = &mut self.cipher else { return };
+        let mut done = 0;
+        for out in &self.queue {
+            let Out::Bytes { bytes, sent, sealed, .. } = out else { break };
+            done += sealed.saturating_sub(*sent);
+            if *sealed < bytes.len() {
+                break;
+            }
+        }
+        if let Some(rest) = bytes.get_mut(done..) {
+            cipher.apply(rest);
+        }
+    }
+
+    /// What stands in this range of the buffer was encrypted and has not left: the queue, which
+    /// begins with it, gets it back.
+    fn keep(&mut self, buffer: &[u8], Range { mut start, end }: Range<usize>) {
+        if self.cipher.is_none() {
+            return;
+        }
+        for out in &mut self.queue {
+            let length = out.length();
+            let count = length.min(end - start);
+            match out {
+                _ if count == 0 => return,
+                Out::Bytes { bytes, sent, sealed, .. } => {
+                    if *sealed < *sent + count {
+                        *sealed = *sent + count;
+                        bytes[*sent..*sealed].copy_from_slice(&buffer[start..start + count]);
+                    }
+                }
+                Out::Block { block, .. } => {
+                    let bytes = buffer[start..start + length].to_vec();
+                    self.queued += length;
+                    *out = Out::Bytes { bytes, sent: 0, sealed: count, ends: Some(*block) };
+                }
+            }
+            start += count;
         }
     }
 
@@ -240,7 +323,7 @@ impl Outbox {
                 Out::Block { block, .. } if now < length => {
                     let bytes = staging.buffer[at + now..at + length].to_vec();
                     self.queued += bytes.len();
-                    *out = Out::Bytes { bytes, sent: 0, ends: Some(*block) };
+                    *out = Out::Bytes { bytes, sent: 0, sealed: 0, ends: Some(*block) };
                 }
                 Out::Block { .. } => {}
             }
@@ -293,9 +376,9 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// The bytes of the first entries of a queue, about `room` of them; none if the first entry
-    /// is a block that cannot be read at once.
-    fn fill(&mut self, queue: &VecDeque<Out>, room: usize) -> io::Result<&[u8]> {
+    /// Puts the bytes of the first entries of a queue into the buffer, about `room` of them, and
+    /// says how many; none if the first entry is a block that cannot be read at once.
+    fn fill(&mut self, queue: &VecDeque<Out>, room: usize) -> io::Result<usize> {
         // Only where the user allows it are single blocks longer than many usual ones.
         let least = queue.front().map_or(0, Out::length).max(STAGING);
         if self.buffer.len() < least {
@@ -313,8 +396,7 @@ impl Staging {
             }
             next += count;
         }
-        let end = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
-        Ok(&self.buffer[..end])
+        Ok(whole.checked_sub(1).map_or(0, |last| self.ends[last]))
     }
 
     /// Gives each entry its place, and puts there what needs no reading.

@@ -253,7 +253,7 @@ impl Inquiry {
             return;
         }
         talk.exchanged = Some(now);
-        let addresses = exchange.added.iter().map(|(at, _)| *at);
+        let addresses = exchange.added.iter().map(|other| other.address);
         let addresses = addresses.filter(|at| is_near || !is_exempt(at.ip()));
         let addresses: Vec<SocketAddr> = addresses.take(MAX_TOLD).collect();
         self.add_candidates(&addresses, Source::Peer, now);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::hash::sha1;
-use crate::proto::wire::{Exchange, Extended, Hello, metadata_part_length, metadata_parts};
+use crate::proto::wire::{Exchange, Extended, Hello, Other, metadata_part_length, metadata_parts};
 
 const US: PeerId = PeerId(*b"T050-----us000000000");
 
@@ -333,7 +333,8 @@ fn peers_tell_of_others_who_are_asked_too() {
     assert_eq!(play.run(5), None);
     let (key, _) = play.inquiry.talks().next().unwrap();
     let near = "192.168.1.1:7".parse().unwrap();
-    let added = vec![(address(1), true), (near, true)];
+    let other = |address| Other { address, seed: true, encrypts: false };
+    let added = vec![other(address(1)), other(near)];
     let exchange = Exchange { number: 1, added, dropped: vec![] };
     play.inquiry.on_message(key, Message::Exchange(Box::new(exchange)), play.now);
     assert!(play.run(6).is_some());

@@ -2,6 +2,7 @@
 
 use crate::logic::picker::{PRIORITY_CUTOFF, RAREST_FIRST_CUTOFF};
 use crate::logic::rate::DEFAULT_WINDOW;
+use crate::proto::mse::Methods;
 use crate::proto::wire::Limits;
 use std::time::Duration;
 
@@ -14,6 +15,36 @@ pub enum Breakup {
     Plain,
     /// To everybody.
     Always,
+}
+
+/// Whether connections are encrypted (`crypto_allowed`, `crypto_only`, `crypto_stealth`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// None.
+    Never,
+    /// Those that the other side understands: we try that first.
+    Allowed,
+    /// All, in RC4. Who comes in plain text hears our handshake, as trackers do that ask whether
+    /// we can be reached, and no more.
+    Only,
+    /// All, and who comes in plain text hears nothing at all.
+    Stealth,
+}
+
+impl Encryption {
+    /// The methods that we agree to; `None` for plain text alone.
+    pub fn methods(self) -> Option<Methods> {
+        match self {
+            Encryption::Never => None,
+            Encryption::Allowed => Some(Methods::Any),
+            Encryption::Only | Encryption::Stealth => Some(Methods::Rc4),
+        }
+    }
+
+    /// Whether plain text is refused.
+    pub fn is_required(self) -> bool {
+        self.methods() == Some(Methods::Rc4)
+    }
 }
 
 /// What a user can set. The names are those of the options of `btdownloadheadless`.
@@ -79,6 +110,8 @@ pub struct Config {
     pub peer_exchange: bool,
     /// The secret by which a tracker knows the dedicated seed of a torrent.
     pub seed_id: Option<String>,
+    /// Whether connections are encrypted.
+    pub encryption: Encryption,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -114,6 +147,7 @@ impl Default for Config {
             limits: Limits::default(),
             peer_exchange: false,
             seed_id: None,
+            encryption: Encryption::Allowed,
             ip: None,
         }
     }

@@ -1,7 +1,7 @@
 //! From dialling to the open session, and to its end.
 
 use super::upload::is_servable;
-use super::{Action, Timer, Torrent};
+use super::{Action, Encryption, Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::announcer::Announcer;
 use crate::logic::candidates::Source;
@@ -42,6 +42,8 @@ pub enum Refused {
     Duplicate,
     /// The torrent is being stopped.
     Stopping,
+    /// It speaks in plain text, which is not even answered.
+    Plain,
 }
 
 impl fmt::Display for Refused {
@@ -51,6 +53,7 @@ impl fmt::Display for Refused {
             Refused::Banned => "banned",
             Refused::Duplicate => "connected already",
             Refused::Stopping => "stopping",
+            Refused::Plain => "not encrypted",
         })
     }
 }
@@ -98,14 +101,22 @@ impl Torrent {
         self.dial(now);
     }
 
-    /// Somebody connected to us and named our torrent. The answer is the connection's number, and
-    /// a `Greet` among the actions.
+    /// Somebody connected to us and named our torrent, on a stream that may be encrypted. The
+    /// answer is the connection's number, and a `Greet` among the actions.
     ///
     /// # Errors
     /// Why the connection is to be closed at once.
-    pub fn on_incoming(&mut self, address: SocketAddr, now: Instant) -> Result<PeerKey, Refused> {
+    pub fn on_incoming(
+        &mut self,
+        address: SocketAddr,
+        encrypted: bool,
+        now: Instant,
+    ) -> Result<PeerKey, Refused> {
         if self.stopping {
             return Err(Refused::Stopping);
+        }
+        if !encrypted && self.config.encryption == Encryption::Stealth {
+            return Err(Refused::Plain);
         }
         if self.candidates.is_banned(address.ip()) {
             return Err(Refused::Banned);
@@ -116,8 +127,8 @@ impl Torrent {
         if self.peers.len() >= self.config.max_connections && !self.make_room(address, now) {
             return Err(Refused::Full);
         }
-        let key = self.new_peer(address, Direction::Incoming, now);
-        self.actions.push_back(Action::Greet(key));
+        let key = self.new_peer(address, Direction::Incoming, encrypted, now);
+        self.actions.push_back(Action::Greet(key, None));
         Ok(key)
     }
 
@@ -157,7 +168,8 @@ impl Torrent {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.stage = Stage::Greeting;
         peer.heard = now;
-        self.actions.push_back(Action::Greet(key));
+        let methods = self.config.encryption.methods().filter(|_| peer.encrypted);
+        self.actions.push_back(Action::Greet(key, methods));
     }
 
     /// A connection we dialled did not come about.
@@ -172,10 +184,18 @@ impl Torrent {
     pub fn on_hello(&mut self, key: PeerKey, hello: Hello, now: Instant) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.heard = now;
+        peer.greeted = true;
         peer.speaks = hello.speaks();
         if hello.info_hash != self.info_hash {
             self.on_fault(key, PeerFault::WrongTorrent, now);
         }
+        self.tick_by(now + TICK);
+    }
+
+    /// Whether it speaks in plain text where that is not wanted. It hears our handshake, as
+    /// trackers do that ask whether we can be reached, and has to go a moment later.
+    fn is_turned_away(&self, peer: &Peer) -> bool {
+        peer.greeted && !peer.encrypted && self.config.encryption.is_required()
     }
 
     /// The second part of a handshake: the session is open, unless we are connected already, or
@@ -183,6 +203,9 @@ impl Torrent {
     pub fn on_peer_id(&mut self, key: PeerKey, id: PeerId, now: Instant) {
         let Some(peer) = self.peers.get(&key) else { return };
         let (address, direction, speaks) = (peer.address, peer.direction, peer.speaks);
+        if self.is_turned_away(peer) {
+            return;
+        }
         if id == self.peer_id {
             if direction == Direction::Outgoing {
                 self.candidates.exclude(address);
@@ -238,9 +261,22 @@ impl Torrent {
         let was_open = self.sessions().any(|(k, _)| k == key);
         if let Some(peer) = self.remove(key, now) {
             if peer.direction == Direction::Outgoing && !was_open {
-                self.candidates.failed(peer.address, now);
+                self.failed_to_greet(&peer, now);
             }
             self.dial(now);
+        }
+    }
+
+    /// A connection that we dialled stood, and has ended before its session began. It may be that
+    /// the peer does not understand encryption, or nothing else.
+    fn failed_to_greet(&mut self, peer: &Peer, now: Instant) {
+        let may_choose = self.config.encryption == Encryption::Allowed;
+        if !may_choose || peer.greeted || !matches!(peer.stage, Stage::Greeting) {
+            return self.candidates.failed(peer.address, now);
+        }
+        match peer.encrypted {
+            true => self.candidates.failed_encrypted(peer.address, now),
+            false => self.candidates.failed_plain(peer.address, now),
         }
     }
 
@@ -325,10 +361,16 @@ impl Torrent {
         self.started + interval.checked_mul(looks).unwrap_or(interval)
     }
 
-    fn new_peer(&mut self, address: SocketAddr, direction: Direction, now: Instant) -> PeerKey {
+    fn new_peer(
+        &mut self,
+        address: SocketAddr,
+        direction: Direction,
+        encrypted: bool,
+        now: Instant,
+    ) -> PeerKey {
         let key = PeerKey(self.next_key);
         self.next_key += 1;
-        self.peers.insert(key, Peer::new(address, direction, now));
+        self.peers.insert(key, Peer { encrypted, ..Peer::new(address, direction, now) });
         self.tick_by(now + HANDSHAKE_TIMEOUT);
         key
     }
@@ -358,7 +400,12 @@ impl Torrent {
                 self.candidates.failed(address, now);
                 continue;
             }
-            let peer = self.new_peer(address, Direction::Outgoing, now);
+            let encrypted = match self.config.encryption {
+                Encryption::Never => false,
+                Encryption::Allowed => !self.candidates.is_plain(address),
+                Encryption::Only | Encryption::Stealth => true,
+            };
+            let peer = self.new_peer(address, Direction::Outgoing, encrypted, now);
             self.actions.push_back(Action::Dial { peer, address });
         }
     }
@@ -389,6 +436,7 @@ impl Torrent {
         let peer = self.peers.get(&key)?;
         let silent = match peer.session() {
             Some(_) => self.next_check(peer.heard + self.config.timeout),
+            None if self.is_turned_away(peer) => peer.heard + TICK,
             None => peer.since + HANDSHAKE_TIMEOUT,
         };
         if silent <= now {

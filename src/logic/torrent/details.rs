@@ -17,6 +17,8 @@ pub struct PeerStatus {
     pub client: String,
     /// Whether it connected to us, and not we to it.
     pub incoming: bool,
+    /// The stream is encrypted, or its handshake was.
+    pub encrypted: bool,
     /// We would like to download from it.
     pub interested: bool,
     /// It does not answer our requests.
@@ -116,6 +118,7 @@ fn peer_status(peer: &Peer, session: &Session, now: Instant) -> PeerStatus {
         address: peer.address,
         client: session.id.client(),
         incoming: peer.direction == Direction::Incoming,
+        encrypted: peer.encrypted,
         interested: session.interested,
         choked: session.choked,
         wanting: session.wanting,

@@ -10,7 +10,7 @@ use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer};
 use crate::proto::address::is_local;
-use crate::proto::wire::{Exchange, Message, PeerFault};
+use crate::proto::wire::{Exchange, Message, Other, PeerFault};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -77,17 +77,18 @@ impl Torrent {
         let others = self.peers.iter().filter(|(other, _)| **other != key);
         // What is in our network is nobody's business outside, and of no use there.
         let others = others.filter_map(|(_, peer)| listening(peer));
-        let others: Vec<_> = others.filter(|(at, _)| is_near || !is_local(at.ip())).collect();
+        let others: Vec<_> =
+            others.filter(|other| is_near || !is_local(other.address.ip())).collect();
         let Some(session) = self.session(key) else { return };
         let exchanged = &mut session.exchanged;
         let Some(number) = exchanged.number else { return };
-        let is_there = |told: &&SocketAddr| others.iter().any(|(at, _)| at == *told);
+        let is_there = |told: &&SocketAddr| others.iter().any(|other| other.address == **told);
         let gone = exchanged.told.iter().filter(|told| !is_there(told)).take(MAX_TOLD);
         let dropped: Vec<SocketAddr> = gone.copied().collect();
         dropped.iter().for_each(|at| _ = exchanged.told.remove(at));
-        let new = others.iter().filter(|(at, _)| !exchanged.told.contains(at)).take(MAX_TOLD);
-        let added: Vec<(SocketAddr, bool)> = new.copied().collect();
-        exchanged.told.extend(added.iter().map(|(at, _)| *at));
+        let new = others.iter().filter(|other| !exchanged.told.contains(&other.address));
+        let added: Vec<Other> = new.take(MAX_TOLD).copied().collect();
+        exchanged.told.extend(added.iter().map(|other| other.address));
         if added.is_empty() && dropped.is_empty() {
             return;
         }
@@ -114,21 +115,27 @@ impl Torrent {
         session.exchanged.heard = Some(now);
         // Seeds have no use for each other; and a stranger has none of our network, but that we
         // connect to things in it.
-        let of_use = exchange.added.iter().filter(|(_, seed)| !(*seed && is_done));
-        let of_use = of_use.filter(|(at, _)| is_near || !is_local(at.ip()));
-        let addresses: Vec<SocketAddr> = of_use.map(|(at, _)| *at).take(2 * MAX_TOLD).collect();
-        self.add_candidates(&addresses, Source::Peer, now);
+        let of_use = exchange.added.iter().filter(|other| !(other.seed && is_done));
+        let of_use = of_use.filter(|other| is_near || !is_local(other.address.ip()));
+        for other in of_use.take(2 * MAX_TOLD) {
+            self.candidates.add(other.address, Source::Peer, now);
+            if other.encrypts {
+                self.candidates.told_to_encrypt(other.address);
+            }
+        }
+        self.dial(now);
         Ok(())
     }
 }
 
-/// Where a peer that we are connected with can be dialled, and whether it is a seed.
-fn listening(peer: &Peer) -> Option<(SocketAddr, bool)> {
+/// What others are told of a peer, if it can be dialled.
+fn listening(peer: &Peer) -> Option<Other> {
     let session = peer.session()?;
     let port = match peer.direction {
         Direction::Outgoing => peer.address.port(),
         Direction::Incoming => session.exchanged.port?,
     };
-    let at = SocketAddr::new(peer.address.ip().to_canonical(), port);
-    Some((at, session.is_seed() || session.upload_only))
+    let address = SocketAddr::new(peer.address.ip().to_canonical(), port);
+    let seed = session.is_seed() || session.upload_only;
+    Some(Other { address, seed, encrypts: peer.encrypted })
 }

@@ -38,7 +38,7 @@ mod wishes;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Breakup, Config};
+pub use config::{Breakup, Config, Encryption};
 pub(in crate::logic) use connect::is_exempt;
 pub use connect::{Acquaintance, Refused};
 pub use details::{FileStatus, PeerStatus, PieceStatus};
@@ -63,6 +63,7 @@ use crate::proto::announce::Request;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
+use crate::proto::mse::Methods;
 use crate::proto::wire::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -100,8 +101,8 @@ pub enum Action {
         /// Where to.
         address: SocketAddr,
     },
-    /// Send our handshake.
-    Greet(PeerKey),
+    /// Send our handshake; where methods are given, on a stream that begins encrypted.
+    Greet(PeerKey, Option<Methods>),
     /// Send a message.
     Send(PeerKey, Message),
     /// Pieces came that peers are to be told of: by and by, [`Torrent::take_news`].

@@ -1,6 +1,7 @@
 //! One torrent and the peers it talks to, with the time in the line.
 
 mod asleep;
+mod encryption;
 mod exchange;
 mod extensions;
 mod limits;
@@ -83,7 +84,7 @@ impl Stage {
     /// Somebody connects to us at once, by this address and name.
     fn joins(&mut self, address: &str, name: u8, at: u64) -> PeerKey {
         let now = self.at(at);
-        let key = self.torrent.on_incoming(address.parse().unwrap(), now).expect("welcome");
+        let key = self.torrent.on_incoming(address.parse().unwrap(), false, now).expect("welcome");
         self.torrent.on_peer_id(key, PeerId([name; 20]), now);
         key
     }
@@ -153,7 +154,7 @@ fn feed(stage: &mut Stage, mut actions: Vec<Action>, at: u64) -> Vec<Action> {
 fn downloads_from_a_peer_that_lets_us() {
     let mut stage = Stage::empty();
     let key = stage.joins("20.0.0.1:5", 1, 0);
-    assert!(matches!(stage.says()[..], [Action::Greet(k)] if k == key));
+    assert!(matches!(stage.says()[..], [Action::Greet(k, None)] if k == key));
     assert!(sends(&stage.has(key, "####", 0), key, &Message::Interested));
     let asked = stage.hears(key, Message::Unchoke, 1);
     assert_eq!(requests(&asked).len(), 8);
@@ -390,7 +391,8 @@ fn a_single_giver_of_bad_pieces_is_kicked_then_banned() {
             }
             asked.extend(requests(&stage.says()));
         }
-        if stage.torrent.on_incoming("20.0.0.1:9".parse().unwrap(), stage.at(round)).is_err() {
+        if stage.torrent.on_incoming("20.0.0.1:9".parse().unwrap(), false, stage.at(round)).is_err()
+        {
             assert!(!stage.torrent.peers.contains_key(&key));
             return;
         }
@@ -644,7 +646,7 @@ fn keeps_silent_connections_alive_and_drops_those_of_silent_peers() {
 fn a_handshake_that_never_comes_ends_after_thirty_seconds() {
     let mut stage = Stage::empty();
     let now = stage.start;
-    let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), now).unwrap();
+    let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), false, now).unwrap();
     assert!(!closes(&stage.until(29), key));
     assert!(closes(&stage.until(31), key));
 }
@@ -682,7 +684,7 @@ fn one_connection_for_each_public_address_but_many_behind_a_private_one() {
     let mut stage = Stage::empty();
     stage.joins("20.0.0.1:5", 1, 0);
     let now = stage.start;
-    let again = stage.torrent.on_incoming("20.0.0.1:6".parse().unwrap(), now);
+    let again = stage.torrent.on_incoming("20.0.0.1:6".parse().unwrap(), false, now);
     assert_eq!(again, Err(Refused::Duplicate));
     stage.joins("192.168.0.7:5", 2, 0);
     stage.joins("192.168.0.7:6", 3, 0);
@@ -728,7 +730,7 @@ fn stops_once_and_closes_everything() {
     stage.torrent.stop(now);
     let closed = stage.says().iter().filter(|a| matches!(a, Action::Close(k) if *k == key)).count();
     assert_eq!(closed, 1);
-    let refused = stage.torrent.on_incoming("20.0.0.2:5".parse().unwrap(), now);
+    let refused = stage.torrent.on_incoming("20.0.0.2:5".parse().unwrap(), false, now);
     assert_eq!(refused, Err(Refused::Stopping));
 }
 

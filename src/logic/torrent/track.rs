@@ -1,6 +1,6 @@
 //! Announces: whom to ask and when is the announcer's; what to say and what follows is here.
 
-use super::{Action, Notice, Torrent, Tracker};
+use super::{Action, Encryption, Notice, Torrent, Tracker};
 use crate::logic::announcer::{Ask, Failure, Supply};
 use crate::logic::candidates::Source;
 use crate::proto::announce::ask::{self, Reply};
@@ -39,6 +39,8 @@ impl Torrent {
     }
 
     fn announce(&mut self, ask: Ask, last: bool) {
+        let encryption = self.config.encryption;
+        let is_hidden = encryption == Encryption::Stealth;
         let request = Request {
             uploaded: self.up.total(),
             downloaded: self.down.total(),
@@ -50,7 +52,10 @@ impl Torrent {
             ip: self.config.ip.clone(),
             seed_id: self.config.seed_id.clone().map(String::into_bytes),
             no_peer_id: true,
-            ..Request::new(self.info_hash, self.peer_id, self.port)
+            supports_encryption: encryption != Encryption::Never,
+            requires_encryption: encryption.is_required(),
+            crypto_port: is_hidden.then_some(self.port),
+            ..Request::new(self.info_hash, self.peer_id, if is_hidden { 0 } else { self.port })
         };
         let to = match Place::of(&ask.tracker) {
             Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
@@ -85,9 +90,14 @@ impl Torrent {
 
     /// Trackers list everybody, us too; a seed has no use for the other seeds, but cannot tell
     /// them apart.
-    fn take_peers(&mut self, peers: &[Peer], now: Instant) {
+    pub(super) fn take_peers(&mut self, peers: &[Peer], now: Instant) {
         let others = peers.iter().filter(|p| p.id != Some(self.peer_id));
-        let addresses: Vec<SocketAddr> = others.map(|p| p.address).collect();
-        self.add_candidates(&addresses, Source::Tracker, now);
+        for peer in others {
+            self.candidates.add(peer.address, Source::Tracker, now);
+            if peer.requires_encryption {
+                self.candidates.told_to_encrypt(peer.address);
+            }
+        }
+        self.dial(now);
     }
 }

@@ -52,6 +52,16 @@ pub fn url(base: &str, request: &Request) -> String {
     query.number("uploaded", request.uploaded);
     query.number("downloaded", request.downloaded);
     query.number("left", request.left);
+    // A 0 is not said: BitTornado's tracker of old takes any word for yes.
+    if request.supports_encryption {
+        query.number("supportcrypto", 1);
+    }
+    if request.requires_encryption {
+        query.number("requirecrypto", 1);
+    }
+    if let Some(port) = request.crypto_port {
+        query.number("cryptoport", port.into());
+    }
     if !request.key.is_empty() {
         query.bytes("key", request.key.as_bytes());
     }
@@ -212,7 +222,8 @@ pub fn reply(body: &[u8]) -> Result<Reply, ReplyError> {
     }
     let mut peers = Vec::new();
     if let Some(list) = value.get("peers") {
-        read_peers(list, &mut peers)?;
+        let flags = value.get("crypto_flags").and_then(Value::as_bytes).unwrap_or_default();
+        read_peers(list, flags, &mut peers)?;
     }
     if let Some(list) = value.get("peers6") {
         let bytes = list.as_bytes().ok_or(ReplyError::Malformed("peers6"))?;
@@ -263,9 +274,13 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn read_peers(value: &Value, peers: &mut Vec<Peer>) -> Result<(), ReplyError> {
+/// `flags` has a byte for each of the peers, not 0 for those that require encryption. Where it
+/// ends nothing is known.
+fn read_peers(value: &Value, flags: &[u8], peers: &mut Vec<Peer>) -> Result<(), ReplyError> {
     match &value.kind {
-        Kind::Bytes(bytes) => read_compact4(bytes, peers),
+        Kind::Bytes(bytes) => {
+            read_compact::<4, 6>(bytes, flags, peers).ok_or(ReplyError::Malformed("peers"))
+        }
         Kind::List(list) => {
             let known = list.iter().filter_map(peer_from_dict).take(MAX_PEERS);
             peers.extend(known);
@@ -283,31 +298,30 @@ fn peer_from_dict(value: &Value) -> Option<Peer> {
     let ip: IpAddr = value.get("ip")?.as_str()?.parse().ok()?;
     let port = u16::try_from(value.get("port")?.as_int()?).ok()?;
     let id = value.get("peer id").and_then(Value::as_bytes).and_then(PeerId::from_bytes);
-    Some(Peer { address: dialable(SocketAddr::new(ip, port))?, id })
-}
-
-fn read_compact4(bytes: &[u8], peers: &mut Vec<Peer>) -> Result<(), ReplyError> {
-    read_compact::<4, 6>(bytes, peers).ok_or(ReplyError::Malformed("peers"))
+    Some(Peer { address: dialable(SocketAddr::new(ip, port))?, id, requires_encryption: false })
 }
 
 fn read_compact6(bytes: &[u8], peers: &mut Vec<Peer>) -> Result<(), ReplyError> {
-    read_compact::<16, 18>(bytes, peers).ok_or(ReplyError::Malformed("peers6"))
+    read_compact::<16, 18>(bytes, &[], peers).ok_or(ReplyError::Malformed("peers6"))
 }
 
 /// Entries of `ENTRY` bytes: an address of `IP` bytes and a port. `None` where the bytes are no
 /// whole number of entries.
 fn read_compact<const IP: usize, const ENTRY: usize>(
     bytes: &[u8],
+    flags: &[u8],
     peers: &mut Vec<Peer>,
 ) -> Option<()> {
     if bytes.len() % ENTRY != 0 {
         return None;
     }
     let room = MAX_PEERS.saturating_sub(peers.len());
-    let entries = bytes.chunks_exact(ENTRY).filter_map(|entry| {
+    let flags = flags.iter().copied().chain(std::iter::repeat(0));
+    let entries = bytes.chunks_exact(ENTRY).zip(flags).filter_map(|(entry, flag)| {
         let (ip, port) = entry.split_at(IP);
         let port = u16::from_be_bytes([port[0], port[1]]);
-        Some(Peer { address: dialable(SocketAddr::new(ip_from_bytes(ip)?, port))?, id: None })
+        let address = dialable(SocketAddr::new(ip_from_bytes(ip)?, port))?;
+        Some(Peer { address, id: None, requires_encryption: flag != 0 })
     });
     peers.extend(entries.take(room));
     Some(())
@@ -351,13 +365,16 @@ mod tests {
             ip: Some("::1".into()),
             seed_id: Some(b"s d".to_vec()),
             no_peer_id: true,
+            supports_encryption: true,
+            requires_encryption: true,
+            crypto_port: Some(77),
             ..request()
         };
         assert_eq!(
             url("http://t/announce", &full),
             "http://t/announce?info_hash=hhhhhhhhhhhhhhhhhhhh&peer_id=T050-----0123456789-\
              &event=completed&ip=%3A%3A1&port=6881&seed_id=s%20d&compact=1&uploaded=1&downloaded=2\
-             &left=18446744073709551615&key=k%3Dy&trackerid=%00~&numwant=0&no_peer_id=1"
+             &left=18446744073709551615&supportcrypto=1&requirecrypto=1&cryptoport=77&key=k%3Dy&trackerid=%00~&numwant=0&no_peer_id=1"
         );
     }
 
@@ -404,6 +421,23 @@ mod tests {
         assert_eq!(reply.external_ip, Some("9.8.7.6".parse().unwrap()));
         assert_eq!(addresses(&reply), ["1.2.3.4:6881", "[2001:db8::1]:80"]);
         assert_eq!(reply.warning.as_deref(), Some("be [31mware"));
+    }
+
+    #[test]
+    fn each_compact_peer_has_its_flag_though_others_are_dropped() {
+        let reply = |flags: &[u8]| {
+            let peers = [[1, 2, 3, 4, 0, 1], [0; 6], [1, 2, 3, 5, 0, 1]].concat();
+            let body = Item::dict([
+                ("crypto_flags", Item::Bytes(flags.to_vec())),
+                ("peers", Item::Bytes(peers)),
+                ("peers6", Item::Bytes([&[0x20, 1][..], &[7; 16]].concat())),
+            ]);
+            let reply = reply(&body.encode()).unwrap();
+            reply.peers.iter().map(|p| p.requires_encryption).collect::<Vec<_>>()
+        };
+        assert_eq!(reply(&[0, 0, 1]), [false, true, false]);
+        assert_eq!(reply(&[1, 0]), [true, false, false]);
+        assert_eq!(reply(&[0, 1, 0, 1, 1]), [false; 3]);
     }
 
     #[test]

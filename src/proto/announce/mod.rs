@@ -62,6 +62,12 @@ pub struct Request {
     pub seed_id: Option<Vec<u8>>,
     /// Peers may come without their ids, where the tracker sends dictionaries.
     pub no_peer_id: bool,
+    /// We understand encrypted connections (`supportcrypto`).
+    pub supports_encryption: bool,
+    /// We take no others (`requirecrypto`).
+    pub requires_encryption: bool,
+    /// The port where we take encrypted connections and no others (`cryptoport`); [`port`](Self::port) is 0 then.
+    pub crypto_port: Option<u16>,
 }
 
 impl Request {
@@ -81,6 +87,9 @@ impl Request {
             ip: None,
             seed_id: None,
             no_peer_id: false,
+            supports_encryption: false,
+            requires_encryption: false,
+            crypto_port: None,
         }
     }
 }
@@ -92,4 +101,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Its id, which only replies of dictionaries carry.
     pub id: Option<PeerId>,
+    /// It takes encrypted connections only, says the tracker (`crypto_flags`), or at least
+    /// understands them.
+    pub requires_encryption: bool,
 }

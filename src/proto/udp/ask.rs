@@ -129,7 +129,9 @@ fn announced(packet: &[u8], six: bool) -> Option<Reply> {
         tracker_id: None,
         complete: Some(seeds),
         incomplete: Some(leechers),
-        peers: peers.map(|address| Peer { address, id: None }).collect(),
+        peers: peers
+            .map(|address| Peer { address, id: None, requires_encryption: false })
+            .collect(),
         external_ip: None,
         warning: None,
     })

@@ -16,17 +16,30 @@ pub const MAX_ADDRESSES: usize = 100;
 /// No more bencoded values than this are taken from a message.
 const MAX_VALUES: usize = 64;
 
+/// The flag of a peer that encryption is welcome to (BEP 11).
+const ENCRYPTS: u8 = 1;
+
 /// The flag of a peer that has everything, or wants nothing (BEP 11).
 const SEED: u8 = 2;
+
+/// A peer that is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Other {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// It has everything, or wants nothing.
+    pub seed: bool,
+    /// It understands encrypted connections.
+    pub encrypts: bool,
+}
 
 /// A message of peer exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exchange {
     /// The number that the receiver gave the extension.
     pub number: u8,
-    /// Peers that the sender has a connection with since its last message, and whether they are
-    /// seeds.
-    pub added: Vec<(SocketAddr, bool)>,
+    /// Peers that the sender has a connection with since its last message.
+    pub added: Vec<Other>,
     /// Peers that it has none with any more.
     pub dropped: Vec<SocketAddr>,
 }
@@ -42,8 +55,10 @@ impl Exchange {
         for (list, flags, length) in [("added", "added.f", 6), ("added6", "added6.f", 18)] {
             let flags = bytes(flags).iter().copied().chain(std::iter::repeat(0));
             let peers = bytes(list).chunks_exact(length).take(MAX_ADDRESSES).zip(flags);
-            let peers =
-                peers.filter_map(|(at, flags)| Some((address::read(at)?, flags & SEED != 0)));
+            let peers = peers.filter_map(|(at, flags)| {
+                let (seed, encrypts) = (flags & SEED != 0, flags & ENCRYPTS != 0);
+                Some(Other { address: address::read(at)?, seed, encrypts })
+            });
             exchange.added.extend(peers);
         }
         for (list, length) in [("dropped", 6), ("dropped6", 18)] {
@@ -57,8 +72,8 @@ impl Exchange {
     pub fn encode(&self) -> Vec<u8> {
         let mut lists: [Vec<u8>; 6] = Default::default();
         let [added, flags, added6, flags6, dropped, dropped6] = &mut lists;
-        for (at, seed) in &self.added {
-            let flag = if *seed { SEED } else { 0 };
+        for Other { address: at, seed, encrypts } in &self.added {
+            let flag = (u8::from(*seed) * SEED) | (u8::from(*encrypts) * ENCRYPTS);
             match at.is_ipv4() {
                 true => (address::put(added, *at), flags.push(flag)),
                 false => (address::put(added6, *at), flags6.push(flag)),
@@ -85,15 +100,20 @@ mod tests {
         let at = |text: &str| text.parse().unwrap();
         Exchange {
             number: EXCHANGE,
-            added: vec![(at("1.2.3.4:5"), true), (at("6.7.8.9:10"), false), (at("[::1]:7"), true)],
+            added: vec![
+                Other { address: at("1.2.3.4:5"), seed: true, encrypts: false },
+                Other { address: at("6.7.8.9:10"), seed: false, encrypts: true },
+                Other { address: at("[::1]:7"), seed: true, encrypts: true },
+            ],
             dropped: vec![at("1.2.3.4:6"), at("[2001:db8::2]:9")],
         }
     }
 
     #[test]
     fn comes_out_as_it_went_in() {
-        let expected = b"d5:added12:\x01\x02\x03\x04\0\x05\x06\x07\x08\x09\0\x0a7:added.f2:\x02\0\
-            6:added618:\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x078:added6.f1:\x02\
+        let expected =
+            b"d5:added12:\x01\x02\x03\x04\0\x05\x06\x07\x08\x09\0\x0a7:added.f2:\x02\x01\
+            6:added618:\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x078:added6.f1:\x03\
             7:dropped6:\x01\x02\x03\x04\0\x06\
             8:dropped618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\0\x09e";
         assert_eq!(some().encode(), expected);
@@ -111,7 +131,7 @@ mod tests {
         let many = [b"d5:added6000:".as_slice(), &b"abcdef".repeat(1000), b"7:added.f1:\x02e"];
         let read = Exchange::decode(&many.concat());
         assert_eq!(read.added.len(), MAX_ADDRESSES);
-        assert_eq!((read.added[0].1, read.added[1].1), (true, false));
+        assert_eq!((read.added[0].seed, read.added[1].seed), (true, false));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod metadata;
 mod pool;
 
 pub use allowed::allowed_fast;
-pub use exchange::{EXCHANGE, Exchange};
+pub use exchange::{EXCHANGE, Exchange, Other};
 pub use extended::{Extended, MAX_EXTENDED_LENGTH};
 pub use framer::{Framer, Next};
 pub use metadata::{

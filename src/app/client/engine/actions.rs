@@ -10,7 +10,7 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
-use crate::proto::wire::{self, Message};
+use crate::proto::wire::Message;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,10 +44,7 @@ impl Engine {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Dial { peer, address } => self.dial(peer, address, now),
-            Action::Greet(key) => {
-                let (info_hash, id) = (self.settings.metainfo.info_hash, self.peer_id);
-                self.queue(key, |conn| conn.push_bytes(&wire::handshake(info_hash, id)));
-            }
+            Action::Greet(key, methods) => self.greet(key, methods),
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
             Action::News => _ = self.tell_at.get_or_insert(now + HAVE_DELAY),
             Action::SendBlock(key, block) => self.send_block(key, block, now),

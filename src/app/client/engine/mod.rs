@@ -4,6 +4,7 @@
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
 //! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed),
+//! `secrecy` (encrypted connections),
 //! `wishes` (which files are wanted, as that changes), `web` (web seeds).
 
 mod actions;
@@ -13,6 +14,7 @@ mod finish;
 mod report;
 mod room;
 mod saving;
+mod secrecy;
 mod sockets;
 mod trouble;
 mod web;
@@ -51,6 +53,7 @@ use ending::Ending;
 use finish::Finish;
 use report::Outlet;
 use saving::Saving;
+use secrecy::Secrecy;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -142,6 +145,7 @@ struct Engine {
     links: Links,
     /// What there was before the torrent's measures were known.
     legacy: Option<Legacy>,
+    secrecy: Secrecy,
     windows: Windows,
     /// Ranges to be made ready that the disk's queue had no room for.
     unready: VecDeque<BlockRef>,
@@ -229,6 +233,7 @@ impl Engine {
         Ok(Engine {
             links,
             legacy,
+            secrecy: Secrecy::new(settings.metainfo.info_hash, seed, now),
             windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
             retry_unready: None,

@@ -29,7 +29,10 @@ impl Engine {
         while self.links.has_room_for_strangers() {
             match sys::accept(&socket) {
                 Ok((socket, address)) => {
-                    let conn = Conn::new(socket);
+                    let mut conn = Conn::new(socket);
+                    if let Some(methods) = self.settings.config.encryption.methods() {
+                        conn.expect_encryption(methods);
+                    }
                     self.links.add_stranger(conn, address, now, &mut self.reactor);
                 }
                 Err(e) => {
@@ -45,7 +48,13 @@ impl Engine {
 
     fn hear_stranger(&mut self, token: Token, now: Instant) {
         let Some((conn, address)) = self.links.stranger(token) else { return };
-        let ended = !matches!(conn.fill(), Ok(Fill::Some | Fill::Drained));
+        let filled = self.secrecy.meet(now, |door| conn.fill_at_door(door));
+        // What it hears before it has said what it wants fits into any socket.
+        let answered = conn.flush(&mut self.staging, &mut self.flushed);
+        let ended = !matches!(filled, Ok(Fill::Some | Fill::Drained))
+            || answered.is_err()
+            || conn.is_sending();
+        let encrypted = conn.was_encrypted();
         let hello = match conn.next(&mut self.pool) {
             Ok(Next::Got(Incoming::Hello(hello))) => hello,
             Ok(_) if !ended => return,
@@ -53,7 +62,7 @@ impl Engine {
         };
         let Stage::Running(torrent) = &mut self.stage else { return };
         let taken = match hello.info_hash == torrent.info_hash() {
-            true => torrent.on_incoming(address, now).ok(),
+            true => torrent.on_incoming(address, encrypted, now).ok(),
             false => None,
         };
         let Some(key) = taken else { return self.links.drop_stranger(token, &mut self.reactor) };

@@ -1,7 +1,7 @@
 //! Peer exchange: who is told of whom, and who is believed.
 
 use super::*;
-use crate::proto::wire::{EXCHANGE, Exchange, Extended};
+use crate::proto::wire::{EXCHANGE, Exchange, Extended, Other};
 
 impl Stage {
     fn exchanging() -> Stage {
@@ -25,10 +25,14 @@ impl Stage {
     }
 
     fn hears_of(&mut self, key: PeerKey, added: &[(&str, bool)], at: u64) -> Vec<String> {
-        let added = added.iter().map(|(at, seed)| (at.parse().unwrap(), *seed)).collect();
+        let added = added.iter().map(|(at, seed)| other(at, *seed)).collect();
         let exchange = Exchange { number: EXCHANGE, added, dropped: Vec::new() };
         dialled(self.hears(key, Message::Exchange(Box::new(exchange)), at))
     }
+}
+
+fn other(at: &str, seed: bool) -> Other {
+    Other { address: at.parse().unwrap(), seed, encrypts: false }
 }
 
 /// What peers are told of others: to whom, by which number, who came and who went.
@@ -36,7 +40,7 @@ fn told(actions: Vec<Action>) -> Vec<(PeerKey, u8, String, String)> {
     let told = actions.into_iter().filter_map(|action| match action {
         Action::Send(key, Message::Exchange(exchange)) => {
             let Exchange { number, added, dropped } = *exchange;
-            let added: Vec<String> = added.iter().map(|(at, _)| at.to_string()).collect();
+            let added: Vec<String> = added.iter().map(|other| other.address.to_string()).collect();
             let dropped: Vec<String> = dropped.iter().map(SocketAddr::to_string).collect();
             Some((key, number, added.join(" "), dropped.join(" ")))
         }

@@ -7,7 +7,7 @@ impl Stage {
     /// As `joins`, by a peer that speaks all that we do.
     pub(super) fn joins_speaking(&mut self, address: &str, name: u8, at: u64) -> PeerKey {
         let now = self.at(at);
-        let key = self.torrent.on_incoming(address.parse().unwrap(), now).expect("welcome");
+        let key = self.torrent.on_incoming(address.parse().unwrap(), false, now).expect("welcome");
         let hello = Hello { reserved: [0, 0, 0, 0, 0, 0x10, 0, 0x04], info_hash: HASH };
         assert_eq!(hello.speaks(), Speaks::OURS);
         self.torrent.on_hello(key, hello, now);

@@ -71,7 +71,7 @@ fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
     stage.has(giver, ".#..", 0);
     let knock = |stage: &mut Stage, at| {
         let now = stage.at(at);
-        stage.torrent.on_incoming("20.0.0.9:5".parse().unwrap(), now)
+        stage.torrent.on_incoming("20.0.0.9:5".parse().unwrap(), false, now)
     };
     assert_eq!(knock(&mut stage, 19), Err(Refused::Full));
     let new = knock(&mut stage, 20).expect("there is room");
@@ -80,7 +80,7 @@ fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
     stage.torrent.on_peer_id(new, PeerId([9; 20]), now);
     assert_eq!(stage.open_keys(), [taker, giver, new]);
     assert_eq!(
-        stage.torrent.on_incoming("20.0.0.10:5".parse().unwrap(), now),
+        stage.torrent.on_incoming("20.0.0.10:5".parse().unwrap(), false, now),
         Err(Refused::Full),
         "all are of use or new"
     );
@@ -93,7 +93,7 @@ fn those_who_only_keep_places_taken_give_them_up() {
     let deaf = stage.joins("20.0.0.2:5", 2, 0);
     let lazy = stage.joins("20.0.0.3:5", 3, 0);
     let now = stage.at(0);
-    let mute = stage.torrent.on_incoming("20.0.0.4:5".parse().unwrap(), now).unwrap();
+    let mute = stage.torrent.on_incoming("20.0.0.4:5".parse().unwrap(), false, now).unwrap();
     for key in [reader, deaf, lazy] {
         stage.hears(key, Message::Interested, 0);
     }
@@ -106,7 +106,7 @@ fn those_who_only_keep_places_taken_give_them_up() {
     let knock = |stage: &mut Stage, at| {
         stage.until(at);
         let now = stage.at(at);
-        let new = stage.torrent.on_incoming(format!("20.0.1.{at}:5").parse().unwrap(), now);
+        let new = stage.torrent.on_incoming(format!("20.0.1.{at}:5").parse().unwrap(), false, now);
         new.map(|_| stage.says())
     };
     assert!(knock(&mut stage, 4).is_err());
@@ -135,7 +135,7 @@ fn one_worth_less_takes_nobodys_place() {
         });
         stage.joins(&between.unwrap(), 1, 0);
         let now = stage.at(100);
-        let outcome = stage.torrent.on_incoming(newcomer.parse().unwrap(), now);
+        let outcome = stage.torrent.on_incoming(newcomer.parse().unwrap(), false, now);
         assert_eq!(outcome.is_ok(), taken, "{newcomer}");
     }
 }

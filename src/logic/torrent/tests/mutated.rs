@@ -25,7 +25,7 @@ fn talk(stage: &Stage) -> Vec<u8> {
 
 fn play(stage: &mut Stage, bytes: &[u8], cut: usize) {
     let now = stage.at(1);
-    let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), now).unwrap();
+    let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), false, now).unwrap();
     let (mut framer, mut pool) = (Framer::new(), Pool::new(8));
     framer.attach(Arc::clone(&stage.geometry), Limits::default());
     for mut portion in bytes.chunks(cut) {

@@ -62,6 +62,19 @@ impl Stage {
         with_options(self.dir.cmd("btdownload"), saveas)
     }
 
+    /// A connection to a client, with both handshakes done.
+    fn peer_of(&self, port: u16) -> TcpStream {
+        let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        peer.set_read_timeout(Some(SOON)).unwrap();
+        let hash = Metainfo::decode(&self.dir.read("shared.torrent")).unwrap().info_hash;
+        let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
+        hello.extend(hash.0);
+        hello.extend(b"-XX0000-wait-a-while");
+        peer.write_all(&hello).unwrap();
+        peer.read_exact(&mut [0; 68]).unwrap();
+        peer
+    }
+
     fn seed(&self) -> Background {
         let mut seed = self.client("origin/shared").start();
         seed.wait_for(COMPLETE, SOON);
@@ -106,6 +119,14 @@ const OPTIONS: [&str; 10] = [
     "--display_interval",
     "0.1",
 ];
+
+/// Where a client listens.
+fn port_of(client: &Background) -> u16 {
+    until(SOON, "the port", || {
+        let out = client.out();
+        out.split_once("listening on port ")?.1.split_once('\n')?.0.parse().ok()
+    })
+}
 
 fn with_options(cmd: Cmd, saveas: &str) -> Cmd {
     cmd.args(OPTIONS).args(["shared.torrent", "--saveas", saveas])
@@ -350,6 +371,20 @@ fn a_user_without_any_rights_can_download_and_seed() {
 }
 
 #[test]
+fn one_that_was_killed_listens_on_its_port_again_at_once() {
+    let stage = Stage::of_pieces(1);
+    let mut client = stage.client("origin/shared").start();
+    client.wait_for(COMPLETE, SOON);
+    let port = port_of(&client);
+    let _peer = stage.peer_of(port);
+    drop(client);
+    let ports = ["--minport", &port.to_string(), "--maxport", &port.to_string()];
+    let mut again = stage.client("origin/shared").args(ports).start();
+    again.wait_for(COMPLETE, SOON);
+    assert_eq!(port_of(&again), port);
+}
+
+#[test]
 fn a_process_that_was_stopped_for_a_while_keeps_its_peers() {
     let stage = Stage::of_pieces(3);
     let mut client = stage
@@ -357,18 +392,7 @@ fn a_process_that_was_stopped_for_a_while_keeps_its_peers() {
         .args(["--timeout", "3", "--timeout_check_interval", "1"])
         .start();
     client.wait_for(COMPLETE, SOON);
-    let port: u16 = until(SOON, "the port", || {
-        let out = client.out();
-        out.split_once("listening on port ")?.1.split_once('\n')?.0.parse().ok()
-    });
-    let mut peer = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    peer.set_read_timeout(Some(SOON)).unwrap();
-    let hash = Metainfo::decode(&stage.dir.read("shared.torrent")).unwrap().info_hash;
-    let mut hello = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
-    hello.extend(hash.0);
-    hello.extend(b"-XX0000-wait-a-while");
-    peer.write_all(&hello).unwrap();
-    peer.read_exact(&mut [0; 68]).unwrap();
+    let mut peer = stage.peer_of(port_of(&client));
     client.signal(Signal::STOP);
     std::thread::sleep(Duration::from_secs(5));
     client.signal(Signal::CONT);

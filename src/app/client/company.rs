@@ -54,7 +54,7 @@ fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
     }
     let mut source = io::Error::from(io::ErrorKind::InvalidInput);
     for port in ports {
-        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), false);
+        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), true);
         match door.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
             Ok(listeners) => return Ok((port, listeners)),
             Err(e) => source = e,

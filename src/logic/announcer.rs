@@ -107,6 +107,8 @@ pub struct Outcome {
     pub complete: Option<u32>,
     /// Other peers in the swarm, if the tracker said so.
     pub incomplete: Option<u32>,
+    /// The tracker that answered without these two numbers: its URL.
+    pub silent: Option<String>,
     /// What the user should read.
     pub notice: Option<Notice>,
 }
@@ -344,7 +346,9 @@ impl Announcer {
         if warning.is_some() {
             tracker.shown.1.clone_from(&warning);
         }
+        let is_silent = reply.complete.is_none() && reply.incomplete.is_none();
         Outcome {
+            silent: is_silent.then(|| tracker.url.clone()),
             peers: reply.peers,
             complete: reply.complete,
             incomplete: reply.incomplete,

@@ -60,6 +60,7 @@ use super::superseed::SuperSeed;
 use super::timers::Timers;
 use super::webseed::Source;
 use crate::proto::announce::Request;
+use crate::proto::announce::scrape::Counts;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
@@ -129,6 +130,9 @@ pub enum Action {
         /// Whether it is our last word: not worth waiting for when the program ends.
         last: bool,
     },
+    /// Ask a tracker how many are in the swarm, if there is time for that: an answer goes to
+    /// `on_scraped`.
+    Scrape(String),
     /// Fetch a range of the content from a web seed: places for its blocks are to be asked for by
     /// [`Torrent::lend`], and each block is answered by `on_web_block`, the end by `on_web_end`.
     Fetch {
@@ -224,6 +228,8 @@ pub struct Torrent {
     candidates: Candidates,
     announcer: Announcer,
     key: String,
+    /// How many there are, as a tracker said last.
+    swarm: Option<Counts>,
     peers: BTreeMap<PeerKey, Peer>,
     next_key: u64,
     conduct: download::Conduct,
@@ -280,6 +286,7 @@ impl Torrent {
             candidates,
             announcer,
             key,
+            swarm: None,
             peers: BTreeMap::new(),
             next_key: 0,
             conduct: download::Conduct::default(),

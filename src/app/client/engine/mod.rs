@@ -70,6 +70,9 @@ const MIN_BLOCKS: usize = 32;
 /// that answers.
 pub(super) const FETCH_THREADS: usize = MAX_PENDING + 1;
 
+/// What is fetched by this number is no announce, but the counts of a swarm.
+const SCRAPE: u64 = u64::MAX;
+
 /// An answer to an announce is no longer than this, in bytes.
 pub(super) const MAX_REPLY: usize = 1024 * 1024;
 
@@ -483,6 +486,12 @@ impl Engine {
     }
 
     fn on_fetched(&mut self, done: fetch::Done, now: Instant) {
+        if done.id == SCRAPE {
+            if let Ok(reply) = done.result {
+                self.with_torrent(|t| t.on_scraped(&reply.body));
+            }
+            return;
+        }
         self.announces.remove(&done.id);
         let result = match done.result {
             Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),

@@ -47,7 +47,7 @@ pub use status::Status;
 pub use web::WebSeedStatus;
 
 use super::PeerKey;
-use super::announcer::Announcer;
+use super::announcer::{Announcer, keep_local};
 use super::candidates::Candidates;
 use super::choker::Choker;
 use super::ledger::Ledger;
@@ -263,13 +263,13 @@ impl Torrent {
         let mut rng = Rng::new(setup.seed);
         let pieces = setup.geometry.piece_count();
         let key = format!("{:08x}", rng.next_u64() as u32);
-        let announcer = Announcer::new(
-            &setup.trackers,
-            config.rerequest_interval,
-            now,
-            Rng::new(rng.next_u64()),
-        );
-        let candidates = Candidates::new(Rng::new(rng.next_u64()));
+        let (trackers, outside) = match config.local_only {
+            true => keep_local(&setup.trackers),
+            false => (setup.trackers, Vec::new()),
+        };
+        let announcer =
+            Announcer::new(&trackers, config.rerequest_interval, now, Rng::new(rng.next_u64()));
+        let candidates = Candidates::new(Rng::new(rng.next_u64())).within(config.local_only);
         let mut torrent = Torrent {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
@@ -314,7 +314,7 @@ impl Torrent {
         torrent.sort_out_pieces();
         torrent.begin_limits(now);
         let notices = torrent.announcer.take_notices();
-        torrent.report_tracker(notices);
+        torrent.report_tracker(notices.into_iter().chain(outside));
         if let Some(ip) = torrent.config.ip.as_ref().and_then(|ip| ip.parse().ok()) {
             torrent.learn_own_ip(ip);
         }

@@ -223,7 +223,7 @@ impl Engine {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
-        let fetch = Fetch::new(FETCH_THREADS, post.clone());
+        let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
         let udp = Udp::new(settings.bind.clone());
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {

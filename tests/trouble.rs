@@ -79,6 +79,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         goal: Goal { exit_on_done: true, ..Goal::default() },
         on_done: None,
         state_dir: None,
+        dht: None,
         web_seeds: true,
         company: None,
         http_timeout: Duration::from_secs(5),

@@ -21,7 +21,7 @@ use util::{Background, Cmd, Dir, content, until};
 const SOON: Duration = Duration::from_secs(30);
 
 /// An end may take so long.
-const STOP: Duration = Duration::from_secs(3);
+const STOP: Duration = Duration::from_secs(10);
 
 const COMPLETE: &str = "download complete";
 

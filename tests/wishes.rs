@@ -80,6 +80,7 @@ impl Stage {
             goal: Goal::default(),
             on_done: None,
             state_dir: Some(self.dir.join("states")),
+            dht: None,
             web_seeds: true,
             company: None,
             http_timeout: Duration::from_secs(5),

@@ -7,13 +7,12 @@ pub use options::OPTIONS;
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
-    Allocation, Breakup, Config, DiskOptions, Door, Encryption, Goal, JoinSettings, Keep, Limits,
-    Locks, Priority, Settings, Source, priorities,
+    Allocation, Breakup, Config, DhtOptions, DiskOptions, Door, Encryption, Goal, JoinSettings,
+    Keep, Limits, Locks, Priority, Settings, Source, priorities,
 };
 use crate::io::save;
-use crate::proto::address::is_local;
 use crate::proto::magnet::Magnet;
-use crate::proto::metainfo::{Info, Metainfo};
+use crate::proto::metainfo::{Info, Metainfo, parse_nodes};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -78,6 +77,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         goal: goal(parsed),
         on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
         state_dir: state_dir(env),
+        dht: dht(env, parsed)?,
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
@@ -92,7 +92,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
 ///
 /// # Errors
 /// What is wrong with them, for one line: all that [`settings`] would find too.
-pub fn join_settings(parsed: &Parsed, magnet: Magnet) -> Result<JoinSettings, String> {
+pub fn join_settings(env: &Env, parsed: &Parsed, magnet: Magnet) -> Result<JoinSettings, String> {
     Ok(JoinSettings {
         magnet,
         door: Door {
@@ -101,6 +101,7 @@ pub fn join_settings(parsed: &Parsed, magnet: Magnet) -> Result<JoinSettings, St
             bind: bind(parsed)?,
         },
         config: config(parsed)?,
+        dht: dht(env, parsed)?,
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
     })
@@ -216,10 +217,6 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
     if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
         return Err(format!("--ip: '{ip}' is not an IP address"));
     }
-    let is_outside = |ip: &str| ip.parse().is_ok_and(|ip| !is_local(ip));
-    if let Some(ip) = ip.filter(|ip| parsed.flag("local_only") && is_outside(ip)) {
-        return Err(format!("--ip: '{ip}' is no local address, and --local_only is given"));
-    }
     let limits = limits(parsed)?;
     Ok(Config {
         max_uploads: count("max_uploads"),
@@ -253,7 +250,6 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         },
         limits,
         peer_exchange: parsed.flag("pex"),
-        local_only: parsed.flag("local_only"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         encryption: encryption(parsed),
         ip: ip.map(str::to_string),
@@ -279,6 +275,14 @@ fn state_dir(env: &Env) -> Option<PathBuf> {
     let absolute = |name| env.var(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
     absolute("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("bittornado"))
+}
+
+/// How the distributed hash table is to be used, if it is.
+fn dht(env: &Env, parsed: &Parsed) -> Result<Option<DhtOptions>, String> {
+    let routers = parse_nodes(parsed.text("dht_routers"))
+        .map_err(|node| format!("--dht_routers: '{node}' is not HOST:PORT"))?;
+    let options = DhtOptions { routers, state_dir: state_dir(env), read_only: false };
+    Ok(parsed.flag("dht").then_some(options))
 }
 
 fn disk(parsed: &Parsed) -> DiskOptions {

@@ -61,6 +61,8 @@ pub struct Metainfo {
     pub httpseeds: Vec<String>,
     /// Web seeds in GetRight's style (BEP 19), without empty ones.
     pub url_list: Vec<String>,
+    /// Nodes of the distributed hash table to begin with, host and port (BEP 5).
+    pub nodes: Vec<(String, u16)>,
     /// The content.
     pub info: Info,
     /// The SHA-1 of the bytes of `info`, as they stand in the file; of version 2 alone what stands
@@ -191,6 +193,7 @@ impl Metainfo {
             creation_date: top.get("creation date").and_then(Value::as_int),
             httpseeds: top.get("httpseeds").map(read_texts).unwrap_or_default(),
             url_list: top.get("url-list").map(read_texts).unwrap_or_default(),
+            nodes: top.get("nodes").map(read_nodes).unwrap_or_default(),
             info,
             info_hash,
             info_hash_v2,
@@ -307,6 +310,19 @@ fn read_texts(value: &Value) -> Vec<String> {
     let members = value.as_list().unwrap_or(std::slice::from_ref(value));
     let texts = members.iter().filter_map(Value::as_bytes).filter(|b| !b.is_empty());
     texts.map(|b| readable(b).into_owned()).collect()
+}
+
+/// Of the nodes that a .torrent names no more than this are of interest.
+const MAX_NODES: usize = 16;
+
+/// Pairs of host and port; what is none is left out, and so is all beyond [`MAX_NODES`].
+fn read_nodes(value: &Value) -> Vec<(String, u16)> {
+    let pair = |pair: &Value| {
+        let [host, port] = pair.as_list()? else { return None };
+        let port = u16::try_from(port.as_int()?).ok().filter(|port| *port != 0)?;
+        Some((host.as_str().filter(|host| !host.is_empty())?.to_string(), port))
+    };
+    value.as_list().unwrap_or_default().iter().filter_map(pair).take(MAX_NODES).collect()
 }
 
 fn read_tiers(value: &Value) -> Vec<Vec<String>> {

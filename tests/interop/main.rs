@@ -12,6 +12,7 @@ mod ours;
 mod qbittorrent;
 mod rtorrent;
 mod swarm;
+mod table;
 mod transmission;
 #[path = "../util/mod.rs"]
 mod util;

@@ -2,6 +2,7 @@
 //! and the download begins.
 
 use super::StartError;
+use super::dht::Node;
 use super::links::Links;
 use crate::io::reactor::Reactor;
 use crate::io::sys;
@@ -33,6 +34,7 @@ pub struct Company {
     pub(super) peer_id: PeerId,
     pub(super) seed: u64,
     pub(super) legacy: Option<Legacy>,
+    pub(super) dht: Option<Node>,
 }
 
 impl Company {
@@ -42,7 +44,7 @@ impl Company {
         let (port, listeners) = listen(door, seed)?;
         let mut reactor = Reactor::new().map_err(StartError::System)?;
         let links = Links::new(listeners, limits, &mut reactor);
-        Ok(Company { reactor, links, port, peer_id, seed, legacy: None })
+        Ok(Company { reactor, links, port, peer_id, seed, legacy: None, dht: None })
     }
 }
 

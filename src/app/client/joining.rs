@@ -7,6 +7,7 @@
 mod turns;
 
 use super::company::Door;
+use super::dht::DhtOptions;
 use super::{Company, Event, MAX_MAIL, MAX_REPORTS, STACK, StartError, Stopper};
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::sys;
@@ -27,6 +28,8 @@ pub struct JoinSettings {
     pub door: Door,
     /// Of this what is about connections and trackers.
     pub config: Config,
+    /// How the distributed hash table is used, if it is.
+    pub dht: Option<DhtOptions>,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often the number of peers is reported, if it changes.

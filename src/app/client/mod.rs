@@ -14,6 +14,7 @@
 mod check;
 mod claim;
 mod company;
+mod dht;
 mod engine;
 mod joining;
 mod links;
@@ -56,6 +57,7 @@ pub use crate::logic::torrent::{
 };
 pub use crate::proto::wire::Limits;
 pub use company::{Company, Door};
+pub use dht::DhtOptions;
 pub use joining::{JoinReport, JoinSettings, Joined, Joining};
 pub use source::{LoadError, Source};
 pub use state::Keep;
@@ -98,6 +100,8 @@ pub struct Settings {
     pub on_done: Option<PathBuf>,
     /// The folder for what is remembered of downloads; made when it is needed.
     pub state_dir: Option<PathBuf>,
+    /// How the distributed hash table is used (BEP 5), if it is; never for a private torrent.
+    pub dht: Option<DhtOptions>,
     /// Whether web seeds are asked too.
     pub web_seeds: bool,
     /// How long an announce may take.
@@ -129,6 +133,7 @@ impl Settings {
             goal: Goal::default(),
             on_done: None,
             state_dir: None,
+            dht: None,
             web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),
@@ -272,6 +277,8 @@ enum Event {
     /// What became of a snapshot.
     Saved(Saved),
     Look(Look),
+    /// The nodes that are known were written down.
+    Remembered,
     /// The files are to be wanted so much.
     Wish(Vec<Priority>),
     Stop,
@@ -350,7 +357,7 @@ impl Client {
             Some(company) => company,
             None => Company::alone(&settings.door(), limits)?,
         };
-        let Company { reactor, links, port, peer_id, seed, legacy } = company;
+        let Company { reactor, links, port, peer_id, seed, legacy, dht } = company;
         // Last, since it makes folders.
         storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
         let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
@@ -364,6 +371,7 @@ impl Client {
             stop: Arc::clone(&stop),
             links,
             legacy,
+            dht,
             storage,
             place,
             geometry,

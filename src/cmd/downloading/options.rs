@@ -52,12 +52,19 @@ pub const OPTIONS: &[Opt] = &[
         "tell peers of each other, and hear of others from them (BEP 11); never with private torrents",
     ),
     Opt::new(
-        "local_only",
+        "dht",
         Kind::Flag,
         "0",
-        "stay at home: deal with loopback, private and link-local addresses alone, and look no name \
-         up; trackers, web seeds and peers elsewhere, or with names, are left out",
+        "look for peers in the distributed hash table, and be found there (BEP 5); never with \
+         private torrents",
     ),
+    Opt::new(
+        "dht_routers",
+        Kind::Text,
+        "router.bittorrent.com:6881,dht.transmissionbt.com:6881,dht.libtorrent.org:25401",
+        "nodes to begin with, host:port,host:port, while the table knows hardly any other",
+    )
+    .arg("list"),
     Opt::new(
         "web_seeds",
         Kind::Flag,

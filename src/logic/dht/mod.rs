@@ -183,7 +183,7 @@ impl Dht {
             steps: VecDeque::new(),
             limit: Limit::new(MAX_ANSWERS_EACH, now),
             answers: (now, 0),
-            tick: now + TICK,
+            tick: now,
             lonely: (now, LONELY.0),
             secret,
             count: 0,
@@ -444,6 +444,8 @@ impl Dht {
         // Strangers know nothing of the networks at home, and must not have them searched.
         let is_near = is_local(from.ip());
         nodes.retain(|(_, at)| is_near || !is_local(at.ip()));
+        // We are near to ourselves, and told of.
+        nodes.retain(|(id, at)| *id != self.nets[family(*at)].table.own());
         peers.retain(|at| is_near || !is_local(at.ip()));
         let (own, other): (Vec<Node>, Vec<Node>) =
             nodes.into_iter().partition(|(_, at)| family(*at) == n);

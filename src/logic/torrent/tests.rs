@@ -8,7 +8,6 @@ mod limits;
 mod metadata;
 mod mutated;
 mod news;
-mod track;
 mod web;
 
 use super::*;

@@ -1,13 +1,14 @@
 //! What the logic wants done.
 
 use super::ending::END;
-use super::{Engine, MAX_REPLY, SCRAPE, Stage};
+use super::{Engine, MAX_REPLY, Stage};
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
 use crate::io::{disk, fetch, reason};
 use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
+use crate::logic::candidates::Source;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
 use crate::proto::wire::Message;
@@ -28,6 +29,7 @@ impl Engine {
         loop {
             self.drain_actions(now);
             self.take_udp_answers(now);
+            self.take_dht_finds(now);
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };
             self.flush(key, now);
@@ -66,7 +68,6 @@ impl Engine {
                 self.announces.insert(number);
                 self.udp.announce(number, (&url, *request), timeout, now);
             }
-            Action::Scrape(url) => self.scrape(url),
             Action::Fetch { run, source, start, length } => {
                 self.fetch(run, source, (start, length), now);
             }
@@ -188,16 +189,16 @@ impl Engine {
         }
     }
 
-    /// Nothing is lost if it does not come about.
-    fn scrape(&mut self, url: String) {
-        let timeout = self.settings.http_timeout;
-        let _ = self.fetch.try_send(fetch::Job { id: SCRAPE, url, limit: MAX_REPLY, timeout });
-    }
-
     fn take_udp_answers(&mut self, now: Instant) {
         while let Some((number, result)) = self.udp.work(&mut self.reactor, &self.post, now) {
             self.announces.remove(&number);
             self.with_torrent(|t| t.on_announced(number, result, now));
+        }
+    }
+
+    fn take_dht_finds(&mut self, now: Instant) {
+        while let Some((_, peers)) = self.dht.as_mut().and_then(|node| node.work(&self.post, now)) {
+            self.with_torrent(|t| t.add_candidates(&peers, Source::Peer, now));
         }
     }
 

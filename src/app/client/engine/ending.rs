@@ -3,6 +3,7 @@
 //! the end.
 
 use super::Engine;
+use crate::app::client::dht::Node;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,9 @@ impl Engine {
         }
         self.stop.store(true, Ordering::Relaxed);
         self.trouble.give_up();
+        if let Some(node) = self.dht.as_mut().filter(|node| !node.is_saving()) {
+            node.remember(&self.post);
+        }
         // The totals.
         self.saving.on_change();
         self.with_torrent(|t| t.stop(now));
@@ -49,6 +53,7 @@ impl Engine {
     pub(super) fn has_ended(&self, now: Instant) -> bool {
         let Some(ending) = &self.ending else { return false };
         let at_rest = self.announces.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
+        let at_rest = at_rest && !self.dht.as_ref().is_some_and(Node::is_saving);
         at_rest || self.torrent().is_none() || ending.at <= now
     }
 

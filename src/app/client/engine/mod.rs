@@ -22,6 +22,7 @@ mod wishes;
 
 use super::check::{self, Check, Found};
 use super::claim;
+use super::dht::{self, Node};
 use super::links::Links;
 use super::ready::{Warmth, Windows};
 use super::state::{Place, Saver};
@@ -70,9 +71,6 @@ const MIN_BLOCKS: usize = 32;
 /// that answers.
 pub(super) const FETCH_THREADS: usize = MAX_PENDING + 1;
 
-/// What is fetched by this number is no announce, but the counts of a swarm.
-const SCRAPE: u64 = u64::MAX;
-
 /// An answer to an announce is no longer than this, in bytes.
 pub(super) const MAX_REPLY: usize = 1024 * 1024;
 
@@ -91,6 +89,7 @@ pub(super) struct Parts {
     pub stop: Arc<AtomicBool>,
     pub links: Links,
     pub legacy: Option<Legacy>,
+    pub dht: Option<Node>,
     pub storage: Arc<Storage>,
     pub place: Option<Arc<Place>>,
     pub geometry: Arc<Geometry>,
@@ -158,6 +157,7 @@ struct Engine {
     disk: Disk,
     fetch: Fetch,
     udp: Udp,
+    dht: Option<Node>,
     web: Web,
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
@@ -198,7 +198,7 @@ struct Engine {
 
 impl Engine {
     fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
-        let Parts { reactor, mail, post, reporter, stop, links, legacy, .. } = parts;
+        let Parts { reactor, mail, post, reporter, stop, links, legacy, dht, .. } = parts;
         let Parts { storage, geometry, peer_id, seed, target, port, settings, place, .. } = parts;
         let hashes = Arc::clone(&settings.metainfo.info.pieces);
         let torrent = DiskTorrent {
@@ -223,7 +223,7 @@ impl Engine {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
-        let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
+        let fetch = Fetch::new(FETCH_THREADS, post.clone());
         let udp = Udp::new(settings.bind.clone());
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {
@@ -237,6 +237,7 @@ impl Engine {
             links,
             legacy,
             secrecy: Secrecy::new(settings.metainfo.info_hash, seed, now),
+            dht,
             windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
             retry_unready: None,
@@ -326,6 +327,7 @@ impl Engine {
         all.into_iter()
             .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])
+            .chain([self.dht.as_ref().map(Node::next_deadline)])
             .flatten()
             .min()
     }
@@ -357,6 +359,9 @@ impl Engine {
         }
         self.try_again(now);
         self.udp.on_time(now);
+        if let Some(node) = &mut self.dht {
+            node.on_time(now);
+        }
         self.links.expire_strangers(now, &mut self.reactor);
         self.drop_dawdlers(now);
         self.open_door(now);
@@ -380,6 +385,13 @@ impl Engine {
             Event::Disk(done) => self.on_disk(done, now),
             Event::Fetch(done) => self.on_fetched(done, now),
             Event::Streamed(streamed) => self.on_streamed(streamed, now),
+            Event::LookedUp(found)
+                if self.dht.as_mut().is_some_and(|node| node.on_looked_up(&found, now)) => {}
+            Event::Remembered => {
+                if let Some(node) = &mut self.dht {
+                    node.on_remembered();
+                }
+            }
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),
             Event::Hook(done) => self.on_hook(&done),
             Event::Checked(pieces) => {
@@ -437,6 +449,7 @@ impl Engine {
             torrent.give_metadata(Arc::clone(&self.settings.metainfo.info_bytes), now);
         }
         torrent.on_found(found.blocks.iter().copied());
+        self.ask_table(now);
         torrent.add_web_seeds(self.web_sources(), now);
         self.saving.begin(&found);
         self.doubts = Doubts::new(found.unproven.clone());
@@ -451,6 +464,25 @@ impl Engine {
         self.outlet.hurry();
         self.on_found(now);
         self.fulfil_wish(now);
+    }
+
+    /// Looks for peers in the distributed hash table too.
+    fn ask_table(&mut self, now: Instant) {
+        let Some(options) = &self.settings.dht else { return };
+        let metainfo = &self.settings.metainfo;
+        if metainfo.info.private {
+            return;
+        }
+        if self.dht.is_none() {
+            let place = (&self.settings.bind[..], self.port);
+            match Node::start(options, place, &mut self.reactor, now) {
+                Ok(node) => self.dht = Some(node),
+                Err(e) => self.outlet.push(Report::Notice(dht::unusable(&e))),
+            }
+        }
+        if let Some(node) = &mut self.dht {
+            node.want(metainfo.info_hash, metainfo.nodes.clone(), &self.post, now);
+        }
     }
 
     /// Goes on with the connections and trackers that there were before the measures were known.
@@ -486,12 +518,6 @@ impl Engine {
     }
 
     fn on_fetched(&mut self, done: fetch::Done, now: Instant) {
-        if done.id == SCRAPE {
-            if let Ok(reply) = done.result {
-                self.with_torrent(|t| t.on_scraped(&reply.body));
-            }
-            return;
-        }
         self.announces.remove(&done.id);
         let result = match done.result {
             Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),

@@ -20,7 +20,11 @@ impl Engine {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => self.udp.hear(event.token, now),
+            None => {
+                if !self.dht.as_mut().is_some_and(|node| node.hear(event.token, now)) {
+                    self.udp.hear(event.token, now);
+                }
+            }
         }
     }
 

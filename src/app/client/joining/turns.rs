@@ -1,6 +1,7 @@
 //! The loop of a search: events to logic, actions to io.
 
 use super::{JoinReport, JoinSettings, Joined};
+use crate::app::client::dht::{self, Node};
 use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
 use crate::app::client::links::Who;
 use crate::app::client::udp::Udp;
@@ -84,7 +85,7 @@ impl Search {
     fn new(parts: Parts) -> Search {
         let Parts { company, inquiry, settings, mail, post, stop, reporter } = parts;
         Search {
-            fetch: Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone()),
+            fetch: Fetch::new(FETCH_THREADS, post.clone()),
             udp: Udp::new(settings.door.bind.clone()),
             company,
             inquiry,
@@ -107,6 +108,7 @@ impl Search {
     fn run(mut self) -> Result<Option<Box<Joined>>, String> {
         let start = self.clock.at(Instant::now());
         self.ask_link(start);
+        self.ask_table(start);
         let mut events = Vec::new();
         loop {
             let began = self.clock.at(Instant::now());
@@ -151,11 +153,14 @@ impl Search {
         let legacy = Some(legacy).filter(|_| !metainfo.info.private);
         let known = legacy.iter().flat_map(|legacy| &legacy.acquaintances);
         let keys: Vec<PeerKey> = known.map(|known| known.key).collect();
-        let Company { mut reactor, mut links, port, peer_id, seed, .. } = self.company;
+        let Company { mut reactor, mut links, port, peer_id, seed, mut dht, .. } = self.company;
+        if let Some(node) = dht.take_if(|_| metainfo.info.private) {
+            node.close(&mut reactor);
+        }
         links.keep_only(&keys, &mut reactor);
         links.accept(false, &mut reactor);
         self.udp.close(&mut reactor);
-        let company = Company { reactor, links, port, peer_id, seed, legacy };
+        let company = Company { reactor, links, port, peer_id, seed, legacy, dht };
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
@@ -167,7 +172,6 @@ impl Search {
                 PeerAddress::At(address) => {
                     self.inquiry.add_candidates(&[address], Source::Tracker, now);
                 }
-                PeerAddress::Named(..) if self.settings.config.local_only => {}
                 PeerAddress::Named(host, port) if names < MAX_NAMES => {
                     names += 1;
                     let number = PEER_NAMES + names as u64;
@@ -180,6 +184,19 @@ impl Search {
         }
     }
 
+    /// Looks for peers in the distributed hash table too.
+    fn ask_table(&mut self, now: Instant) {
+        let Some(options) = &self.settings.dht else { return };
+        let Company { reactor, port, .. } = &mut self.company;
+        match Node::start(options, (&self.settings.door.bind, *port), reactor, now) {
+            Ok(mut node) => {
+                node.want(self.settings.magnet.info_hash, Vec::new(), &self.post, now);
+                self.company.dht = Some(node);
+            }
+            Err(e) => self.notice(dht::unusable(&e)),
+        }
+    }
+
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = &self.company.links;
         let report = self.told.map_or(Some(now), |(peers, at)| {
@@ -188,6 +205,7 @@ impl Search {
         [self.inquiry.next_deadline(), links.next_deadline(), self.udp.next_deadline()]
             .into_iter()
             .chain([self.door_opens, self.ending, report])
+            .chain([self.company.dht.as_ref().map(Node::next_deadline)])
             .flatten()
             .min()
     }
@@ -198,6 +216,9 @@ impl Search {
             self.ending = Some(now + END);
         }
         self.udp.on_time(now);
+        if let Some(node) = &mut self.company.dht {
+            node.on_time(now);
+        }
         let Company { links, reactor, .. } = &mut self.company;
         links.expire_strangers(now, reactor);
         self.door_opens = self.door_opens.filter(|at| *at > now);
@@ -225,6 +246,9 @@ impl Search {
                 };
                 self.inquiry.on_announced(done.id, result, now);
             }
+            Event::LookedUp(found)
+                if self.company.dht.as_mut().is_some_and(|node| node.on_looked_up(&found, now)) => {
+            }
             Event::LookedUp(found) if found.id >= PEER_NAMES => self.on_peer_found(found, now),
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),
             // There is no disk here.
@@ -244,7 +268,12 @@ impl Search {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => self.udp.hear(event.token, now),
+            None => {
+                let dht = &mut self.company.dht;
+                if !dht.as_mut().is_some_and(|node| node.hear(event.token, now)) {
+                    self.udp.hear(event.token, now);
+                }
+            }
         }
     }
 
@@ -351,6 +380,11 @@ impl Search {
             while let Some((number, result)) = self.udp.work(reactor, &self.post, now) {
                 self.announces.remove(&number);
                 self.inquiry.on_announced(number, result, now);
+            }
+            while let Some((_, peers)) =
+                self.company.dht.as_mut().and_then(|node| node.work(&self.post, now))
+            {
+                self.inquiry.add_candidates(&peers, Source::Peer, now);
             }
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };

@@ -1,0 +1,219 @@
+//! The client's node of the distributed hash table: the sockets, look-ups and file of `logic::dht`.
+//!
+//! It hears on the port number that peers are taken at. What it knew is read from its file at the
+//! start and written there at the end, by a thread of its own; a file that cannot be read or
+//! written costs a few questions the next time and is nobody's concern.
+
+use super::Event;
+use crate::io::lookup::{self, LookedUp};
+use crate::io::mailbox::Post;
+use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::{reason, save, sys};
+use crate::logic::dht::{Dht, Settings, Step};
+use crate::proto::dht::MAX_PACKET;
+use crate::proto::dht::saved::Saved;
+use crate::proto::ids::InfoHash;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Packets taken in one turn; more wait for the next.
+const PACKETS_PER_TURN: usize = 32;
+
+/// Names that are looked up at a time.
+const MAX_NAMES: usize = 8;
+
+/// Look-ups have numbers from here to the next power of two; others have none of these.
+const NAMES: u64 = 1 << 61;
+
+/// What the file is called.
+const FILE: &str = "dht.nodes";
+
+/// How the distributed hash table is used.
+#[derive(Debug, Clone, Default)]
+pub struct DhtOptions {
+    /// Host and port of nodes to begin with, for when no other is known.
+    pub routers: Vec<(String, u16)>,
+    /// The folder where nodes are remembered; `None` forgets them.
+    pub state_dir: Option<PathBuf>,
+    /// Only ask, never answer (BEP 43).
+    pub read_only: bool,
+}
+
+/// Peers that it found.
+pub(super) type Found = (InfoHash, Vec<SocketAddr>);
+
+/// What is told if there can be no node.
+pub(super) fn unusable(error: &io::Error) -> String {
+    format!("cannot use the distributed hash table: {}", reason(error))
+}
+
+/// The node and what it needs.
+pub(super) struct Node {
+    dht: Dht,
+    /// For IPv4 and for IPv6.
+    sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
+    routers: Vec<(String, u16)>,
+    file: Option<PathBuf>,
+    /// Look-ups under way.
+    names: usize,
+    packet: Vec<u8>,
+    /// What is known is being written down.
+    is_saving: bool,
+}
+
+impl Node {
+    /// One that hears at these addresses and this port.
+    ///
+    /// # Errors
+    /// The system has no socket for it there.
+    pub(super) fn start(
+        options: &DhtOptions,
+        (bind, port): (&[IpAddr], u16),
+        reactor: &mut Reactor,
+        now: Instant,
+    ) -> io::Result<Node> {
+        let open = |six: bool| {
+            let ip = bind.iter().find(|ip| ip.is_ipv6() == six)?;
+            Some(sys::bind_udp(SocketAddr::new(*ip, port), false).and_then(|socket| {
+                sys::set_nonblocking(&socket)?;
+                Ok(Arc::new(socket))
+            }))
+        };
+        let opened = [open(false).transpose()?, open(true).transpose()?];
+        let families = opened.each_ref().map(Option::is_some);
+        let sockets = opened.map(|socket| {
+            let socket = socket?;
+            let token = reactor.add(Arc::clone(&socket), Interest::READ);
+            Some((socket, token))
+        });
+        let file = options.state_dir.as_ref().map(|dir| dir.join(FILE));
+        let saved = file.as_ref().and_then(|file| fs::read(file).ok());
+        let saved = saved.map(|bytes| Saved::decode(&bytes)).unwrap_or_default();
+        let settings = Settings { read_only: options.read_only, families, port };
+        let random = || u64::from_ne_bytes(sys::random());
+        let dht = Dht::new(settings, &saved, random(), random(), now);
+        let routers = options.routers.clone();
+        Ok(Node {
+            dht,
+            sockets,
+            routers,
+            file,
+            names: 0,
+            packet: vec![0; MAX_PACKET],
+            is_saving: false,
+        })
+    }
+
+    /// Looks for peers of a torrent, beginning with nodes that its makers or users named.
+    pub(super) fn want(
+        &mut self,
+        info_hash: InfoHash,
+        nodes: Vec<(String, u16)>,
+        post: &Post<Event>,
+        now: Instant,
+    ) {
+        self.dht.want(info_hash, now);
+        self.meet(nodes, post, now);
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.dht.next_deadline()
+    }
+
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if self.dht.next_deadline() <= now {
+            self.dht.on_time(now);
+        }
+    }
+
+    /// Takes what has come at a socket, if it is one of these.
+    pub(super) fn hear(&mut self, token: Token, now: Instant) -> bool {
+        let own = |socket: &&(Arc<OwnedFd>, Token)| socket.1 == token;
+        let Some((socket, _)) = self.sockets.iter().flatten().find(own) else { return false };
+        for _ in 0..PACKETS_PER_TURN {
+            match sys::recv_from(socket, &mut self.packet) {
+                Ok((length, from)) => self.dht.on_packet(from, &self.packet[..length], now),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // What somebody could not be sent is no matter of this socket.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Whether it was this that had a name looked up.
+    pub(super) fn on_looked_up(&mut self, found: &LookedUp, now: Instant) -> bool {
+        if found.id & NAMES == 0 || found.id >= NAMES << 1 {
+            return false;
+        }
+        self.names = self.names.saturating_sub(1);
+        for address in found.result.iter().flatten() {
+            self.dht.contact(*address, now);
+        }
+        true
+    }
+
+    /// Does what is to be done, up to the next peers that were found.
+    pub(super) fn work(&mut self, post: &Post<Event>, now: Instant) -> Option<Found> {
+        while let Some(step) = self.dht.next_step() {
+            match step {
+                Step::Send(to, packet) => {
+                    let socket = &self.sockets[usize::from(to.is_ipv6())];
+                    // What cannot be sent is as good as lost on the way.
+                    let _ = socket.as_ref().map(|(socket, _)| sys::send_to(socket, &packet, to));
+                }
+                Step::Found(info_hash, peers) => return Some((info_hash, peers)),
+                Step::Bootstrap => self.meet(self.routers.clone(), post, now),
+            }
+        }
+        None
+    }
+
+    fn meet(&mut self, nodes: Vec<(String, u16)>, post: &Post<Event>, now: Instant) {
+        for (host, port) in nodes {
+            match host.parse::<IpAddr>() {
+                Ok(ip) => self.dht.contact(SocketAddr::new(ip, port), now),
+                Err(_) if self.names < MAX_NAMES => {
+                    let started = lookup::start(NAMES, host, port, post.clone());
+                    self.names += usize::from(started.is_ok());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Has a thread write down what is known, which posts [`Event::Remembered`].
+    pub(super) fn remember(&mut self, post: &Post<Event>) {
+        let (Some(file), false) = (self.file.clone(), self.dht.is_empty()) else { return };
+        let (bytes, post) = (self.dht.saved().encode(), post.clone());
+        let write = move || {
+            if let Some(dir) = file.parent() {
+                let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            }
+            let _ = save::save(&file, &bytes);
+            post.send(Event::Remembered);
+        };
+        let started = std::thread::Builder::new().name("nodes".into()).spawn(write);
+        self.is_saving = started.is_ok();
+    }
+
+    pub(super) fn on_remembered(&mut self) {
+        self.is_saving = false;
+    }
+
+    /// Whether something is being written down.
+    pub(super) fn is_saving(&self) -> bool {
+        self.is_saving
+    }
+
+    /// Closes the sockets.
+    pub(super) fn close(self, reactor: &mut Reactor) {
+        self.sockets.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
+    }
+}

@@ -209,6 +209,7 @@ fn however_much_is_sent_ahead_others_have_their_turn() {
     let mut stream = d.visit();
     stream.write_all(&b"GET /a HTTP/1.1\r\n\r\n".repeat(100)).unwrap();
     d.turns(|d| !d.sent.is_empty());
+    assert_eq!(d.sent.len(), 1);
     while d.sent.len() < 100 {
         let before = d.sent.len();
         d.turn();

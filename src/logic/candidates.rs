@@ -26,6 +26,13 @@ pub const MAX_OWN: usize = 16;
 /// each failure.
 pub const FIRST_RETRY: Duration = Duration::from_secs(30);
 
+/// One that was giving when its connection broke may only have been started anew: it is tried so
+/// soon, then after twice as long,
+const QUICK_RETRY: Duration = Duration::from_secs(4);
+
+/// and so often before it counts as one that fails.
+const QUICK_RETRIES: u8 = 3;
+
 /// Who failed so often in a row is not dialed sooner because we are in a hurry.
 const MANY_FAILURES: u32 = 3;
 
@@ -52,6 +59,8 @@ struct Candidate {
     worth: u32,
     /// Attempts and useless connections in a row.
     failures: u32,
+    /// Attempts left that come soon one after another.
+    quick: u8,
     /// It did not understand encryption when that was last tried, so it is plain text's turn.
     plain: bool,
     /// Somebody says that it understands encryption.
@@ -121,8 +130,15 @@ impl Candidates {
             return false;
         }
         let worth = self.worth(address);
-        let new =
-            Candidate { source, worth, failures: 0, plain: false, encrypts: false, turn: None };
+        let new = Candidate {
+            source,
+            worth,
+            failures: 0,
+            quick: 0,
+            plain: false,
+            encrypts: false,
+            turn: None,
+        };
         self.known.insert(address, new);
         self.wait_until(address, now);
         self.check();
@@ -229,6 +245,14 @@ impl Candidates {
         self.retire(address, now, useful);
     }
 
+    /// The connection broke while it was giving. To be called after [`lost`](Self::lost).
+    pub fn broke(&mut self, address: SocketAddr, now: Instant) {
+        let address = canonical(address);
+        let Some(candidate) = self.known.get_mut(&address) else { return };
+        candidate.quick = QUICK_RETRIES;
+        self.wait_with_jitter(address, QUICK_RETRY, now);
+    }
+
     /// Forgets the address and will not learn it again: it is our own.
     pub fn exclude(&mut self, address: SocketAddr) {
         let address = canonical(address);
@@ -283,10 +307,19 @@ impl Candidates {
     fn retire(&mut self, address: SocketAddr, now: Instant, useful: bool) {
         let address = canonical(address);
         let Some(candidate) = self.known.get_mut(&address) else { return };
+        candidate.quick = candidate.quick.saturating_sub(1);
+        if candidate.quick > 0 && !useful {
+            let tried = QUICK_RETRIES - candidate.quick;
+            return self.wait_with_jitter(address, QUICK_RETRY * (1 << tried), now);
+        }
         candidate.failures = if useful { 0 } else { candidate.failures.saturating_add(1) };
         let doublings = candidate.failures.saturating_sub(1).min(16);
         let wait = FIRST_RETRY.saturating_mul(1 << doublings).min(LONGEST_RETRY);
-        // Up to a quarter more, so that two peers that dial each other do not collide for ever.
+        self.wait_with_jitter(address, wait, now);
+    }
+
+    /// Up to a quarter more, so that two peers that dial each other do not collide for ever.
+    fn wait_with_jitter(&mut self, address: SocketAddr, wait: Duration, now: Instant) {
         let jitter = wait / 4 * self.rng.below(1000) / 1000;
         self.wait_until(address, now + wait + jitter);
         self.check();
@@ -429,6 +462,18 @@ mod tests {
         for (useful, waits) in [(false, 30.0..37.5), (false, 60.0..75.0), (true, 30.0..37.5)] {
             p.list.lost(addr("1.2.3.4:5"), p.at(0), useful);
             assert!(waits.contains(&p.deadline().unwrap()), "{:?}", p.deadline());
+        }
+    }
+
+    #[test]
+    fn one_that_was_giving_is_sought_at_once_and_then_as_any_other() {
+        let mut p = play();
+        p.adds(0, "1.2.3.4:5");
+        p.list.lost(addr("1.2.3.4:5"), p.at(0), true);
+        p.list.broke(addr("1.2.3.4:5"), p.at(0));
+        for waits in [4.0..5.0, 8.0..10.0, 16.0..20.0, 30.0..37.5, 60.0..75.0] {
+            assert!(waits.contains(&p.deadline().unwrap()), "{:?}", p.deadline());
+            p.list.failed(addr("1.2.3.4:5"), p.at(0));
         }
     }
 

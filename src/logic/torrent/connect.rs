@@ -258,6 +258,18 @@ impl Torrent {
 
     /// A connection ended by itself.
     pub fn on_lost(&mut self, key: PeerKey, now: Instant) {
+        let broken = self.peers.get(&key).filter(|peer| {
+            let gave = peer.session().is_some_and(|session| session.down.total() > 0);
+            gave && peer.direction == Direction::Outgoing && !self.ledger.is_done()
+        });
+        let broken = broken.map(|peer| peer.address);
+        self.lose(key, now);
+        if let Some(address) = broken {
+            self.candidates.broke(address, now);
+        }
+    }
+
+    fn lose(&mut self, key: PeerKey, now: Instant) {
         let was_open = self.sessions().any(|(k, _)| k == key);
         if let Some(peer) = self.remove(key, now) {
             if peer.direction == Direction::Outgoing && !was_open {
@@ -283,7 +295,7 @@ impl Torrent {
     /// A peer broke the rules: its connection is closed, nothing else.
     pub fn on_fault(&mut self, key: PeerKey, _fault: PeerFault, now: Instant) {
         self.actions.push_back(Action::Close(key));
-        self.on_lost(key, now);
+        self.lose(key, now);
     }
 
     /// Closes a connection that did nothing wrong.
@@ -447,7 +459,7 @@ impl Torrent {
                 }
                 _ => {
                     self.actions.push_back(Action::Close(key));
-                    self.on_lost(key, now);
+                    self.lose(key, now);
                 }
             }
             return None;

@@ -62,6 +62,28 @@ fn opens_half_as_many_connections_more_until_somebody_connects_to_us() {
 }
 
 #[test]
+fn a_giver_whose_connection_breaks_is_dialed_again_within_seconds() {
+    for (gives, again) in [(true, 5), (false, 38)] {
+        let mut stage = Stage::new(4, "....", Config::default());
+        let now = stage.at(0);
+        let address = "20.0.0.1:6881".parse().unwrap();
+        stage.torrent.add_candidates(&[address], Source::Tracker, now);
+        let [(key, _)] = dials(&stage.says())[..] else { panic!("it is not dialed") };
+        stage.torrent.on_connected(key, now);
+        stage.torrent.on_peer_id(key, PeerId([9; 20]), now);
+        stage.has(key, "####", 0);
+        let (_, block) = requests(&stage.hears(key, Message::Unchoke, 0))[0];
+        if gives {
+            stage.gives(key, block, 0);
+        }
+        stage.torrent.on_lost(key, now);
+        assert!(dials(&stage.until(3)).is_empty());
+        assert_eq!(dials(&stage.until(6)).len(), usize::from(again < 6), "gives: {gives}");
+        assert_eq!(dials(&stage.until(39)).is_empty(), again < 6, "gives: {gives}");
+    }
+}
+
+#[test]
 fn a_newcomer_takes_the_place_of_one_that_is_of_no_use() {
     let mut stage = Stage::new(4, "#...", config(|c| c.max_connections = 3));
     let taker = stage.joins("20.0.0.1:5", 1, 0);

@@ -106,6 +106,18 @@ fn follows_redirects_of_every_kind_and_tells_where_they_led() {
 }
 
 #[test]
+fn who_stays_at_home_asks_no_address_outside_and_looks_no_name_up() {
+    let get = |url: &str| fetch::get_within(url, 100, LONG, true);
+    let home = serve_bytes(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nhome");
+    assert_eq!(get(&home).unwrap().body, b"home");
+    for to in ["http://203.0.113.1/", "http://no.such.name.invalid/", "http://localhost:1/"] {
+        assert_eq!(fault(get(to)), Fault::Outside);
+        let away = format!("HTTP/1.0 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(fault(get(&serve_bytes(away.as_bytes()))), Fault::Outside);
+    }
+}
+
+#[test]
 fn gives_up_on_a_circle_of_redirects() {
     let url = serve_bytes(b"HTTP/1.1 302 Go\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(fault(fetch::get(&url, 100, LONG)), Fault::TooManyRedirects);

@@ -47,10 +47,11 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Some(Err(wrong)) => return env.failed(format_args!("bad magnet link: {wrong}")),
         None => {}
     }
-    let (metainfo, bytes) = match source.load_exact(seconds(parsed, "http_timeout")) {
-        Ok(loaded) => loaded,
-        Err(e) => return env.failed(e),
-    };
+    let (metainfo, bytes) =
+        match source.load_exact(seconds(parsed, "http_timeout"), parsed.flag("local_only")) {
+            Ok(loaded) => loaded,
+            Err(e) => return env.failed(e),
+        };
     let settings = match settings(env, parsed, metainfo) {
         Ok(settings) => settings,
         Err(wrong) => return env.wrong_usage(wrong),

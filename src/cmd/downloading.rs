@@ -11,6 +11,7 @@ use crate::app::client::{
     Keep, Limits, Locks, Priority, Settings, Source, priorities,
 };
 use crate::io::save;
+use crate::proto::address::is_local;
 use crate::proto::magnet::Magnet;
 use crate::proto::metainfo::{Info, Metainfo, parse_nodes};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -217,6 +218,10 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
     if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
         return Err(format!("--ip: '{ip}' is not an IP address"));
     }
+    let is_outside = |ip: &str| ip.parse().is_ok_and(|ip| !is_local(ip));
+    if let Some(ip) = ip.filter(|ip| parsed.flag("local_only") && is_outside(ip)) {
+        return Err(format!("--ip: '{ip}' is no local address, and --local_only is given"));
+    }
     let limits = limits(parsed)?;
     Ok(Config {
         max_uploads: count("max_uploads"),
@@ -250,6 +255,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         },
         limits,
         peer_exchange: parsed.flag("pex"),
+        local_only: parsed.flag("local_only"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         encryption: encryption(parsed),
         ip: ip.map(str::to_string),
@@ -281,7 +287,8 @@ fn state_dir(env: &Env) -> Option<PathBuf> {
 fn dht(env: &Env, parsed: &Parsed) -> Result<Option<DhtOptions>, String> {
     let routers = parse_nodes(parsed.text("dht_routers"))
         .map_err(|node| format!("--dht_routers: '{node}' is not HOST:PORT"))?;
-    let options = DhtOptions { routers, state_dir: state_dir(env), read_only: false };
+    let local_only = parsed.flag("local_only");
+    let options = DhtOptions { routers, state_dir: state_dir(env), read_only: false, local_only };
     Ok(parsed.flag("dht").then_some(options))
 }
 

@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
+use crate::proto::address::is_local_url;
 use crate::proto::announce::ask::{Reply, ReplyError, Retry};
 use crate::proto::announce::{Event, Peer};
 use crate::proto::udp::ask::Place;
@@ -79,6 +80,8 @@ pub enum Failure {
 pub enum Notice {
     /// This tracker will not be asked: we do not speak its protocol.
     Unsupported(String),
+    /// Nor this one: it is outside, or has a name that would have to be looked up.
+    Outside(String),
     /// An announce failed.
     Failed(Failure),
     /// The tracker's `warning message`.
@@ -89,6 +92,9 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::Unsupported(url) => write!(f, "tracker of an unsupported kind left out: {url}"),
+            Notice::Outside(url) => {
+                write!(f, "--local_only: tracker that is no local address left out: {url}")
+            }
             Notice::Failed(Failure::Unreachable(why)) => {
                 write!(f, "Problem connecting to tracker - {why}")
             }
@@ -107,6 +113,8 @@ pub struct Outcome {
     pub complete: Option<u32>,
     /// Other peers in the swarm, if the tracker said so.
     pub incomplete: Option<u32>,
+    /// The tracker that answered without these two numbers: its URL.
+    pub silent: Option<String>,
     /// What the user should read.
     pub notice: Option<Notice>,
 }
@@ -162,6 +170,13 @@ pub struct Announcer {
     notices: Vec<Notice>,
     asked: u64,
     rng: Rng,
+}
+
+/// The trackers that stand at a local address, and a word about each of the others.
+pub fn keep_local(tiers: &[Vec<String>]) -> (Vec<Vec<String>>, Vec<Notice>) {
+    let local = |tier: &Vec<String>| tier.iter().filter(|url| is_local_url(url)).cloned().collect();
+    let outside = tiers.iter().flatten().filter(|url| !is_local_url(url));
+    (tiers.iter().map(local).collect(), outside.cloned().map(Notice::Outside).collect())
 }
 
 impl Announcer {
@@ -344,7 +359,9 @@ impl Announcer {
         if warning.is_some() {
             tracker.shown.1.clone_from(&warning);
         }
+        let is_silent = reply.complete.is_none() && reply.incomplete.is_none();
         Outcome {
+            silent: is_silent.then(|| tracker.url.clone()),
             peers: reply.peers,
             complete: reply.complete,
             incomplete: reply.incomplete,
@@ -494,6 +511,22 @@ mod tests {
         fn stops(&mut self) -> Vec<String> {
             self.announcer.stop().iter().map(text).collect()
         }
+    }
+
+    #[test]
+    fn trackers_outside_and_those_with_names_are_left_out_by_who_stays_at_home() {
+        let tiers = [
+            vec!["http://t.test/".to_string(), "http://10.0.0.1/a".into()],
+            vec!["udp://1.2.3.4:5".into()],
+        ];
+        let (kept, notices) = keep_local(&tiers);
+        assert_eq!(kept, [vec!["http://10.0.0.1/a".to_string()], vec![]]);
+        let said: Vec<String> = notices.iter().map(Notice::to_string).collect();
+        let left_out = "--local_only: tracker that is no local address left out: ";
+        assert_eq!(
+            said,
+            ["http://t.test/", "udp://1.2.3.4:5"].map(|url| left_out.to_owned() + url)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::logic::rng::Rng;
-use crate::proto::address::dialable;
+use crate::proto::address::{dialable, is_local};
 use crate::proto::peer_priority::peer_priority;
 
 /// How many addresses one torrent remembers; above it the worst one makes room.
@@ -81,6 +81,8 @@ pub struct Candidates {
     own: VecDeque<SocketAddr>,
     /// Our address as others see it, once it is known.
     seen_as: Option<SocketAddr>,
+    /// Nobody outside is dialled.
+    local_only: bool,
     rng: Rng,
 }
 
@@ -95,8 +97,14 @@ impl Candidates {
             ban_order: VecDeque::new(),
             own: VecDeque::new(),
             seen_as: None,
+            local_only: false,
             rng,
         }
+    }
+
+    /// The same; where `local_only` is set, addresses outside are neither taken nor kept.
+    pub fn within(self, local_only: bool) -> Candidates {
+        Candidates { local_only, ..self }
     }
 
     /// How many addresses are known, those in use included.
@@ -119,7 +127,8 @@ impl Candidates {
     /// one for which the list has no room. Tells whether it was new and taken.
     pub fn add(&mut self, address: SocketAddr, source: Source, now: Instant) -> bool {
         let Some(address) = dialable(address) else { return false };
-        if self.banned.contains(&address.ip()) || self.own.contains(&address) {
+        let is_outside = self.local_only && !is_local(address.ip());
+        if is_outside || self.banned.contains(&address.ip()) || self.own.contains(&address) {
             return false;
         }
         if let Some(known) = self.known.get_mut(&address) {

@@ -39,6 +39,18 @@ pub fn dialable(address: SocketAddr) -> Option<SocketAddr> {
     (is_host && address.port() != 0).then(|| SocketAddr::new(ip, address.port()))
 }
 
+/// Whether a URL names a local address (see [`is_local`]) and no host that would have to be looked
+/// up.
+pub fn is_local_url(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(six) => six.split_once(']').map_or("", |(host, _)| host),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.parse().is_ok_and(is_local)
+}
+
 /// Whether an address is of this machine or of a network behind the same door, so that nobody
 /// far away can be it: loopback, private, link-local, unique local.
 pub fn is_local(ip: IpAddr) -> bool {
@@ -59,6 +71,34 @@ pub fn is_local(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_url_names_an_address_inside_and_no_name() {
+        for url in [
+            "http://127.0.0.1/announce",
+            "udp://192.168.1.1:6969",
+            "https://[::1]:8443/x?y",
+            "http://[fe80::1]",
+            "http://10.1.2.3?x",
+        ] {
+            assert!(is_local_url(url), "{url}");
+        }
+        for url in [
+            "http://localhost/",
+            "http://1.2.3.4/",
+            "http://[2001:db8::1]/",
+            "http://127.0.0.1@evil.test/",
+            "http://evil.test/127.0.0.1",
+            "http://evil.test\\@127.0.0.1/",
+            "http://user:pw@127.0.0.1/",
+            "http://127.1/",
+            "127.0.0.1",
+            "http://[::1/",
+            "",
+        ] {
+            assert!(!is_local_url(url), "{url}");
+        }
+    }
 
     #[test]
     fn only_addresses_of_hosts_with_a_port_are_dialable() {

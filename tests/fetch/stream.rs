@@ -26,7 +26,7 @@ impl Place {
     fn new(patience: Duration) -> Place {
         let reactor = Reactor::new().unwrap();
         let (post, inbox) = mailbox(8, reactor.waker());
-        let stream = Stream::start(patience, post).unwrap();
+        let stream = Stream::start(patience, false, post).unwrap();
         Place { reactor, inbox, stream, asked: 0 }
     }
 

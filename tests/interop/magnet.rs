@@ -48,7 +48,7 @@ fn who_finds_no_metadata_can_be_stopped() {
     let dir = Dir::new();
     let (port, nobody) = (free_port().to_string(), free_port());
     let link = format!("magnet:?xt=urn:btih:{}&x.pe=127.0.0.1:{nobody}", "0".repeat(40));
-    let args = ["--bind", "127.0.0.1", "--minport", &port, "--maxport", &port];
+    let args = ["--bind", "127.0.0.1", "--local_only", "--minport", &port, "--maxport", &port];
     let mut client = dir.cmd("btdownload").arg(link).args(args).start();
     client.wait_for("fetching metadata from 0 peers", SOON);
     let done = client.stop(Duration::from_secs(3)).expect(1);

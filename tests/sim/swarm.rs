@@ -515,6 +515,7 @@ impl World {
                 let delay = Duration::from_millis(10 + u64::from(self.rng.below(200)));
                 self.at(self.now + delay, node, Event::Announced(number));
             }
+            Action::Scrape(_) => {}
             Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }

@@ -343,6 +343,7 @@ impl World {
                     .collect();
                 self.soon(200, Event::Announced { node, number, peers });
             }
+            Action::Scrape(_) => {}
             Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }

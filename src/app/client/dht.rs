@@ -43,6 +43,8 @@ pub struct DhtOptions {
     pub state_dir: Option<PathBuf>,
     /// Only ask, never answer (BEP 43).
     pub read_only: bool,
+    /// Deal with local addresses alone, and look no name up.
+    pub local_only: bool,
 }
 
 /// Peers that it found.
@@ -60,6 +62,7 @@ pub(super) struct Node {
     sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
     routers: Vec<(String, u16)>,
     file: Option<PathBuf>,
+    local_only: bool,
     /// Look-ups under way.
     names: usize,
     packet: Vec<u8>,
@@ -95,7 +98,8 @@ impl Node {
         let file = options.state_dir.as_ref().map(|dir| dir.join(FILE));
         let saved = file.as_ref().and_then(|file| fs::read(file).ok());
         let saved = saved.map(|bytes| Saved::decode(&bytes)).unwrap_or_default();
-        let settings = Settings { read_only: options.read_only, families, port };
+        let DhtOptions { read_only, local_only, .. } = *options;
+        let settings = Settings { read_only, families, local_only, port };
         let random = || u64::from_ne_bytes(sys::random());
         let dht = Dht::new(settings, &saved, random(), random(), now);
         let routers = options.routers.clone();
@@ -104,6 +108,7 @@ impl Node {
             sockets,
             routers,
             file,
+            local_only,
             names: 0,
             packet: vec![0; MAX_PACKET],
             is_saving: false,
@@ -179,7 +184,7 @@ impl Node {
         for (host, port) in nodes {
             match host.parse::<IpAddr>() {
                 Ok(ip) => self.dht.contact(SocketAddr::new(ip, port), now),
-                Err(_) if self.names < MAX_NAMES => {
+                Err(_) if self.names < MAX_NAMES && !self.local_only => {
                     let started = lookup::start(NAMES, host, port, post.clone());
                     self.names += usize::from(started.is_ok());
                 }

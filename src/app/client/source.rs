@@ -91,15 +91,20 @@ impl Source {
     }
 
     fn load_by(&self, timeout: Duration, decode: Decode) -> Result<Metainfo, LoadError> {
-        self.load_bytes(timeout, decode).map(|(metainfo, _)| metainfo)
+        self.load_bytes((timeout, false), decode).map(|(metainfo, _)| metainfo)
     }
 
-    /// Like [`load`](Self::load), with the bytes as they are.
+    /// Like [`load`](Self::load), with the bytes as they are; where `local_only` is set, from a file
+    /// or a local address alone.
     ///
     /// # Errors
     /// What was tried, and what came back.
-    pub fn load_exact(&self, timeout: Duration) -> Result<(Metainfo, Vec<u8>), LoadError> {
-        self.load_bytes(timeout, Metainfo::decode)
+    pub fn load_exact(
+        &self,
+        timeout: Duration,
+        local_only: bool,
+    ) -> Result<(Metainfo, Vec<u8>), LoadError> {
+        self.load_bytes((timeout, local_only), Metainfo::decode)
     }
 
     /// The link, if it is a magnet link.
@@ -115,7 +120,7 @@ impl Source {
 
     fn load_bytes(
         &self,
-        timeout: Duration,
+        (timeout, local_only): (Duration, bool),
         decode: Decode,
     ) -> Result<(Metainfo, Vec<u8>), LoadError> {
         let (name, bytes) = match self {
@@ -128,7 +133,8 @@ impl Source {
             }
             Source::Url(url) => {
                 let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
-                let reply = fetch::get(url, limit, timeout).map_err(LoadError::Fetch)?;
+                let reply =
+                    fetch::get_within(url, limit, timeout, local_only).map_err(LoadError::Fetch)?;
                 if reply.status != 200 {
                     return Err(LoadError::Status(url.clone(), reply.status));
                 }

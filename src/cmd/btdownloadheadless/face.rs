@@ -164,7 +164,10 @@ impl Face {
             status.upload_rate / 1024.0,
             status.uploaded as f64 / MIB
         );
-        (format!("{activity}: {whole}%, {peers}"), rates)
+        let swarm = status.swarm.map_or(String::new(), |swarm| {
+            format!(", of {} seeds and {} others in all", swarm.complete, swarm.incomplete)
+        });
+        (format!("{activity}: {whole}%, {peers}"), rates + &swarm)
     }
 }
 

@@ -66,6 +66,13 @@ pub const OPTIONS: &[Opt] = &[
     )
     .arg("list"),
     Opt::new(
+        "local_only",
+        Kind::Flag,
+        "0",
+        "stay at home: deal with loopback, private and link-local addresses alone, and look no name \
+         up; trackers, web seeds and peers elsewhere, or with names, are left out",
+    ),
+    Opt::new(
         "web_seeds",
         Kind::Flag,
         "1",

@@ -17,6 +17,8 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
+use crate::proto::address::is_local_url;
+
 use super::{Fault, FetchError, MAX_REDIRECTS, MAX_TIMEOUT, Reply, USER_AGENT, url};
 
 /// The size of the buffers of a connection: enough for a request or a TLS record's worth.
@@ -29,6 +31,8 @@ const MAX_HEAD: usize = 8 * 1024;
 #[derive(Debug)]
 pub(super) struct Client {
     manner: Manner,
+    /// Nothing but local addresses is asked, and no name looked up.
+    local_only: bool,
     plain: Agent,
     /// Made at the first https request, since the certificates take time and memory. A failure is
     /// not kept: they may be installed while we run.
@@ -69,19 +73,20 @@ enum Scheme {
 }
 
 impl Client {
-    pub(super) fn new() -> Client {
-        Client::with_manner(Manner::Once)
+    pub(super) fn new(local_only: bool) -> Client {
+        Client::with_manner(Manner::Once, local_only)
     }
 
     /// One for long answers, whose connections are kept: none may go silent for longer than
     /// `patience`.
-    pub(super) fn keeping(patience: Duration) -> Client {
-        Client::with_manner(Manner::Kept(patience))
+    pub(super) fn keeping(patience: Duration, local_only: bool) -> Client {
+        Client::with_manner(Manner::Kept(patience), local_only)
     }
 
-    fn with_manner(manner: Manner) -> Client {
+    fn with_manner(manner: Manner, local_only: bool) -> Client {
         Client {
             manner,
+            local_only,
             plain: agent(config(manner).build()),
             #[cfg(feature = "tls")]
             secure: Mutex::new(None),
@@ -155,6 +160,10 @@ impl Client {
         let left = ask.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Fault::TimedOut);
+        }
+        // A name is not even looked up.
+        if self.local_only && !is_local_url(url) {
+            return Err(Fault::Outside);
         }
         judge::next_hop();
         let agent = match scheme(url)? {

@@ -105,6 +105,8 @@ pub enum Fault {
     /// A server sent us on to where redirects of its kind must not lead: to this host, its link, or
     /// from outside into its network.
     PrivateRedirect,
+    /// It is outside, or has a name, and only local addresses are to be asked.
+    Outside,
     /// The answer is no HTTP, or TLS found a fault: the words of the library.
     BadAnswer(String),
 }
@@ -120,6 +122,9 @@ impl fmt::Display for FetchError {
             Fault::TimedOut => write!(f, "cannot reach '{url}': no answer in time"),
             Fault::TooLong(limit) => {
                 write!(f, "cannot fetch '{url}': the answer is longer than {limit} bytes")
+            }
+            Fault::Outside => {
+                write!(f, "cannot fetch '{url}': --local_only, and it is no local address")
             }
             Fault::TooManyRedirects => write!(f, "cannot fetch '{url}': too many redirects"),
             Fault::PrivateRedirect => {
@@ -172,8 +177,17 @@ impl Fetch {
     where
         E: From<Done> + Send + 'static,
     {
+        Fetch::within(threads, false, post)
+    }
+
+    /// The same; where `local_only` is set nothing but local addresses is asked, and no name looked
+    /// up.
+    pub fn within<E>(threads: usize, local_only: bool, post: Post<E>) -> Fetch
+    where
+        E: From<Done> + Send + 'static,
+    {
         let (sender, receiver) = jobs(MAX_QUEUED);
-        let (client, crew) = (Arc::new(Client::new()), Arc::<Mutex<Crew>>::default());
+        let (client, crew) = (Arc::new(Client::new(local_only)), Arc::<Mutex<Crew>>::default());
         let theirs = Arc::clone(&crew);
         let start = move || {
             let (receiver, post) = (receiver.clone(), post.clone());
@@ -245,7 +259,20 @@ fn work<E: From<Done>>(
 /// # Errors
 /// No complete answer; an answer of any status is none.
 pub fn get(url: &str, limit: usize, timeout: Duration) -> Result<Reply, FetchError> {
-    Client::new().get(url, limit, timeout)
+    get_within(url, limit, timeout, false)
+}
+
+/// The same; where `local_only` is set nothing but local addresses is asked, and no name looked up.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_within(
+    url: &str,
+    limit: usize,
+    timeout: Duration,
+    local_only: bool,
+) -> Result<Reply, FetchError> {
+    Client::new(local_only).get(url, limit, timeout)
 }
 
 /// Like [`get`], for a part of what is there: `length` bytes (at least one) from `offset` on. A server
@@ -262,7 +289,7 @@ pub fn get_part(
     timeout: Duration,
 ) -> Result<Reply, FetchError> {
     let limit = usize::try_from(length).unwrap_or(usize::MAX);
-    Client::new().get_part(url, Some((offset, length.into())), limit, timeout)
+    Client::new(false).get_part(url, Some((offset, length.into())), limit, timeout)
 }
 
 #[cfg(test)]

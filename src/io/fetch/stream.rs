@@ -131,6 +131,8 @@ pub struct Stream {
 #[derive(Debug)]
 struct Shared {
     patience: Duration,
+    /// Nothing but local addresses is asked.
+    local_only: bool,
     state: Mutex<State>,
 }
 
@@ -149,18 +151,19 @@ impl Shared {
 }
 
 impl Stream {
-    /// Starts the thread. A server may go silent for no longer than `patience`.
+    /// Starts the thread. A server may go silent for no longer than `patience`. Where `local_only`
+    /// is set nothing but local addresses is asked, and no name looked up.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub fn start<E>(patience: Duration, post: Post<E>) -> io::Result<Stream>
+    pub fn start<E>(patience: Duration, local_only: bool, post: Post<E>) -> io::Result<Stream>
     where
         E: From<Streamed> + Send + 'static,
     {
         let (courses, receiver) = jobs(MAX_COURSES);
-        let client = Arc::new(Client::keeping(patience));
+        let client = Arc::new(Client::keeping(patience, local_only));
         let state = Mutex::new(State { cancelled: 0, client });
-        let shared = Arc::new(Shared { patience, state });
+        let shared = Arc::new(Shared { patience, local_only, state });
         let worker = Worker { shared: Arc::clone(&shared), post };
         thread::Builder::new()
             .name("web-seed".into())
@@ -182,7 +185,7 @@ impl Stream {
     pub fn cancel(&self, id: u64) {
         let mut state = self.shared.lock();
         state.cancelled = state.cancelled.max(id);
-        let fresh = Arc::new(Client::keeping(self.shared.patience));
+        let fresh = Arc::new(Client::keeping(self.shared.patience, self.shared.local_only));
         let old = std::mem::replace(&mut state.client, fresh);
         drop(state);
         old.shut_down();

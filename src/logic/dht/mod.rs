@@ -81,6 +81,8 @@ pub struct Settings {
     pub read_only: bool,
     /// Whether it speaks IPv4, and IPv6.
     pub families: [bool; 2],
+    /// Nobody outside this machine and its networks is asked, answered or told of.
+    pub local_only: bool,
     /// Where its peers are listening: what is listed elsewhere.
     pub port: u16,
 }
@@ -190,7 +192,9 @@ impl Dht {
             rng,
         };
         for n in 0..2 {
-            dht.meet(n, &saved.nets[n].nodes, now);
+            let mut nodes = saved.nets[n].nodes.clone();
+            nodes.retain(|(_, at)| !dht.is_outside(*at));
+            dht.meet(n, &nodes, now);
         }
         dht
     }
@@ -217,7 +221,8 @@ impl Dht {
 
     /// Somebody is said to be a node.
     pub fn contact(&mut self, at: SocketAddr, now: Instant) {
-        if self.nets[family(at)].is_on && !self.pending.iter().any(|p| p.to == at) {
+        let is_possible = self.nets[family(at)].is_on && !self.is_outside(at);
+        if is_possible && !self.pending.iter().any(|p| p.to == at) {
             let own = self.nets[family(at)].table.own();
             self.ask(at, Ask::FindNode(own), About::Presence, now);
         }
@@ -393,6 +398,10 @@ impl Dht {
         }
     }
 
+    fn is_outside(&self, at: SocketAddr) -> bool {
+        self.settings.local_only && !is_local(at.ip())
+    }
+
     fn ask(&mut self, to: SocketAddr, ask: Ask, about: About, now: Instant) {
         let n = family(to);
         // Whoever knows one family may know the other.
@@ -419,7 +428,7 @@ impl Dht {
 
     /// A packet came. What is neither a question nor an answer that is waited for is passed over.
     pub fn on_packet(&mut self, from: SocketAddr, packet: &[u8], now: Instant) {
-        if !self.nets[family(from)].is_on {
+        if !self.nets[family(from)].is_on || self.is_outside(from) {
             return;
         }
         let Some(Packet { transaction, body }) = Packet::decode(packet) else { return };
@@ -444,6 +453,7 @@ impl Dht {
         // Strangers know nothing of the networks at home, and must not have them searched.
         let is_near = is_local(from.ip());
         nodes.retain(|(_, at)| is_near || !is_local(at.ip()));
+        nodes.retain(|(_, at)| !self.is_outside(*at));
         // We are near to ourselves, and told of.
         nodes.retain(|(id, at)| *id != self.nets[family(*at)].table.own());
         peers.retain(|at| is_near || !is_local(at.ip()));

@@ -8,7 +8,7 @@ fn at(n: u32) -> SocketAddr {
 }
 
 fn settings() -> Settings {
-    Settings { read_only: false, families: [true, false], port: 6881 }
+    Settings { read_only: false, families: [true, false], local_only: false, port: 6881 }
 }
 
 /// A packet on its way: when it comes, its number, to whom and from whom.
@@ -265,6 +265,24 @@ fn strangers_do_not_send_us_to_our_own_network() {
     let asked: Vec<String> = sent(&mut node).iter().map(|(to, _)| to.to_string()).collect();
     assert!(asked.contains(&"5.5.5.5:5000".into()), "{asked:?}");
     assert!(!asked.iter().any(|to| inside[..3].contains(&&to[..])), "{asked:?}");
+}
+
+#[test]
+fn who_stays_at_home_talks_to_nobody_outside() {
+    let now = Instant::now();
+    let home = Settings { local_only: true, ..settings() };
+    let [outside, inside]: [SocketAddr; 2] = [at(1), "192.168.1.2:5000".parse().unwrap()];
+    let nodes = vec![(NodeId([5; 20]), outside)];
+    let saved = Saved { nets: [SavedNet { own: None, nodes: nodes.clone() }, SavedNet::default()] };
+    let mut node = Dht::new(home, &saved, 1, 2, now);
+    node.contact(outside, now);
+    node.on_packet(outside, &query(Ask::Ping), now);
+    assert_eq!(node.next_step(), None);
+    node.contact(inside, now);
+    let (_, asked) = sent(&mut node).remove(0);
+    let body = Body::Answer(Answer { nodes, ..Answer::new(NodeId([7; 20])) });
+    node.on_packet(inside, &Packet { transaction: asked.transaction, body }.encode(), now);
+    assert_eq!((node.len(), node.next_step()), (1, None), "nor to those he is told of");
 }
 
 #[test]

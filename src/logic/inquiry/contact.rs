@@ -6,6 +6,7 @@ use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Chatter, Direction, MAX_WAITING};
 use crate::logic::torrent::{CLIENT, Refused, is_exempt};
+use crate::proto::address::is_local;
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{
     EXCHANGE, Exchange, Extended, Hello, MAX_METADATA, METADATA, Message, PeerFault, Speaks,
@@ -149,6 +150,9 @@ impl Inquiry {
     pub fn on_incoming(&mut self, address: SocketAddr, now: Instant) -> Result<PeerKey, Refused> {
         if self.stopping {
             return Err(Refused::Stopping);
+        }
+        if self.config.local_only && !is_local(address.ip()) {
+            return Err(Refused::Outside);
         }
         if self.candidates.is_banned(address.ip()) {
             return Err(Refused::Banned);

@@ -20,7 +20,7 @@ mod contact;
 mod tests;
 
 use super::PeerKey;
-use super::announcer::{Announcer, Ask, Failure, Supply};
+use super::announcer::{Announcer, Ask, Failure, Supply, keep_local};
 use super::candidates::{Candidates, Source};
 use super::rng::Rng;
 use super::torrent::{Acquaintance, Config, Tracker};
@@ -142,14 +142,20 @@ impl Inquiry {
     pub fn new(setup: Setup, config: Config, now: Instant) -> Inquiry {
         let mut rng = Rng::new(setup.seed);
         let interval = config.rerequest_interval;
-        let announcer = Announcer::new(&setup.trackers, interval, now, Rng::new(rng.next_u64()));
+        let (trackers, outside) = match config.local_only {
+            true => keep_local(&setup.trackers),
+            false => (setup.trackers, Vec::new()),
+        };
+        let announcer = Announcer::new(&trackers, interval, now, Rng::new(rng.next_u64()));
+        let key = format!("{:08x}", rng.next_u64() as u32);
+        let candidates = Candidates::new(Rng::new(rng.next_u64())).within(config.local_only);
         let mut inquiry = Inquiry {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
             port: setup.port,
             config,
-            key: format!("{:08x}", rng.next_u64() as u32),
-            candidates: Candidates::new(Rng::new(rng.next_u64())),
+            key,
+            candidates,
             announcer,
             contacts: BTreeMap::new(),
             next_key: 0,
@@ -160,7 +166,7 @@ impl Inquiry {
             stopping: false,
             actions: VecDeque::new(),
         };
-        for notice in inquiry.announcer.take_notices() {
+        for notice in inquiry.announcer.take_notices().into_iter().chain(outside) {
             inquiry.actions.push_back(Action::Report(notice.to_string()));
         }
         inquiry.on_time(now);

@@ -112,6 +112,9 @@ pub struct Config {
     pub seed_id: Option<String>,
     /// Whether connections are encrypted.
     pub encryption: Encryption,
+    /// Nobody outside this machine and its networks is dialled, taken or asked, and no name is
+    /// looked up.
+    pub local_only: bool,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -146,6 +149,7 @@ impl Default for Config {
             breakup_seed_bitfield: Breakup::Plain,
             limits: Limits::default(),
             peer_exchange: false,
+            local_only: false,
             seed_id: None,
             encryption: Encryption::Allowed,
             ip: None,

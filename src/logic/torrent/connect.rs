@@ -6,6 +6,7 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Announcer;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer, Session, Stage};
+use crate::proto::address::is_local;
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{Extended, Hello, Message, PeerFault, Speaks};
 use std::fmt;
@@ -44,6 +45,8 @@ pub enum Refused {
     Stopping,
     /// It speaks in plain text, which is not even answered.
     Plain,
+    /// The address is outside, and only those inside are dealt with.
+    Outside,
 }
 
 impl fmt::Display for Refused {
@@ -54,6 +57,7 @@ impl fmt::Display for Refused {
             Refused::Duplicate => "connected already",
             Refused::Stopping => "stopping",
             Refused::Plain => "not encrypted",
+            Refused::Outside => "from outside",
         })
     }
 }
@@ -117,6 +121,9 @@ impl Torrent {
         }
         if !encrypted && self.config.encryption == Encryption::Stealth {
             return Err(Refused::Plain);
+        }
+        if self.config.local_only && !is_local(address.ip()) {
+            return Err(Refused::Outside);
         }
         if self.candidates.is_banned(address.ip()) {
             return Err(Refused::Banned);

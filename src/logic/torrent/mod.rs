@@ -47,7 +47,7 @@ pub use status::Status;
 pub use web::WebSeedStatus;
 
 use super::PeerKey;
-use super::announcer::Announcer;
+use super::announcer::{Announcer, keep_local};
 use super::candidates::Candidates;
 use super::choker::Choker;
 use super::ledger::Ledger;
@@ -60,6 +60,7 @@ use super::superseed::SuperSeed;
 use super::timers::Timers;
 use super::webseed::Source;
 use crate::proto::announce::Request;
+use crate::proto::announce::scrape::Counts;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
@@ -129,6 +130,9 @@ pub enum Action {
         /// Whether it is our last word: not worth waiting for when the program ends.
         last: bool,
     },
+    /// Ask a tracker how many are in the swarm, if there is time for that: an answer goes to
+    /// `on_scraped`.
+    Scrape(String),
     /// Fetch a range of the content from a web seed: places for its blocks are to be asked for by
     /// [`Torrent::lend`], and each block is answered by `on_web_block`, the end by `on_web_end`.
     Fetch {
@@ -224,6 +228,8 @@ pub struct Torrent {
     candidates: Candidates,
     announcer: Announcer,
     key: String,
+    /// How many there are, as a tracker said last.
+    swarm: Option<Counts>,
     peers: BTreeMap<PeerKey, Peer>,
     next_key: u64,
     conduct: download::Conduct,
@@ -257,13 +263,13 @@ impl Torrent {
         let mut rng = Rng::new(setup.seed);
         let pieces = setup.geometry.piece_count();
         let key = format!("{:08x}", rng.next_u64() as u32);
-        let announcer = Announcer::new(
-            &setup.trackers,
-            config.rerequest_interval,
-            now,
-            Rng::new(rng.next_u64()),
-        );
-        let candidates = Candidates::new(Rng::new(rng.next_u64()));
+        let (trackers, outside) = match config.local_only {
+            true => keep_local(&setup.trackers),
+            false => (setup.trackers, Vec::new()),
+        };
+        let announcer =
+            Announcer::new(&trackers, config.rerequest_interval, now, Rng::new(rng.next_u64()));
+        let candidates = Candidates::new(Rng::new(rng.next_u64())).within(config.local_only);
         let mut torrent = Torrent {
             info_hash: setup.info_hash,
             peer_id: setup.peer_id,
@@ -280,6 +286,7 @@ impl Torrent {
             candidates,
             announcer,
             key,
+            swarm: None,
             peers: BTreeMap::new(),
             next_key: 0,
             conduct: download::Conduct::default(),
@@ -307,7 +314,7 @@ impl Torrent {
         torrent.sort_out_pieces();
         torrent.begin_limits(now);
         let notices = torrent.announcer.take_notices();
-        torrent.report_tracker(notices);
+        torrent.report_tracker(notices.into_iter().chain(outside));
         if let Some(ip) = torrent.config.ip.as_ref().and_then(|ip| ip.parse().ok()) {
             torrent.learn_own_ip(ip);
         }

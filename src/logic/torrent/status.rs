@@ -2,6 +2,7 @@
 
 use super::Torrent;
 use crate::logic::webseed::WebSeed;
+use crate::proto::announce::scrape::Counts;
 use std::time::Instant;
 
 /// Figures for those who look on.
@@ -31,6 +32,8 @@ pub struct Status {
     pub web_rate: f64,
     /// Connected peers that have not.
     pub peers: usize,
+    /// How many are in the swarm, as a tracker said last.
+    pub swarm: Option<Counts>,
     /// Full copies among the connected peers that are no seeds, and a fraction.
     pub distributed_copies: f64,
     /// How far those peers are on average, 0 to 1.
@@ -63,6 +66,7 @@ impl Torrent {
             download_rate: self.down.rate(now),
             upload_rate: self.up.rate(now),
             seeds: seeds + web.len(),
+            swarm: self.swarm,
             web_seeds: web.len(),
             web_rate: web.iter().map(|seed| seed.down.rate(now)).fold(0.0, |sum, r| sum + r),
             peers,

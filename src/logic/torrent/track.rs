@@ -4,6 +4,7 @@ use super::{Action, Encryption, Notice, Torrent, Tracker};
 use crate::logic::announcer::{Ask, Failure, Supply};
 use crate::logic::candidates::Source;
 use crate::proto::announce::ask::{self, Reply};
+use crate::proto::announce::scrape::{self, Counts};
 use crate::proto::announce::{Peer, Request};
 use crate::proto::udp::ask::Place;
 use std::net::SocketAddr;
@@ -75,8 +76,20 @@ impl Torrent {
             self.announce_stopped();
             return;
         }
+        if let (Some(complete), Some(incomplete)) = (outcome.complete, outcome.incomplete) {
+            self.swarm = Some(Counts { complete, incomplete });
+        }
+        let silent = outcome.silent.filter(|url| Place::of(url).is_none());
+        if let Some(url) = silent.and_then(|url| scrape::url(&url, self.info_hash)) {
+            self.actions.push_back(Action::Scrape(url));
+        }
         self.take_peers(&outcome.peers, now);
         self.announce_if_due(now);
+    }
+
+    /// What the tracker said of the swarm when it was asked just for that.
+    pub fn on_scraped(&mut self, body: &[u8]) {
+        self.swarm = scrape::reply(body, self.info_hash).or(self.swarm);
     }
 
     pub(super) fn report_tracker(

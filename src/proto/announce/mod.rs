@@ -2,7 +2,7 @@
 //!
 //! [`ask`] is the client's side, [`answer`] the tracker's, which must read much that we would never
 //! write; so each has its own request and reply, and is tested against the other. What stands here
-//! is the client's too.
+//! is the client's too; [`scrape`] is the client's alone.
 
 use std::net::SocketAddr;
 
@@ -10,6 +10,7 @@ use crate::proto::ids::{InfoHash, PeerId};
 
 pub mod answer;
 pub mod ask;
+pub mod scrape;
 
 /// What a client tells a tracker besides that it is still there (BEP 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! What the logic wants done.
 
 use super::ending::END;
-use super::{Engine, MAX_REPLY, Stage};
+use super::{Engine, MAX_REPLY, SCRAPE, Stage};
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -68,6 +68,7 @@ impl Engine {
                 self.announces.insert(number);
                 self.udp.announce(number, (&url, *request), timeout, now);
             }
+            Action::Scrape(url) => self.scrape(url),
             Action::Fetch { run, source, start, length } => {
                 self.fetch(run, source, (start, length), now);
             }
@@ -187,6 +188,12 @@ impl Engine {
                 self.with_torrent(|t| t.on_announced(job.id, Err(failure), now));
             }
         }
+    }
+
+    /// Nothing is lost if it does not come about.
+    fn scrape(&mut self, url: String) {
+        let timeout = self.settings.http_timeout;
+        let _ = self.fetch.try_send(fetch::Job { id: SCRAPE, url, limit: MAX_REPLY, timeout });
     }
 
     fn take_udp_answers(&mut self, now: Instant) {

@@ -71,6 +71,9 @@ const MIN_BLOCKS: usize = 32;
 /// that answers.
 pub(super) const FETCH_THREADS: usize = MAX_PENDING + 1;
 
+/// What is fetched by this number is no announce, but the counts of a swarm.
+const SCRAPE: u64 = u64::MAX;
+
 /// An answer to an announce is no longer than this, in bytes.
 pub(super) const MAX_REPLY: usize = 1024 * 1024;
 
@@ -223,7 +226,7 @@ impl Engine {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
-        let fetch = Fetch::new(FETCH_THREADS, post.clone());
+        let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
         let udp = Udp::new(settings.bind.clone());
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {
@@ -518,6 +521,12 @@ impl Engine {
     }
 
     fn on_fetched(&mut self, done: fetch::Done, now: Instant) {
+        if done.id == SCRAPE {
+            if let Ok(reply) = done.result {
+                self.with_torrent(|t| t.on_scraped(&reply.body));
+            }
+            return;
+        }
         self.announces.remove(&done.id);
         let result = match done.result {
             Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),

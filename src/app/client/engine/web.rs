@@ -7,6 +7,7 @@ use crate::io::mailbox::{JobSender, jobs};
 use crate::io::reason;
 use crate::logic::torrent::Torrent;
 use crate::logic::webseed::{Failure, Source, Style};
+use crate::proto::address::is_local_url;
 use crate::proto::geometry::FileRange;
 use crate::proto::metainfo::{piece_url, seed_url};
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ impl Engine {
         let metainfo = &self.settings.metainfo;
         let mut sources = of(&metainfo.httpseeds, Style::Pieces);
         sources.extend(of(&metainfo.url_list, Style::Files));
+        sources.retain(|source| !self.settings.config.local_only || is_local_url(&source.url));
         sources
     }
 
@@ -95,8 +97,9 @@ impl Engine {
             Some(n) => n,
             None => {
                 let patience = self.settings.http_timeout.min(PATIENCE);
-                let stream = Stream::start(patience, self.post.clone())
-                    .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
+                let stream =
+                    Stream::start(patience, self.settings.config.local_only, self.post.clone())
+                        .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
                 self.web.servers.push((source.clone(), stream));
                 self.web.servers.len() - 1
             }

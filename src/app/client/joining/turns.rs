@@ -85,7 +85,7 @@ impl Search {
     fn new(parts: Parts) -> Search {
         let Parts { company, inquiry, settings, mail, post, stop, reporter } = parts;
         Search {
-            fetch: Fetch::new(FETCH_THREADS, post.clone()),
+            fetch: Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone()),
             udp: Udp::new(settings.door.bind.clone()),
             company,
             inquiry,
@@ -172,6 +172,7 @@ impl Search {
                 PeerAddress::At(address) => {
                     self.inquiry.add_candidates(&[address], Source::Tracker, now);
                 }
+                PeerAddress::Named(..) if self.settings.config.local_only => {}
                 PeerAddress::Named(host, port) if names < MAX_NAMES => {
                     names += 1;
                     let number = PEER_NAMES + names as u64;

@@ -64,6 +64,19 @@ fn offers(action: &Action) -> bool {
 }
 
 #[test]
+fn who_stays_at_home_deals_with_nobody_outside() {
+    let config = Config { peer_exchange: true, local_only: true, ..Config::default() };
+    let mut stage = Stage::new(4, "#...", config);
+    let outside = "20.0.0.1:5".parse().unwrap();
+    assert_eq!(stage.torrent.on_incoming(outside, false, stage.start), Err(Refused::Outside));
+    stage.torrent.add_candidates(&[outside], Source::Tracker, stage.start);
+    let (a, actions) = stage.exchanger("10.0.0.1:5", 1, (3, 1001), 0);
+    assert!(dialled(actions).is_empty());
+    let of = [("20.0.0.2:7", false), ("192.168.0.2:7", false), ("[2001:db8::1]:7", false)];
+    assert_eq!(stage.hears_of(a, &of, 0), ["192.168.0.2:7"]);
+}
+
+#[test]
 fn peers_are_told_of_each_other_and_of_who_left() {
     let mut stage = Stage::exchanging();
     let (a, actions) = stage.exchanger("20.0.0.1:5", 1, (3, 1001), 0);

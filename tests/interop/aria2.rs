@@ -13,7 +13,18 @@ use std::thread;
 
 const ARIA2: Client = Client { start, dials: true, makes_empty_files: true };
 
+/// It has encrypted connections only, in RC4.
+const ENCRYPTED: Client = Client { start: start_encrypted, ..ARIA2 };
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, &[])
+}
+
+fn start_encrypted(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, &["--bt-require-crypto=true", "--bt-min-crypto-level=arc4"])
+}
+
+fn start_with(swarm: &Swarm, folder: &str, encryption: &[&str]) -> Background {
     let port = free_port().to_string();
     let options = [
         "--no-conf",
@@ -29,7 +40,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
         "--console-log-level=notice",
         "--summary-interval=0",
     ];
-    let aria2c = swarm.dir.program("aria2c").args(options);
+    let aria2c = swarm.dir.program("aria2c").args(options).args(encryption);
     aria2c.args(["--listen-port", &port, "--dir", folder, &swarm.source(folder)]).start()
 }
 
@@ -95,4 +106,16 @@ fn downloads_from_us_with_a_magnet_link() {
 #[ignore = "needs aria2"]
 fn seeds_to_us_who_have_a_magnet_link() {
     seeds_to_us_by_magnet(&ARIA2);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn downloads_encrypted_from_us() {
+    downloads_from_us(Shape::File, &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn seeds_encrypted_to_us() {
+    seeds_to_us(Shape::File, &ENCRYPTED);
 }

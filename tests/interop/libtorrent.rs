@@ -9,15 +9,18 @@ use crate::util::{Background, free_port};
 /// Debian's: it has the bindings, another Python in PATH has not.
 pub const PYTHON: &str = "/usr/bin/python3";
 
-/// Arguments: port, torrent, folder.
+/// Arguments: port, torrent, folder; what methods of encryption there may be (1 plain text, 2 RC4;
+/// 0 for as it likes).
 const CLIENT: &str = r#"
 import sys, libtorrent as lt
-port, torrent, folder = sys.argv[1:]
+port, torrent, folder, methods = sys.argv[1:]
 session = lt.session({
     "listen_interfaces": "127.0.0.1:" + port,
     "outgoing_interfaces": "127.0.0.1",
     "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
     "enable_outgoing_utp": False, "enable_incoming_utp": False,
+    **({} if methods == "0" else
+        {"out_enc_policy": 0, "in_enc_policy": 0, "allowed_enc_level": int(methods)}),
     # On loopback there are several peers behind an address.
     "allow_multiple_connections_per_ip": True,
     "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.status_notification
@@ -39,10 +42,18 @@ while True:
 
 pub const LIBTORRENT: Client = Client { start, dials: true, makes_empty_files: true };
 
+/// It has encrypted connections only, which go on in RC4, or in plain text.
+const IN_RC4: Client = Client { start: |s, f| start_with(s, f, "2"), ..LIBTORRENT };
+const IN_PLAIN_TEXT: Client = Client { start: |s, f| start_with(s, f, "1"), ..LIBTORRENT };
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "0")
+}
+
+fn start_with(swarm: &Swarm, folder: &str, methods: &str) -> Background {
     let port = free_port().to_string();
     let python = swarm.dir.program(PYTHON).args(["-c", CLIENT]);
-    python.args([&port, &swarm.source(folder), folder]).start()
+    python.args([&port, &swarm.source(folder), folder, methods]).start()
 }
 
 #[test]
@@ -97,4 +108,28 @@ fn downloads_from_us_with_a_magnet_link() {
 #[ignore = "needs libtorrent"]
 fn seeds_to_us_who_have_a_magnet_link() {
     seeds_to_us_by_magnet(&LIBTORRENT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_encrypted_from_us() {
+    downloads_from_us(Shape::File, &IN_RC4);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_encrypted_to_us() {
+    seeds_to_us(Shape::File, &IN_RC4);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn downloads_encrypted_from_us_with_plain_text_behind_the_handshake() {
+    downloads_from_us(Shape::File, &IN_PLAIN_TEXT);
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn seeds_encrypted_to_us_with_plain_text_behind_the_handshake() {
+    seeds_to_us(Shape::File, &IN_PLAIN_TEXT);
 }

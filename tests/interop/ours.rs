@@ -87,3 +87,18 @@ fn two_of_ours_share_with_a_foreign_seed() {
     }
     swarm.wait_for(1, 2);
 }
+
+#[test]
+fn two_that_have_encrypted_connections_only_find_each_other() {
+    let swarm = Swarm::new(Shape::File);
+    let ours = |folder: &str, option: &str| {
+        let port = free_port().to_string();
+        let ports = ["--minport", &port, "--maxport", &port];
+        swarm.btdownload(folder).args(ports).arg(option).start()
+    };
+    let _seed = ours(ORIGIN, "--crypto_stealth");
+    swarm.wait_for(1, 0);
+    let mut leech = ours("copy", "--crypto_only");
+    leech.wait_for("download complete", SOON);
+    swarm.wait_for_copy("copy");
+}

@@ -11,7 +11,18 @@ use std::fs;
 
 const RTORRENT: Client = Client { start, dials: true, makes_empty_files: true };
 
+/// It has encrypted connections only, in RC4.
+const ENCRYPTED: Client = Client { start: start_encrypted, ..RTORRENT };
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "none")
+}
+
+fn start_encrypted(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "allow_incoming,try_outgoing,require,require_RC4")
+}
+
+fn start_with(swarm: &Swarm, folder: &str, encryption: &str) -> Background {
     let port = free_port();
     let (data, session) = (swarm.dir.join(folder), swarm.dir.join(format!("rtorrent-{port}")));
     fs::create_dir_all(&data).unwrap();
@@ -26,6 +37,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
          network.port_random.set = no\n\
          dht.mode.set = disable\n\
          protocol.pex.set = no\n\
+         protocol.encryption.set = {encryption}\n\
          trackers.use_udp.set = no\n\
          pieces.hash.on_completion.set = no\n\
          load.start = {torrent}\n",
@@ -71,4 +83,16 @@ fn downloads_from_us_with_a_magnet_link() {
 #[ignore = "needs rtorrent"]
 fn seeds_to_us_who_have_a_magnet_link() {
     seeds_to_us_by_magnet(&RTORRENT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn downloads_encrypted_from_us() {
+    downloads_from_us(Shape::File, &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn seeds_encrypted_to_us() {
+    seeds_to_us(Shape::File, &ENCRYPTED);
 }

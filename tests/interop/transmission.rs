@@ -10,7 +10,18 @@ use crate::util::{Background, free_port, wait_for_port};
 
 const TRANSMISSION: Client = Client { start, dials: false, makes_empty_files: false };
 
+/// It has encrypted connections only.
+const ENCRYPTED: Client = Client { start: start_encrypted, ..TRANSMISSION };
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "--encryption-preferred")
+}
+
+fn start_encrypted(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "--encryption-required")
+}
+
+fn start_with(swarm: &Swarm, folder: &str, encryption: &str) -> Background {
     let (port, control) = (free_port().to_string(), free_port());
     let control_port = control.to_string();
     let options = [
@@ -25,6 +36,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
         "--no-utp",
         "--no-portmap",
         "--no-global-seedratio",
+        encryption,
     ];
     let config = format!("transmission-{port}");
     let daemon = swarm.dir.program("transmission-daemon").args(options);
@@ -71,4 +83,16 @@ fn downloads_from_us_with_a_magnet_link() {
 #[ignore = "needs transmission"]
 fn seeds_to_us_who_have_a_magnet_link() {
     seeds_to_us_by_magnet(&TRANSMISSION);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn downloads_encrypted_from_us() {
+    downloads_from_us(Shape::File, &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "needs transmission"]
+fn seeds_encrypted_to_us() {
+    seeds_to_us(Shape::File, &ENCRYPTED);
 }

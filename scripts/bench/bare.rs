@@ -1,8 +1,9 @@
-//! The two loops that a client cannot be better than, to hold its figures against:
-//! receiving with hashing and writing, and sending a file, each over one loopback connection.
+//! The loops that a client cannot be better than, to hold its figures against: receiving with
+//! hashing and writing, and sending a file, each over one loopback connection; and encryption.
 //!
 //! usage: bare recv FILE MIB       receive MIB MiB, hash them (SHA-1), write them to FILE
 //!        bare sendfile FILE       send FILE
+//!        bare rc4 MIB             encrypt MIB MiB, and nothing else
 //!
 //! The other end of the connection is a process of its own, so that it does not count. Each
 //! prints one line: size, wall MiB/s, user+sys CPU seconds per GiB of this process alone.
@@ -15,11 +16,12 @@ use std::process::{Child, Command};
 use std::time::Instant;
 
 use bittornado::proto::hash::Sha1;
+use bittornado::proto::mse::Rc4;
 
 /// What one read takes at most: a block of the peer protocol, as a client without cleverness does.
 const BLOCK: usize = 16 * 1024;
 
-const USAGE: &str = "usage: bare recv FILE MIB | bare sendfile FILE";
+const USAGE: &str = "usage: bare recv FILE MIB | bare sendfile FILE | bare rc4 MIB";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,10 +29,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     match words[..] {
         ["recv", file, mib] => receive(file, mib.parse::<u64>()? << 20),
         ["sendfile", file] => send(file),
+        ["rc4", mib] => encrypt(mib.parse::<u64>()? << 20),
         ["feed", address, bytes] => Ok(feed(address, bytes.parse()?)?),
         ["drain", address] => Ok(drain(address)?),
         _ => Err(USAGE.into()),
     }
+}
+
+/// RC4 alone, over one block again and again.
+fn encrypt(bytes: u64) -> Result<(), Box<dyn Error>> {
+    let (mut cipher, mut block) = (Rc4::new([7; 20]), vec![0; BLOCK]);
+    let start = Meter::start()?;
+    for _ in 0..bytes / BLOCK as u64 {
+        cipher.apply(&mut block);
+    }
+    start.print(&format!("rc4 ({:02x})", block[0]), bytes)
 }
 
 fn receive(file: &str, bytes: u64) -> Result<(), Box<dyn Error>> {

@@ -219,26 +219,18 @@ impl Candidates {
         self.known.get(&canonical(address)).is_some_and(|c| c.plain)
     }
 
-    /// It accepted a connection and ended it at the sight of an encrypted handshake: plain text is
-    /// next, and at once, unless encryption is said to be no riddle to it.
-    pub fn failed_encrypted(&mut self, address: SocketAddr, now: Instant) {
+    /// It accepted a connection and ended it at the sight of our handshake, which was encrypted or
+    /// not. The other way is next: plain text at once, unless encryption is said to be no riddle to
+    /// it; encryption at the usual time.
+    pub fn riddled(&mut self, address: SocketAddr, encrypted: bool, now: Instant) {
         let address = canonical(address);
         let Some(candidate) = self.known.get_mut(&address) else { return };
-        candidate.plain = true;
-        match candidate.encrypts {
-            true => self.failed(address, now),
-            false => self.wait_until(address, now),
+        candidate.plain = encrypted;
+        match encrypted && !candidate.encrypts {
+            true => self.wait_until(address, now),
+            false => self.failed(address, now),
         }
         self.check();
-    }
-
-    /// It accepted a connection and ended it at the sight of a plain handshake: encryption is next,
-    /// at the usual time.
-    pub fn failed_plain(&mut self, address: SocketAddr, now: Instant) {
-        if let Some(candidate) = self.known.get_mut(&canonical(address)) {
-            candidate.plain = false;
-        }
-        self.failed(address, now);
     }
 
     /// It is connected, whoever dialed: there is no need to dial it. Unknown addresses (a peer

@@ -19,6 +19,7 @@ mod engine;
 mod joining;
 mod links;
 mod ready;
+mod secrecy;
 mod source;
 mod state;
 mod stop;

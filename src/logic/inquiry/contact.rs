@@ -5,7 +5,7 @@ use super::{Action, Inquiry, PATIENCE, TICK};
 use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Chatter, Direction, MAX_WAITING};
-use crate::logic::torrent::{CLIENT, Refused, is_exempt};
+use crate::logic::torrent::{CLIENT, Encryption, Refused, is_exempt};
 use crate::proto::address::is_local;
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{
@@ -42,6 +42,10 @@ pub(super) struct Contact {
     pub heard: Instant,
     /// When we last said anything.
     pub said: Instant,
+    /// The stream is encrypted, or is to be, or its handshake was.
+    pub encrypted: bool,
+    /// It has said its handshake.
+    greeted: bool,
 }
 
 #[derive(Debug)]
@@ -104,8 +108,17 @@ impl Contact {
             Direction::Outgoing => Stage::Dialing,
             Direction::Incoming => Stage::Greeting,
         };
-        let speaks = Speaks::default();
-        Contact { address, direction, speaks, stage, since: now, heard: now, said: now }
+        Contact {
+            address,
+            direction,
+            speaks: Speaks::default(),
+            stage,
+            since: now,
+            heard: now,
+            said: now,
+            encrypted: false,
+            greeted: false,
+        }
     }
 
     /// The talk, if the connection is open.
@@ -147,9 +160,18 @@ impl Inquiry {
     ///
     /// # Errors
     /// Why the connection is to be closed at once.
-    pub fn on_incoming(&mut self, address: SocketAddr, now: Instant) -> Result<PeerKey, Refused> {
+    pub fn on_incoming(
+        &mut self,
+        address: SocketAddr,
+        encrypted: bool,
+        now: Instant,
+    ) -> Result<PeerKey, Refused> {
         if self.stopping {
             return Err(Refused::Stopping);
+        }
+        // A tracker that asks whether we can be reached gets its answer once the download runs.
+        if !encrypted && self.config.encryption.is_required() {
+            return Err(Refused::Plain);
         }
         if self.config.local_only && !is_local(address.ip()) {
             return Err(Refused::Outside);
@@ -164,8 +186,8 @@ impl Inquiry {
         if self.contacts.len() >= self.config.max_connections {
             return Err(Refused::Full);
         }
-        let key = self.new_contact(address, Direction::Incoming, now);
-        self.actions.push_back(Action::Greet(key));
+        let key = self.new_contact(address, Direction::Incoming, encrypted, now);
+        self.actions.push_back(Action::Greet(key, None));
         Ok(key)
     }
 
@@ -174,7 +196,8 @@ impl Inquiry {
         let Some(contact) = self.contacts.get_mut(&key) else { return };
         contact.stage = Stage::Greeting;
         contact.heard = now;
-        self.actions.push_back(Action::Greet(key));
+        let methods = self.config.encryption.methods().filter(|_| contact.encrypted);
+        self.actions.push_back(Action::Greet(key, methods));
     }
 
     /// A connection we dialled did not come about.
@@ -189,6 +212,7 @@ impl Inquiry {
     pub fn on_hello(&mut self, key: PeerKey, hello: Hello, now: Instant) {
         let Some(contact) = self.contacts.get_mut(&key) else { return };
         contact.heard = now;
+        contact.greeted = true;
         contact.speaks = hello.speaks();
         if hello.info_hash != self.info_hash {
             self.on_fault(key, PeerFault::WrongTorrent, now);
@@ -269,7 +293,7 @@ impl Inquiry {
         if contact.direction == Direction::Outgoing {
             match contact.talk() {
                 Some(_) => self.candidates.lost(contact.address, now, false),
-                None => self.candidates.failed(contact.address, now),
+                None => self.failed_to_greet(&contact, now),
             }
         }
         if let Some(size) = contact.talk().and_then(Talk::size) {
@@ -279,6 +303,15 @@ impl Inquiry {
         }
         self.dial(now);
         self.ask_all(now);
+    }
+
+    /// It ended before it was open: perhaps it does not understand how we began.
+    fn failed_to_greet(&mut self, contact: &Contact, now: Instant) {
+        let riddled = matches!(contact.stage, Stage::Greeting) && !contact.greeted;
+        match self.config.encryption == Encryption::Allowed && riddled {
+            true => self.candidates.riddled(contact.address, contact.encrypted, now),
+            false => self.candidates.failed(contact.address, now),
+        }
     }
 
     /// A peer broke the rules: its connection is closed, nothing else.
@@ -320,10 +353,16 @@ impl Inquiry {
         self.tick = (!self.contacts.is_empty()).then_some(now + TICK);
     }
 
-    fn new_contact(&mut self, address: SocketAddr, direction: Direction, now: Instant) -> PeerKey {
+    fn new_contact(
+        &mut self,
+        address: SocketAddr,
+        direction: Direction,
+        encrypted: bool,
+        now: Instant,
+    ) -> PeerKey {
         let key = PeerKey(self.next_key);
         self.next_key += 1;
-        self.contacts.insert(key, Contact::new(address, direction, now));
+        self.contacts.insert(key, Contact { encrypted, ..Contact::new(address, direction, now) });
         self.tick.get_or_insert(now + TICK);
         key
     }
@@ -348,7 +387,8 @@ impl Inquiry {
                 self.candidates.failed(address, now);
                 continue;
             }
-            let peer = self.new_contact(address, Direction::Outgoing, now);
+            let encrypted = self.config.encryption.is_tried(self.candidates.is_plain(address));
+            let peer = self.new_contact(address, Direction::Outgoing, encrypted, now);
             self.actions.push_back(Action::Dial { peer, address });
         }
     }

@@ -27,6 +27,7 @@ use super::torrent::{Acquaintance, Config, Tracker};
 use crate::proto::announce::Request;
 use crate::proto::announce::ask::{self, Reply};
 use crate::proto::ids::{InfoHash, PeerId};
+use crate::proto::mse::Methods;
 use crate::proto::udp::ask::Place;
 use crate::proto::wire::{MAX_METADATA, METADATA_PART, Message, Metadata, MetadataWord, PeerFault};
 use assembly::{Assembly, Outcome};
@@ -82,8 +83,8 @@ pub enum Action {
         /// Where to.
         address: SocketAddr,
     },
-    /// Send our handshake.
-    Greet(PeerKey),
+    /// Send our handshake; where methods are given, on a stream that begins encrypted.
+    Greet(PeerKey, Option<Methods>),
     /// Send a message.
     Send(PeerKey, Message),
     /// Close a connection. No answer is expected.
@@ -213,9 +214,10 @@ impl Inquiry {
         self.announcer.forget(now);
         let known = self.contacts.into_iter().filter_map(|(key, contact)| {
             let (address, direction, speaks) = (contact.address, contact.direction, contact.speaks);
+            let encrypted = contact.encrypted;
             let talk = contact.into_talk()?;
             let (id, told) = (talk.id, talk.told);
-            Some(Acquaintance { key, address, direction, speaks, id, told })
+            Some(Acquaintance { key, address, direction, speaks, encrypted, id, told })
         });
         Legacy {
             acquaintances: known.collect(),
@@ -411,7 +413,7 @@ impl Inquiry {
     }
 
     fn announce(&mut self, ask: Ask, last: bool) {
-        let request = Request {
+        let mut request = Request {
             // Who lacks nothing is told of no seeds, and nobody knows how much we lack.
             left: METADATA_PART as u64,
             event: ask.event,
@@ -421,6 +423,7 @@ impl Inquiry {
             ip: self.config.ip.clone(),
             ..Request::new(self.info_hash, self.peer_id, self.port)
         };
+        self.config.encryption.tell(&mut request);
         let to = match Place::of(&ask.tracker) {
             Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
             None => Tracker::Http(ask::url(&ask.tracker, &request)),
@@ -440,9 +443,13 @@ impl Inquiry {
             }
             return;
         }
-        let others = outcome.peers.iter().filter(|p| p.id != Some(self.peer_id));
-        let addresses: Vec<SocketAddr> = others.map(|p| p.address).collect();
-        self.add_candidates(&addresses, Source::Tracker, now);
+        for peer in outcome.peers.iter().filter(|p| p.id != Some(self.peer_id)) {
+            self.candidates.add(peer.address, Source::Tracker, now);
+            if peer.requires_encryption {
+                self.candidates.told_to_encrypt(peer.address);
+            }
+        }
+        self.dial(now);
         self.announce_if_due(now);
     }
 }

@@ -125,7 +125,7 @@ impl Play {
                     self.keys.insert(peer, v4.ip().octets()[2].into());
                     self.inquiry.on_connected(peer, self.now);
                 }
-                Action::Greet(key) => self.opens(key, self.keys[&key]),
+                Action::Greet(key, _) => self.opens(key, self.keys[&key]),
                 Action::Send(key, Message::Metadata(message)) => {
                     assert_eq!((message.number, &message.word), (3, &MetadataWord::Request));
                     self.answers(key, self.keys[&key], message.part);
@@ -236,7 +236,7 @@ fn one_that_gives_alone_and_falls_silent_makes_room_for_the_next() {
 /// Somebody who connects to us and says so much of itself.
 fn claims(play: &mut Play, n: usize, size: u32) -> PeerKey {
     let from = format!("30.0.{n}.1:9").parse().unwrap();
-    let key = play.inquiry.on_incoming(from, play.now).unwrap();
+    let key = play.inquiry.on_incoming(from, false, play.now).unwrap();
     let hello = Hello { reserved: [0, 0, 0, 0, 0, 0x10, 0, 4], info_hash: play.inquiry.info_hash };
     play.inquiry.on_hello(key, hello, play.now);
     play.inquiry.on_peer_id(key, PeerId([100 + n as u8; 20]), play.now);
@@ -341,4 +341,36 @@ fn peers_tell_of_others_who_are_asked_too() {
     assert_eq!(play.keys.len(), 2, "a stranger's word of our network is not taken");
     let legacy = play.inquiry.into_legacy(play.now);
     assert_eq!((legacy.acquaintances.len(), legacy.addresses.len()), (2, 2));
+}
+
+#[test]
+fn those_asked_are_met_with_encryption_as_is_set() {
+    use crate::logic::torrent::Encryption;
+    use crate::proto::mse::Methods;
+    for (encryption, first, second) in [
+        (Encryption::Never, None, None),
+        (Encryption::Allowed, Some(Methods::Any), Some(None)),
+        (Encryption::Only, Some(Methods::Rc4), None),
+    ] {
+        let mut play = Play::new(1, &[]);
+        play.inquiry.config.encryption = encryption;
+        let now = play.now;
+        play.inquiry.add_candidates(&["20.0.0.9:1".parse().unwrap()], Source::Tracker, now);
+        // Greets somebody who closes the connection at that.
+        let mut greets = || {
+            let actions = actions(&mut play);
+            let dial = actions.iter().find_map(|action| match action {
+                Action::Dial { peer, .. } => Some(*peer),
+                _ => None,
+            });
+            play.inquiry.on_connected(dial?, now);
+            let Some(Action::Greet(key, methods)) = play.inquiry.next_action() else { return None };
+            play.inquiry.on_lost(key, now);
+            Some(methods)
+        };
+        assert_eq!((greets(), greets()), (Some(first), second), "{encryption:?}");
+        let from = "20.0.0.8:1".parse().unwrap();
+        let plain = play.inquiry.on_incoming(from, false, now);
+        assert_eq!(plain.is_err(), encryption == Encryption::Only);
+    }
 }

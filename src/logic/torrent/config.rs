@@ -2,6 +2,7 @@
 
 use crate::logic::picker::{PRIORITY_CUTOFF, RAREST_FIRST_CUTOFF};
 use crate::logic::rate::DEFAULT_WINDOW;
+use crate::proto::announce::Request;
 use crate::proto::mse::Methods;
 use crate::proto::wire::Limits;
 use std::time::Duration;
@@ -38,6 +39,24 @@ impl Encryption {
             Encryption::Never => None,
             Encryption::Allowed => Some(Methods::Any),
             Encryption::Only | Encryption::Stealth => Some(Methods::Rc4),
+        }
+    }
+
+    /// Whether to begin encrypted with one of whom it is known whether plain text is his turn.
+    pub(in crate::logic) fn is_tried(self, plain: bool) -> bool {
+        match self {
+            Encryption::Never => false,
+            Encryption::Allowed => !plain,
+            Encryption::Only | Encryption::Stealth => true,
+        }
+    }
+
+    /// Tells it to a tracker.
+    pub(in crate::logic) fn tell(self, request: &mut Request) {
+        request.supports_encryption = self != Encryption::Never;
+        request.requires_encryption = self.is_required();
+        if self == Encryption::Stealth {
+            request.crypto_port = Some(std::mem::take(&mut request.port));
         }
     }
 

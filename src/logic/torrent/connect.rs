@@ -74,6 +74,8 @@ pub struct Acquaintance {
     pub direction: Direction,
     /// The extensions it speaks.
     pub speaks: Speaks,
+    /// The stream is encrypted, or its handshake was.
+    pub encrypted: bool,
     /// Its name for itself.
     pub id: PeerId,
     /// What it told of itself.
@@ -154,6 +156,7 @@ impl Torrent {
         let mut peer = Peer::new(known.address, known.direction, now);
         peer.stage = Stage::Greeting;
         peer.speaks = known.speaks;
+        (peer.encrypted, peer.greeted) = (known.encrypted, true);
         self.peers.insert(known.key, peer);
         self.next_key = self.next_key.max(known.key.0 + 1);
         if known.direction == Direction::Outgoing {
@@ -289,13 +292,10 @@ impl Torrent {
     /// A connection that we dialled stood, and has ended before its session began. It may be that
     /// the peer does not understand encryption, or nothing else.
     fn failed_to_greet(&mut self, peer: &Peer, now: Instant) {
-        let may_choose = self.config.encryption == Encryption::Allowed;
-        if !may_choose || peer.greeted || !matches!(peer.stage, Stage::Greeting) {
-            return self.candidates.failed(peer.address, now);
-        }
-        match peer.encrypted {
-            true => self.candidates.failed_encrypted(peer.address, now),
-            false => self.candidates.failed_plain(peer.address, now),
+        let riddled = matches!(peer.stage, Stage::Greeting) && !peer.greeted;
+        match self.config.encryption == Encryption::Allowed && riddled {
+            true => self.candidates.riddled(peer.address, peer.encrypted, now),
+            false => self.candidates.failed(peer.address, now),
         }
     }
 
@@ -419,11 +419,7 @@ impl Torrent {
                 self.candidates.failed(address, now);
                 continue;
             }
-            let encrypted = match self.config.encryption {
-                Encryption::Never => false,
-                Encryption::Allowed => !self.candidates.is_plain(address),
-                Encryption::Only | Encryption::Stealth => true,
-            };
+            let encrypted = self.config.encryption.is_tried(self.candidates.is_plain(address));
             let peer = self.new_peer(address, Direction::Outgoing, encrypted, now);
             self.actions.push_back(Action::Dial { peer, address });
         }

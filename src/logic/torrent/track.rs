@@ -1,6 +1,6 @@
 //! Announces: whom to ask and when is the announcer's; what to say and what follows is here.
 
-use super::{Action, Encryption, Notice, Torrent, Tracker};
+use super::{Action, Notice, Torrent, Tracker};
 use crate::logic::announcer::{Ask, Failure, Supply};
 use crate::logic::candidates::Source;
 use crate::proto::announce::ask::{self, Reply};
@@ -40,9 +40,7 @@ impl Torrent {
     }
 
     fn announce(&mut self, ask: Ask, last: bool) {
-        let encryption = self.config.encryption;
-        let is_hidden = encryption == Encryption::Stealth;
-        let request = Request {
+        let mut request = Request {
             uploaded: self.up.total(),
             downloaded: self.down.total(),
             left: self.ledger.left(),
@@ -53,11 +51,9 @@ impl Torrent {
             ip: self.config.ip.clone(),
             seed_id: self.config.seed_id.clone().map(String::into_bytes),
             no_peer_id: true,
-            supports_encryption: encryption != Encryption::Never,
-            requires_encryption: encryption.is_required(),
-            crypto_port: is_hidden.then_some(self.port),
-            ..Request::new(self.info_hash, self.peer_id, if is_hidden { 0 } else { self.port })
+            ..Request::new(self.info_hash, self.peer_id, self.port)
         };
+        self.config.encryption.tell(&mut request);
         let to = match Place::of(&ask.tracker) {
             Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
             None => Tracker::Http(ask::url(&ask.tracker, &request)),

@@ -46,7 +46,13 @@ impl Engine {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Dial { peer, address } => self.dial(peer, address, now),
-            Action::Greet(key, methods) => self.greet(key, methods),
+            Action::Greet(key, methods) => {
+                let ours = (self.settings.metainfo.info_hash, self.peer_id);
+                if let Some(link) = self.links.peer(key) {
+                    self.secrecy.greet(&mut link.conn, methods, ours);
+                    self.dirty.insert(key);
+                }
+            }
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
             Action::News => _ = self.tell_at.get_or_insert(now + HAVE_DELAY),
             Action::SendBlock(key, block) => self.send_block(key, block, now),

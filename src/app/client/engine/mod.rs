@@ -4,7 +4,6 @@
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
 //! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed),
-//! `secrecy` (encrypted connections),
 //! `wishes` (which files are wanted, as that changes), `web` (web seeds).
 
 mod actions;
@@ -14,7 +13,6 @@ mod finish;
 mod report;
 mod room;
 mod saving;
-mod secrecy;
 mod sockets;
 mod trouble;
 mod web;
@@ -25,6 +23,7 @@ use super::claim;
 use super::dht::{self, Node};
 use super::links::Links;
 use super::ready::{Warmth, Windows};
+use super::secrecy::Secrecy;
 use super::state::{Place, Saver};
 use super::udp::Udp;
 use super::{Event, Report, Settings};
@@ -54,7 +53,6 @@ use ending::Ending;
 use finish::Finish;
 use report::Outlet;
 use saving::Saving;
-use secrecy::Secrecy;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use super::{JoinReport, JoinSettings, Joined};
 use crate::app::client::dht::{self, Node};
 use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
 use crate::app::client::links::Who;
+use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event};
 use crate::io::conn::{Conn, Fill, Outcome, Staging};
@@ -21,7 +22,7 @@ use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
 use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
-use crate::proto::wire::{self, Incoming, Next, Pool};
+use crate::proto::wire::{Incoming, Next, Pool};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -66,6 +67,7 @@ struct Search {
     reporter: JobSender<JoinReport>,
     fetch: Fetch,
     udp: Udp,
+    secrecy: Secrecy,
     /// Announces under way.
     announces: BTreeSet<u64>,
     /// Connections with something new to send.
@@ -87,6 +89,7 @@ impl Search {
         Search {
             fetch: Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone()),
             udp: Udp::new(settings.door.bind.clone()),
+            secrecy: Secrecy::new(settings.magnet.info_hash, company.seed, Instant::now()),
             company,
             inquiry,
             settings,
@@ -284,7 +287,11 @@ impl Search {
         while links.has_room_for_strangers() {
             match sys::accept(&socket) {
                 Ok((socket, address)) => {
-                    links.add_stranger(Conn::new(socket), address, now, reactor);
+                    let mut conn = Conn::new(socket);
+                    if let Some(methods) = self.settings.config.encryption.methods() {
+                        conn.expect_encryption(methods);
+                    }
+                    links.add_stranger(conn, address, now, reactor);
                 }
                 Err(e) => {
                     if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) {
@@ -299,14 +306,19 @@ impl Search {
     fn hear_stranger(&mut self, token: Token, now: Instant) {
         let Company { links, reactor, .. } = &mut self.company;
         let Some((conn, address)) = links.stranger(token) else { return };
-        let ended = !matches!(conn.fill(), Ok(Fill::Some | Fill::Drained));
+        let filled = self.secrecy.meet(now, |door| conn.fill_at_door(door));
+        let answered = conn.flush(&mut self.staging, &mut Outcome::default());
+        let ended = !matches!(filled, Ok(Fill::Some | Fill::Drained))
+            || answered.is_err()
+            || conn.is_sending();
+        let encrypted = conn.was_encrypted();
         let hello = match conn.next(&mut self.pool) {
             Ok(Next::Got(Incoming::Hello(hello))) => hello,
             Ok(_) if !ended => return,
             _ => return links.drop_stranger(token, reactor),
         };
         let taken = match hello.info_hash == self.inquiry.info_hash() {
-            true => self.inquiry.on_incoming(address, now).ok(),
+            true => self.inquiry.on_incoming(address, encrypted, now).ok(),
             false => None,
         };
         let Some(key) = taken else { return links.drop_stranger(token, reactor) };
@@ -397,9 +409,12 @@ impl Search {
         while let Some(action) = self.inquiry.next_action() {
             match action {
                 Action::Dial { peer, address } => self.dial(peer, address, now),
-                Action::Greet(key) => {
-                    let (hash, id) = (self.settings.magnet.info_hash, self.company.peer_id);
-                    self.queue(key, |conn| conn.push_bytes(&wire::handshake(hash, id)));
+                Action::Greet(key, methods) => {
+                    let ours = (self.settings.magnet.info_hash, self.company.peer_id);
+                    if let Some(link) = self.company.links.peer(key) {
+                        self.secrecy.greet(&mut link.conn, methods, ours);
+                        self.dirty.insert(key);
+                    }
                 }
                 Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
                 Action::Close(key) => self.close(key),

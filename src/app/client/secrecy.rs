@@ -1,10 +1,8 @@
 //! Encrypted connections: whom to exchange keys with, and from what keys are made.
 
-use super::Engine;
-use crate::io::conn::Door;
-use crate::logic::PeerKey;
+use crate::io::conn::{Conn, Door};
 use crate::logic::rng::Rng;
-use crate::proto::ids::InfoHash;
+use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::{Methods, Names};
 use crate::proto::wire;
 use std::time::{Duration, Instant};
@@ -46,22 +44,19 @@ impl Secrecy {
         let Secrecy { names, rng, exchanges, .. } = self;
         hear(&mut Door { names, random: &mut || rng.next_u64(), exchanges })
     }
-}
 
-impl Engine {
     /// Says our handshake, on a stream that begins encrypted where methods are given.
-    pub(super) fn greet(&mut self, key: PeerKey, methods: Option<Methods>) {
-        let info_hash = self.settings.metainfo.info_hash;
-        let handshake = wire::handshake(info_hash, self.peer_id);
-        let Some(link) = self.links.peer(key) else { return };
+    pub(super) fn greet(
+        &mut self,
+        conn: &mut Conn,
+        methods: Option<Methods>,
+        (info_hash, peer_id): (InfoHash, PeerId),
+    ) {
+        let (handshake, rng) = (wire::handshake(info_hash, peer_id), &mut self.rng);
         match methods {
-            None => link.conn.push_bytes(&handshake),
-            Some(methods) => {
-                let rng = &mut self.secrecy.rng;
-                link.conn.encrypt(info_hash, methods, &handshake, &mut || rng.next_u64());
-            }
+            None => conn.push_bytes(&handshake),
+            Some(methods) => conn.encrypt(info_hash, methods, &handshake, &mut || rng.next_u64()),
         }
-        self.dirty.insert(key);
     }
 }
 

@@ -21,5 +21,6 @@ pub mod mse;
 pub mod peer_priority;
 pub mod resume;
 pub mod udp;
+pub mod utp;
 pub mod wire;
 pub mod zone;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use util::{Cmd, Dir, content, free_port, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// The user that may do least.
 const NOBODY: u32 = 65534;

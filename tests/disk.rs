@@ -12,7 +12,7 @@ use rustix::fs::FlockOperation;
 use util::{Background, Cmd, Dir, Small, content, until};
 
 /// Everything here is done much sooner.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 const COMPLETE: &str = "download complete";
 

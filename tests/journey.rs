@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use util::{Background, Cmd, Dir, content, until};
 
 /// Everything here is done much sooner.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// An end may take so long: a tracker is told first.
 const STOP: Duration = Duration::from_secs(10);

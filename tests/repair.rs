@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use util::{Dir, Done, content, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Five pieces of 16 KiB: `a` lies in 0-1, `c` in 1-2, `d/e` in 2-4, the empty `b` in none.
 const FILES: [(&str, usize); 4] = [("a", 20_000), ("b", 0), ("c", 20_000), ("d/e", 30_000)];

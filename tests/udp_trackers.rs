@@ -8,7 +8,7 @@ use std::time::Duration;
 use util::{Background, Dir, content, free_port};
 
 /// Everything here is done much sooner.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Our tracker, listening at `ip`, and its port.
 fn tracker(dir: &Dir, ip: &str) -> (Background, u16) {

@@ -5,7 +5,7 @@ use crate::libtorrent::PYTHON;
 use crate::util::{Background, Cmd, Dir, content, free_port, until};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// libtorrent tells of others by and by, at most a minute later.
 const BY_AND_BY: Duration = Duration::from_secs(100);

@@ -3,7 +3,7 @@
 use crate::util::{Background, Dir, content, free_port, wait_for_port};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// A download from there is a matter of a second or two.
 const DONE: Duration = Duration::from_secs(60);

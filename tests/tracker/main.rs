@@ -26,7 +26,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use util::{Background, Dir, until};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// A running tracker, on loopback only.
 struct Tracker {

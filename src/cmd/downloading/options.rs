@@ -61,7 +61,7 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new(
         "dht_routers",
         Kind::Text,
-        "router.bittorrent.com:6881,dht.transmissionbt.com:6881,dht.libtorrent.org:25401",
+        "router.bittorrent.com:6881,dht.transmissionbt.com:6881",
         "nodes to begin with, host:port,host:port, while the table knows hardly any other",
     )
     .arg("list"),

@@ -22,6 +22,7 @@ pub mod superseed;
 pub mod timers;
 pub mod torrent;
 pub mod udp_tracker;
+pub mod utp;
 pub mod webseed;
 
 /// Which connection of a torrent is meant. Numbers are given out ascending and never again, so

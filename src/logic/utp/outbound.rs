@@ -1,0 +1,382 @@
+//! What goes out: bytes that wait, packets that are under way, and which of these are lost.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::MAX_PAYLOAD;
+use crate::proto::utp::{Kind, Packet};
+
+/// Bytes that may wait to be sent, beside those that are under way.
+pub const MAX_QUEUED: usize = 256 << 10;
+
+/// Packets that may be under way: fewer than the other side can acknowledge selectively.
+pub const MAX_FLYING: usize = 1_000;
+
+/// Acknowledgements may be so much older than the newest and still be believed: packets overtake
+/// each other.
+const MAX_BEHIND: u16 = 256;
+
+/// A packet counts as lost when one that was sent so many packets later has arrived (BEP 29).
+const LOST_BEHIND: u64 = 3;
+
+/// A packet that was sent.
+#[derive(Debug)]
+struct Sent {
+    kind: Kind,
+    payload: Vec<u8>,
+    /// When, the last time.
+    at: Instant,
+    /// The how manieth packet it was, the last time.
+    order: u64,
+    times: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Flying,
+    Lost,
+    Arrived,
+}
+
+/// What an acknowledgement told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Acked {
+    /// Something had not been acknowledged before.
+    pub is_news: bool,
+    /// Bytes of it.
+    pub bytes: usize,
+    /// The round trip of a packet that was sent only once.
+    pub round_trip: Option<Duration>,
+    /// Packets are lost, other than those that were under way at the loss before.
+    pub is_loss: bool,
+}
+
+/// The sending half of a stream.
+#[derive(Debug)]
+pub struct Outbound {
+    /// The number of the oldest packet that is not acknowledged.
+    first: u16,
+    /// From number `first` on.
+    sent: VecDeque<Sent>,
+    queue: VecDeque<u8>,
+    /// Bytes under way: neither lost nor arrived.
+    flying: usize,
+    /// How many of `sent` are to be sent again.
+    lost: usize,
+    /// Packets sent so far, the repeated ones too.
+    order: u64,
+    /// How many had been sent when a loss was told last.
+    told_at: u64,
+    /// The stream is to end behind the queue.
+    ends: bool,
+    /// The packet that ends it has a number.
+    has_ended: bool,
+}
+
+/// A packet to be sent.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Its number.
+    pub seq: u16,
+    /// Its bytes of the stream.
+    pub payload: &'a [u8],
+}
+
+impl Outbound {
+    /// Nothing was sent; the first packet gets this number.
+    pub fn new(first: u16) -> Outbound {
+        Outbound {
+            first,
+            sent: VecDeque::new(),
+            queue: VecDeque::new(),
+            flying: 0,
+            lost: 0,
+            order: 0,
+            told_at: 0,
+            ends: false,
+            has_ended: false,
+        }
+    }
+
+    /// The number of the next new packet.
+    pub fn next_seq(&self) -> u16 {
+        // At most MAX_FLYING packets and the one that ends the stream.
+        self.first.wrapping_add(self.sent.len() as u16)
+    }
+
+    /// The number up to which everything has arrived.
+    pub fn acked(&self) -> u16 {
+        self.first.wrapping_sub(1)
+    }
+
+    /// Bytes that the queue has room for; none once the stream is to end.
+    pub fn room(&self) -> usize {
+        if self.ends { 0 } else { MAX_QUEUED.saturating_sub(self.queue.len()) }
+    }
+
+    /// Takes as many of the bytes as there is room for, and says how many.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room());
+        self.queue.extend(&bytes[..count]);
+        count
+    }
+
+    /// Ends the stream behind what waits.
+    pub fn end(&mut self) {
+        self.ends = true;
+    }
+
+    /// Whether all has arrived, the end too.
+    pub fn is_ended(&self) -> bool {
+        self.has_ended && self.sent.is_empty()
+    }
+
+    /// Whether anything waits for an acknowledgement.
+    pub fn is_awaiting(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Whether there are bytes, or the end, that were never sent.
+    pub fn has_new(&self) -> bool {
+        !self.queue.is_empty() || self.ends && !self.has_ended
+    }
+
+    /// Bytes under way.
+    pub fn flying(&self) -> usize {
+        self.flying
+    }
+
+    /// Whether an acknowledgement can be honest: of something that was sent, and not of long ago.
+    pub fn is_plausible(&self, ack: u16) -> bool {
+        let newest = self.next_seq().wrapping_sub(1);
+        usize::from(newest.wrapping_sub(ack)) <= self.sent.len() + usize::from(MAX_BEHIND)
+    }
+
+    /// Sends the first packet of a connection.
+    pub fn dial(&mut self, now: Instant) -> Outgoing<'_> {
+        self.send_new(Kind::Syn, Vec::new(), now)
+    }
+
+    /// The next packet: one that was lost, else a new one. `window` is how many bytes the net
+    /// bears, `peer_window` how many the other side has room for.
+    pub fn next(
+        &mut self,
+        window: usize,
+        peer_window: usize,
+        now: Instant,
+    ) -> Option<Outgoing<'_>> {
+        let free = window.saturating_sub(self.flying);
+        if self.lost > 0 {
+            let place = self.sent.iter().position(|sent| sent.state == State::Lost)?;
+            return (self.sent[place].payload.len() <= free).then(|| self.send_again(place, now));
+        }
+        if self.sent.len() >= MAX_FLYING {
+            return None;
+        }
+        if self.queue.is_empty() {
+            return (self.ends && !self.has_ended).then(|| {
+                self.has_ended = true;
+                self.send_new(Kind::Fin, Vec::new(), now)
+            });
+        }
+        // Short packets only where the stream is short: a part of a window is waited for.
+        let length = self.queue.len().min(MAX_PAYLOAD);
+        let room = free.min(peer_window.saturating_sub(self.flying));
+        if room < length {
+            return None;
+        }
+        let payload = self.queue.drain(..length).collect();
+        Some(self.send_new(Kind::Data, payload, now))
+    }
+
+    fn send_new(&mut self, kind: Kind, payload: Vec<u8>, now: Instant) -> Outgoing<'_> {
+        let seq = self.next_seq();
+        self.order += 1;
+        self.flying += payload.len();
+        let (order, state) = (self.order, State::Flying);
+        self.sent.push_back(Sent { kind, payload, at: now, order, times: 1, state });
+        let payload = &self.sent[self.sent.len() - 1].payload;
+        Outgoing { kind, seq, payload }
+    }
+
+    fn send_again(&mut self, place: usize, now: Instant) -> Outgoing<'_> {
+        self.order += 1;
+        self.lost -= 1;
+        let seq = self.first.wrapping_add(place as u16);
+        let sent = &mut self.sent[place];
+        self.flying += sent.payload.len();
+        (sent.at, sent.order, sent.state) = (now, self.order, State::Flying);
+        sent.times += 1;
+        Outgoing { kind: sent.kind, seq, payload: &sent.payload }
+    }
+
+    /// Reads what a packet acknowledges, which must be [plausible](Outbound::is_plausible).
+    pub fn on_ack(&mut self, packet: &Packet<'_>, now: Instant) -> Acked {
+        let mut acked = Acked::default();
+        let mut newest = 0;
+        // From the oldest up to number `ack`; nothing if the packet was overtaken.
+        let whole = usize::from(packet.header.ack.wrapping_add(1).wrapping_sub(self.first));
+        let whole = if whole <= self.sent.len() { whole } else { 0 };
+        for place in 0..whole {
+            self.arrived(place, now, &mut acked, &mut newest);
+        }
+        for seq in packet.selected() {
+            let place = usize::from(seq.wrapping_sub(self.first));
+            if place < self.sent.len() {
+                self.arrived(place, now, &mut acked, &mut newest);
+            }
+        }
+        while self.sent.front().is_some_and(|sent| sent.state == State::Arrived) {
+            self.sent.pop_front();
+            self.first = self.first.wrapping_add(1);
+        }
+        acked.is_loss = self.lose(|sent| sent.order + LOST_BEHIND <= newest);
+        acked
+    }
+
+    fn arrived(&mut self, place: usize, now: Instant, acked: &mut Acked, newest: &mut u64) {
+        let sent = &mut self.sent[place];
+        *newest = (*newest).max(sent.order);
+        match sent.state {
+            State::Arrived => return,
+            State::Lost => self.lost -= 1,
+            State::Flying => self.flying -= sent.payload.len(),
+        }
+        sent.state = State::Arrived;
+        acked.is_news = true;
+        acked.bytes += sent.payload.len();
+        if sent.times == 1 {
+            acked.round_trip = Some(now.saturating_duration_since(sent.at));
+        }
+        sent.payload = Vec::new();
+    }
+
+    /// Calls those lost that `is_lost` says; whether that is news, see [`Acked::is_loss`].
+    fn lose(&mut self, is_lost: impl Fn(&Sent) -> bool) -> bool {
+        let mut is_news = false;
+        for sent in &mut self.sent {
+            if sent.state == State::Flying && is_lost(sent) {
+                sent.state = State::Lost;
+                self.lost += 1;
+                self.flying -= sent.payload.len();
+                is_news |= sent.order > self.told_at;
+            }
+        }
+        if is_news {
+            self.told_at = self.order;
+        }
+        is_news
+    }
+
+    /// Nothing was heard for too long: all that is under way counts as lost.
+    pub fn lose_all(&mut self) {
+        self.lose(|_| true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::utp::Header;
+
+    fn ack(ack: u16, selective: &[u8]) -> Packet<'_> {
+        let kind = Kind::State;
+        let header = Header { kind, connection: 1, sent: 0, delay: 0, window: 0, seq: 0, ack };
+        Packet { header, selective, payload: &[] }
+    }
+
+    /// Sends what it can, and says the numbers of it.
+    fn send(outbound: &mut Outbound, now: Instant) -> Vec<u16> {
+        let next = || Some(outbound.next(1 << 20, 1 << 20, now)?.seq);
+        std::iter::from_fn(next).collect()
+    }
+
+    fn flying(packets: usize, now: Instant) -> Outbound {
+        let mut outbound = Outbound::new(0xfffe);
+        outbound.write(&vec![7; packets * MAX_PAYLOAD]);
+        send(&mut outbound, now);
+        outbound
+    }
+
+    #[test]
+    fn what_three_later_ones_have_overtaken_is_sent_again_once() {
+        let now = Instant::now();
+        let mut outbound = flying(8, now);
+        let acked = outbound.on_ack(&ack(0xfffe, &[0b01]), now + Duration::from_millis(9));
+        assert_eq!(acked.round_trip, Some(Duration::from_millis(9)));
+        assert_eq!((acked.bytes, acked.is_loss), (2 * MAX_PAYLOAD, false));
+        assert!(send(&mut outbound, now).is_empty());
+        assert!(outbound.on_ack(&ack(0xfffe, &[0b111]), now).is_loss);
+        assert_eq!(send(&mut outbound, now), [0xffff]);
+        // What was sent before the repetition tells nothing of it.
+        let acked = outbound.on_ack(&ack(0xfffe, &[0b111111]), now);
+        assert_eq!((acked.is_loss, send(&mut outbound, now)), (false, vec![]));
+        assert_eq!(outbound.flying(), MAX_PAYLOAD);
+        let acked = outbound.on_ack(&ack(5, &[]), now);
+        assert_eq!(
+            (acked.bytes, acked.round_trip),
+            (MAX_PAYLOAD, None),
+            "which of the two was it?"
+        );
+        assert!(!outbound.is_awaiting());
+    }
+
+    #[test]
+    fn the_losses_of_one_flight_are_one_loss() {
+        let now = Instant::now();
+        let mut outbound = flying(20, now);
+        assert!(outbound.on_ack(&ack(0xfffd, &[0b1110]), now).is_loss);
+        assert!(!outbound.on_ack(&ack(0xfffd, &[0b1110, 0b1110]), now).is_loss);
+        send(&mut outbound, now);
+        outbound.write(&[7; 9 * MAX_PAYLOAD]);
+        send(&mut outbound, now);
+        assert!(outbound.on_ack(&ack(18, &[0b1110]), now).is_loss, "of the next flight");
+    }
+
+    #[test]
+    fn acknowledgements_of_what_was_never_sent_are_not_plausible_and_change_nothing() {
+        let now = Instant::now();
+        let mut outbound = flying(4, now);
+        assert!(outbound.is_plausible(1) && outbound.is_plausible(0xfffd));
+        assert!(!outbound.is_plausible(2) && !outbound.is_plausible(0x8000));
+        assert!(!outbound.is_plausible(0xfffdu16.wrapping_sub(MAX_BEHIND + 1)));
+        let all = [0xff; 255];
+        assert_eq!(outbound.on_ack(&ack(2, &[]), now), Acked::default());
+        let acked = outbound.on_ack(&ack(0xfffd, &all), now);
+        assert_eq!(acked.bytes, 3 * MAX_PAYLOAD, "bits beyond are ignored");
+    }
+
+    #[test]
+    fn the_other_sides_room_holds_new_bytes_back_and_no_repeated_ones() {
+        let now = Instant::now();
+        let mut outbound = flying(1, now);
+        outbound.write(&[1; 10]);
+        assert!(outbound.next(1 << 20, MAX_PAYLOAD + 9, now).is_none());
+        outbound.lose_all();
+        assert_eq!(outbound.next(1 << 20, 0, now).unwrap().seq, 0xfffe);
+        assert!(outbound.next(1 << 20, MAX_PAYLOAD + 9, now).is_none());
+        assert_eq!(outbound.next(1 << 20, MAX_PAYLOAD + 10, now).unwrap().payload, [1; 10]);
+    }
+
+    #[test]
+    fn the_end_comes_behind_all_bytes_and_what_waits_is_bounded() {
+        let now = Instant::now();
+        let mut outbound = Outbound::new(0);
+        assert_eq!(outbound.write(&vec![0; MAX_QUEUED + 1]), MAX_QUEUED);
+        outbound.end();
+        assert_eq!(outbound.write(b"late"), 0);
+        let last = send(&mut outbound, now).pop().unwrap();
+        assert!(!outbound.has_new() && !outbound.is_ended());
+        outbound.on_ack(&ack(last, &[]), now);
+        assert!(outbound.is_ended());
+        let mut many = Outbound::new(0);
+        for _ in 0..MAX_FLYING * 2 {
+            many.write(b"x");
+            send(&mut many, now);
+        }
+        assert_eq!(many.sent.len(), MAX_FLYING);
+    }
+}

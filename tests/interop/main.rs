@@ -16,4 +16,5 @@ mod table;
 mod transmission;
 #[path = "../util/mod.rs"]
 mod util;
+mod utp;
 mod version2;

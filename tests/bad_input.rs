@@ -326,7 +326,7 @@ fn a_tracker_that_cannot_be_reached_is_one_line_and_no_end() {
     one_line(&err, "Connection refused");
     assert!(client.runs());
     // It is not told again at the end, where the tracker is still not there.
-    let done = client.stop(Duration::from_secs(3)).expect(1);
+    let done = client.stop(SOON).expect(1);
     assert_eq!(done.err, format!("{err}btdownload: stopped before the download was complete\n"));
 }
 
@@ -338,7 +338,7 @@ fn a_tracker_that_never_answers_does_not_delay_the_end() {
     dir.cmd("btmakemetafile").args([&url, "file", "--force"]).run().expect(0);
     let client = client(&dir).args(["file.torrent", "--saveas", "file"]).start();
     let _asked = silent.accept().unwrap();
-    client.stop(Duration::from_secs(3)).expect(0);
+    client.stop(SOON).expect(0);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use bittornado::io::fetch::{self, Done, Fault, Fetch, FetchError, Job, MAX_QUEUE
 use bittornado::io::mailbox::mailbox;
 use bittornado::io::reactor::Reactor;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A server that answers every connection by what `answer` writes for its request; it lives as
@@ -254,7 +254,7 @@ fn dropping_it_waits_for_no_request_and_its_queue_is_bounded() {
     assert_eq!(accepted, MAX_QUEUED);
     let start = Instant::now();
     drop(fetch);
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < LONG);
 }
 
 #[test]

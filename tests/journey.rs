@@ -20,7 +20,7 @@ use util::{Background, Cmd, Dir, content, until};
 const SOON: Duration = Duration::from_secs(90);
 
 /// An end may take so long: a tracker is told first.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(20);
 
 const COMPLETE: &str = "download complete";
 

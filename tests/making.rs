@@ -379,12 +379,12 @@ fn a_pipe_that_brings_nothing_does_not_hold_up_the_end() {
     let shell = dir.program("sh").args(["-c", script, env!("CARGO_BIN_EXE_bittornado"), URL]);
     let run = shell.start();
     let status = format!("/proc/{}/status", run.id());
-    util::until(std::time::Duration::from_secs(20), "a handler for SIGTERM", || {
+    util::until(std::time::Duration::from_secs(60), "a handler for SIGTERM", || {
         let status = std::fs::read_to_string(&status).ok()?;
         let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:"))?;
         (u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0).then_some(())
     });
-    let done = run.stop(std::time::Duration::from_secs(5)).expect(1);
+    let done = run.stop(std::time::Duration::from_secs(60)).expect(1);
     assert!(done.err.starts_with("btmakemetafile: stopped: '"), "{done:?}");
     assert_eq!(dir.names(), ["pipe"]);
 }

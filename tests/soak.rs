@@ -111,5 +111,5 @@ fn long_churn_leaves_neither_memory_nor_descriptors_behind() {
         assert!(after.descriptors <= before.descriptors, "{told}");
         assert!(after.threads <= before.threads, "{told}");
     }
-    seed.stop(Duration::from_secs(3)).expect(0);
+    seed.stop(SOON).expect(0);
 }

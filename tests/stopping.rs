@@ -17,7 +17,7 @@ use util::{Background, Cmd, Dir, content, until};
 const SOON: Duration = Duration::from_secs(90);
 
 /// An end may take so long.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(20);
 
 const PIECE: usize = 32 * 1024;
 
@@ -257,7 +257,7 @@ fn a_disk_that_hangs_does_not_delay_the_end() {
 /// The next announce, soon.
 fn asked(tracker: &TcpListener) -> TcpStream {
     tracker.set_nonblocking(true).unwrap();
-    let (stream, _) = until(Duration::from_secs(5), "an announce", || tracker.accept().ok());
+    let (stream, _) = until(SOON, "an announce", || tracker.accept().ok());
     stream.set_nonblocking(false).unwrap();
     stream
 }

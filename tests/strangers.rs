@@ -11,7 +11,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 use util::{Background, Dir, content, free_port, until};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 const PIECE: usize = 32 * 1024;
 const PIECES: usize = 37;
 const BLOCK: usize = 16 * 1024;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use util::{Background, Dir, content, until};
 
 /// Everything here is done much sooner.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 const EIO: i32 = 5;
 

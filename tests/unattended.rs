@@ -18,10 +18,10 @@ use rustix::process::Signal;
 use util::{Background, Cmd, Dir, content, until};
 
 /// Everything here is done much sooner.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 /// An end may take so long.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(20);
 
 const COMPLETE: &str = "download complete";
 
@@ -164,7 +164,7 @@ fn it_exits_when_done_though_no_tracker_listens() {
     tracker.stop(STOP).expect(0);
     let began = Instant::now();
     with_options(dir.cmd("btdownload"), "origin/shared").arg("--exit_on_done").run().expect(0);
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -389,14 +389,14 @@ fn a_process_that_was_stopped_for_a_while_keeps_its_peers() {
     let stage = Stage::of_pieces(3);
     let mut client = stage
         .client("origin/shared")
-        .args(["--timeout", "3", "--timeout_check_interval", "1"])
+        .args(["--timeout", "5", "--timeout_check_interval", "1"])
         .start();
     client.wait_for(COMPLETE, SOON);
     let mut peer = stage.peer_of(port_of(&client));
     client.signal(Signal::STOP);
-    std::thread::sleep(Duration::from_secs(5));
+    std::thread::sleep(Duration::from_secs(8));
     client.signal(Signal::CONT);
-    // The client would have closed the connection at once: nothing was heard for five seconds.
+    // The client would have closed the connection at once: nothing was heard for eight seconds.
     peer.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
     let mut bytes = [0; 1024];
     let ended = loop {

@@ -93,7 +93,7 @@ mod tests {
         let mut reactor = Reactor::new().unwrap();
         let (post, mailbox) = mailbox::<Done>(1, reactor.waker());
         run(Hook { program: program.into(), variables }, post).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut events = vec![];
         loop {
             reactor.turn(Some(Duration::from_secs(1)), &mut events).unwrap();

@@ -276,7 +276,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::time::Instant;
 
-    const SOON: Option<Duration> = Some(Duration::from_secs(5));
+    const SOON: Option<Duration> = Some(Duration::from_secs(60));
     const NOW: Option<Duration> = Some(Duration::ZERO);
 
     fn pair() -> (Arc<OwnedFd>, UnixStream) {

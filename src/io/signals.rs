@@ -107,7 +107,7 @@ mod tests {
         watch(&signals, move |signal| sender.send(signal).unwrap()).unwrap();
         for signal in [Signal::HangUp, Signal::WindowChange, Signal::User1, Signal::User1] {
             low_level::raise(signal.number()).unwrap();
-            assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(signal));
+            assert_eq!(heard.recv_timeout(Duration::from_secs(60)), Ok(signal));
         }
     }
 }

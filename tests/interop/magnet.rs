@@ -11,7 +11,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::time::Duration;
 
 #[test]
 fn a_link_with_a_peer_in_it_brings_the_torrent_and_the_files_it_selects() {
@@ -51,7 +50,7 @@ fn who_finds_no_metadata_can_be_stopped() {
     let args = ["--bind", "127.0.0.1", "--local_only", "--minport", &port, "--maxport", &port];
     let mut client = dir.cmd("btdownload").arg(link).args(args).start();
     client.wait_for("fetching metadata from 0 peers", SOON);
-    let done = client.stop(Duration::from_secs(3)).expect(1);
+    let done = client.stop(SOON).expect(1);
     assert_eq!(done.err, "btdownload: stopped before the metadata had come\n");
     assert_eq!(dir.names(), [""; 0]);
 }

@@ -200,7 +200,7 @@ impl Swarm {
 /// Ends our client, and expects that it is content.
 pub fn end(ours: Background, signal: Signal) {
     ours.signal(signal);
-    let done = ours.wait(Duration::from_secs(3)).expect(0);
+    let done = ours.wait(SOON).expect(0);
     assert_eq!(done.err, "", "{done:#?}");
 }
 

@@ -13,7 +13,7 @@ impl Tracker {
         let began = Instant::now();
         let answer = self.announce('g', "port=9");
         assert!(answer.status_line.ends_with("200 OK"), "{what}: {answer:?}");
-        assert!(began.elapsed() < Duration::from_secs(10), "{what}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", began.elapsed());
         assert!(self.process.runs(), "{what}");
     }
 

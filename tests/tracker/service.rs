@@ -170,7 +170,7 @@ fn it_saves_and_stops_soon_whatever_two_hundred_connections_do() {
     tracker.announce('a', "port=7");
     let began = std::time::Instant::now();
     tracker.stop();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     assert!(dir.read("dstate").windows(20).any(|w| w == [b'a'; 20]), "the peer is saved");
 }
 

@@ -249,7 +249,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::time::Duration;
 
-    const WAIT: Option<Duration> = Some(Duration::from_secs(5));
+    const WAIT: Option<Duration> = Some(Duration::from_secs(30));
 
     fn wait(fd: &OwnedFd, interest: Interest) {
         let (mut found, watch) = (false, Watch::new().unwrap());

@@ -242,7 +242,7 @@ fn a_disk_that_hangs_does_not_delay_the_end() {
         .start();
     let (mut asked, _) = tracker.accept().unwrap();
     let _ = asked.read(&mut [0; 4096]).unwrap();
-    let mut answer = b"HTTP/1.0 200 OK\r\n\r\nd8:intervali1800e5:peers6:\x7f\0\0\x01".to_vec();
+    let mut answer = b"HTTP/1.0 200 OK\r\n\r\nd8:completei1e10:incompletei0e8:intervali1800e5:peers6:\x7f\0\0\x01".to_vec();
     answer.extend(port.to_be_bytes());
     answer.push(b'e');
     asked.write_all(&answer).unwrap();

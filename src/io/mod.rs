@@ -2,6 +2,7 @@
 
 pub mod conn;
 pub mod courier;
+pub mod datagrams;
 pub mod disk;
 pub mod fetch;
 pub mod gate;

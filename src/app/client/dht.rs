@@ -5,9 +5,10 @@
 //! written costs a few questions the next time and is nobody's concern.
 
 use super::Event;
+use crate::io::datagrams::Datagrams;
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::Post;
-use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::reactor::{Reactor, Token};
 use crate::io::{reason, save, sys};
 use crate::logic::dht::{Dht, Settings, Step};
 use crate::proto::dht::MAX_PACKET;
@@ -16,14 +17,9 @@ use crate::proto::ids::InfoHash;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// Packets taken in one turn; more wait for the next.
-const PACKETS_PER_TURN: usize = 32;
 
 /// Names that are looked up at a time.
 const MAX_NAMES: usize = 8;
@@ -58,8 +54,7 @@ pub(super) fn unusable(error: &io::Error) -> String {
 /// The node and what it needs.
 pub(super) struct Node {
     dht: Dht,
-    /// For IPv4 and for IPv6.
-    sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
+    sockets: Datagrams,
     routers: Vec<(String, u16)>,
     file: Option<PathBuf>,
     local_only: bool,
@@ -81,24 +76,20 @@ impl Node {
         reactor: &mut Reactor,
         now: Instant,
     ) -> io::Result<Node> {
-        let open = |six: bool| {
-            let ip = bind.iter().find(|ip| ip.is_ipv6() == six)?;
-            Some(sys::bind_udp(SocketAddr::new(*ip, port), false).and_then(|socket| {
-                sys::set_nonblocking(&socket)?;
-                Ok(Arc::new(socket))
-            }))
-        };
-        let opened = [open(false).transpose()?, open(true).transpose()?];
-        let families = opened.each_ref().map(Option::is_some);
-        let sockets = opened.map(|socket| {
-            let socket = socket?;
-            let token = reactor.add(Arc::clone(&socket), Interest::READ);
-            Some((socket, token))
-        });
+        let of = |six: bool| bind.iter().find(|ip| ip.is_ipv6() == six);
+        let own = [of(false), of(true)];
+        let mut sockets = Datagrams::default();
+        for ip in own.into_iter().flatten() {
+            if let Err(e) = sockets.open(SocketAddr::new(*ip, port), reactor) {
+                sockets.close(reactor);
+                return Err(e);
+            }
+        }
         let file = options.state_dir.as_ref().map(|dir| dir.join(FILE));
         let saved = file.as_ref().and_then(|file| fs::read(file).ok());
         let saved = saved.map(|bytes| Saved::decode(&bytes)).unwrap_or_default();
         let DhtOptions { read_only, local_only, .. } = *options;
+        let families = own.map(|ip| ip.is_some());
         let settings = Settings { read_only, families, local_only, port };
         let random = || u64::from_ne_bytes(sys::random());
         let dht = Dht::new(settings, &saved, random(), random(), now);
@@ -139,17 +130,8 @@ impl Node {
 
     /// Takes what has come at a socket, if it is one of these.
     pub(super) fn hear(&mut self, token: Token, now: Instant) -> bool {
-        let own = |socket: &&(Arc<OwnedFd>, Token)| socket.1 == token;
-        let Some((socket, _)) = self.sockets.iter().flatten().find(own) else { return false };
-        for _ in 0..PACKETS_PER_TURN {
-            match sys::recv_from(socket, &mut self.packet) {
-                Ok((length, from)) => self.dht.on_packet(from, &self.packet[..length], now),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                // What somebody could not be sent is no matter of this socket.
-                Err(_) => {}
-            }
-        }
-        true
+        let Node { sockets, dht, packet, .. } = self;
+        sockets.hear(token, packet, |from, packet| dht.on_packet(from, packet, now))
     }
 
     /// Whether it was this that had a name looked up.
@@ -169,9 +151,8 @@ impl Node {
         while let Some(step) = self.dht.next_step() {
             match step {
                 Step::Send(to, packet) => {
-                    let socket = &self.sockets[usize::from(to.is_ipv6())];
                     // What cannot be sent is as good as lost on the way.
-                    let _ = socket.as_ref().map(|(socket, _)| sys::send_to(socket, &packet, to));
+                    let _ = self.sockets.send(to, &packet);
                 }
                 Step::Found(info_hash, peers) => return Some((info_hash, peers)),
                 Step::Bootstrap => self.meet(self.routers.clone(), post, now),
@@ -219,6 +200,6 @@ impl Node {
 
     /// Closes the sockets.
     pub(super) fn close(self, reactor: &mut Reactor) {
-        self.sockets.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
+        self.sockets.close(reactor);
     }
 }

@@ -1,9 +1,10 @@
 //! Announces to UDP trackers: the sockets and look-ups of `logic::udp_tracker`.
 
 use super::Event;
+use crate::io::datagrams::Datagrams;
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::Post;
-use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::reactor::{Reactor, Token};
 use crate::io::{reason, sys};
 use crate::logic::announcer::Failure;
 use crate::logic::udp_tracker::{Step, UdpTrackers};
@@ -12,18 +13,12 @@ use crate::proto::announce::ask::Reply;
 use crate::proto::udp::ask::MAX_ANSWER;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Packets taken in one turn; more wait for the next.
-const PACKETS_PER_TURN: usize = 32;
 
 /// What there is for UDP trackers; no socket before the first of them is asked.
 pub(super) struct Udp {
     trackers: UdpTrackers,
-    /// For IPv4 and for IPv6.
-    sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
+    sockets: Datagrams,
     /// The addresses that peers are taken at.
     bind: Vec<IpAddr>,
 }
@@ -31,7 +26,7 @@ pub(super) struct Udp {
 impl Udp {
     pub(super) fn new(bind: Vec<IpAddr>) -> Udp {
         let trackers = UdpTrackers::new(u64::from_ne_bytes(sys::random()));
-        Udp { trackers, sockets: [None, None], bind }
+        Udp { trackers, sockets: Datagrams::default(), bind }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -51,18 +46,10 @@ impl Udp {
 
     /// Takes what has come at a socket, if it is one of these.
     pub(super) fn hear(&mut self, token: Token, now: Instant) {
-        let own = |socket: &&(Arc<OwnedFd>, Token)| socket.1 == token;
-        let Some((socket, _)) = self.sockets.iter().flatten().find(own) else { return };
-        let socket = Arc::clone(socket);
-        let mut packet = vec![0; MAX_ANSWER];
-        for _ in 0..PACKETS_PER_TURN {
-            match sys::recv_from(&socket, &mut packet) {
-                Ok((length, from)) => self.trackers.on_packet(from, &packet[..length], now),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                // What somebody could not be sent is no matter of this socket.
-                Err(_) => {}
-            }
-        }
+        let Udp { sockets, trackers, .. } = self;
+        sockets.hear(token, &mut [0; MAX_ANSWER], |from, packet| {
+            trackers.on_packet(from, packet, now);
+        });
     }
 
     pub(super) fn on_looked_up(&mut self, found: LookedUp, now: Instant) {
@@ -101,34 +88,21 @@ impl Udp {
         None
     }
 
+    /// Sends from the address that peers are taken at, if that is only one. What is lost on the
+    /// way is sent again.
     fn send(&mut self, to: SocketAddr, packet: &[u8], reactor: &mut Reactor) -> io::Result<()> {
-        let socket = match &self.sockets[usize::from(to.is_ipv6())] {
-            Some((socket, _)) => Arc::clone(socket),
-            None => self.open(to.is_ipv6(), reactor)?,
+        let any: IpAddr = match to.is_ipv6() {
+            true => Ipv6Addr::UNSPECIFIED.into(),
+            false => Ipv4Addr::UNSPECIFIED.into(),
         };
-        match sys::send_to(&socket, packet, to) {
-            // As good as lost on the way: it is sent again.
-            Err(e) if e.kind() != io::ErrorKind::WouldBlock => Err(e),
-            _ => Ok(()),
-        }
-    }
-
-    /// A socket at the address that peers are taken at, if that is only one.
-    fn open(&mut self, six: bool, reactor: &mut Reactor) -> io::Result<Arc<OwnedFd>> {
-        let any: IpAddr =
-            if six { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let mut of_family = self.bind.iter().filter(|ip| ip.is_ipv6() == six);
+        let mut of_family = self.bind.iter().filter(|ip| ip.is_ipv6() == to.is_ipv6());
         let ip = of_family.next().filter(|_| of_family.next().is_none()).copied().unwrap_or(any);
-        let socket = sys::bind_udp(SocketAddr::new(ip, 0), false)?;
-        sys::set_nonblocking(&socket)?;
-        let socket = Arc::new(socket);
-        let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.sockets[usize::from(six)] = Some((Arc::clone(&socket), token));
-        Ok(socket)
+        self.sockets.open(SocketAddr::new(ip, 0), reactor)?;
+        self.sockets.send(to, packet)
     }
 
     /// Closes the sockets: what is under way will not be answered.
     pub(super) fn close(self, reactor: &mut Reactor) {
-        self.sockets.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
+        self.sockets.close(reactor);
     }
 }

@@ -1,11 +1,15 @@
 //! The connections of a download: who stands behind which token.
 
-use crate::io::conn::Conn;
+use super::secrecy::Secrecy;
+use crate::io::conn::{Conn, Fill, Outcome, Staging};
 use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::sys;
 use crate::logic::PeerKey;
-use crate::proto::geometry::Geometry;
-use crate::proto::wire::{Limits, Pool};
+use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::mse::Methods;
+use crate::proto::wire::{Hello, Incoming, Limits, Next, PeerFault, Pool};
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -30,6 +34,9 @@ const USUAL_QUEUE: usize = 24 * 1024;
 /// A block may take so long to come, from its first byte to its last, while others wait for the
 /// buffer it is in.
 const BLOCK_TIME: Duration = Duration::from_secs(20);
+
+/// From one peer so many times is read in a turn, so that none starves the others.
+const READS_PER_TURN: usize = 32;
 
 /// Who is meant by a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,70 @@ pub(super) struct Link {
     /// What it had taken by then, and when it last took something.
     taken: u64,
     took_at: Option<Instant>,
+}
+
+/// How far a peer was heard in this turn.
+#[derive(Default)]
+pub(super) struct Hearing {
+    reads: usize,
+    drained: bool,
+}
+
+/// What a peer said.
+pub(super) enum Heard {
+    /// A handshake or a message.
+    Got(Incoming),
+    /// A block, for which there is no buffer.
+    NoBuffer,
+    /// No more in this turn.
+    Enough,
+    /// The connection has ended.
+    Ended,
+    /// Something that is against the rules.
+    Fault(PeerFault),
+}
+
+impl Link {
+    /// What it says next. Blocks of which `is_asked` says no are passed over.
+    pub(super) fn hear(
+        &mut self,
+        hearing: &mut Hearing,
+        pool: &mut Pool,
+        is_asked: impl Fn(BlockRef) -> bool,
+    ) -> Heard {
+        loop {
+            match self.conn.next_if(pool, &is_asked) {
+                Ok(Next::Got(incoming)) => return Heard::Got(incoming),
+                Ok(Next::NoBuffer) => return Heard::NoBuffer,
+                Err(fault) => return Heard::Fault(fault),
+                Ok(Next::More) if hearing.drained || hearing.reads >= READS_PER_TURN => {
+                    return Heard::Enough;
+                }
+                Ok(Next::More) => {
+                    hearing.reads += 1;
+                    match self.conn.fill() {
+                        Ok(Fill::Some) => {}
+                        Ok(Fill::Drained) => hearing.drained = true,
+                        Ok(Fill::Ended) | Err(_) => return Heard::Ended,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What it takes to hear strangers.
+pub(super) struct Reception<'a> {
+    pub secrecy: &'a mut Secrecy,
+    pub staging: &'a mut Staging,
+    pub pool: &'a mut Pool,
+}
+
+/// A stranger who has said which torrent it is about.
+pub(super) struct Introduced {
+    pub hello: Hello,
+    pub address: SocketAddr,
+    pub encrypted: bool,
 }
 
 struct Stranger {
@@ -103,10 +174,6 @@ impl Links {
         self.by_token.get(&token).copied()
     }
 
-    pub(super) fn listener(&self, i: usize) -> Arc<OwnedFd> {
-        Arc::clone(&self.listeners[i].0)
-    }
-
     /// Whether new connections are taken.
     pub(super) fn accept(&mut self, on: bool, reactor: &mut Reactor) {
         if self.accepting != on {
@@ -120,7 +187,38 @@ impl Links {
         self.strangers.len() < MAX_STRANGERS
     }
 
-    pub(super) fn add_stranger(
+    /// Takes in those who knock at a listening socket, as far as there is room for them; they may
+    /// begin encrypted by these methods, if there are any.
+    ///
+    /// # Errors
+    /// The system refuses: whoever knocks goes on knocking, so it is no use to listen for a while.
+    pub(super) fn take_in(
+        &mut self,
+        listener: usize,
+        methods: Option<Methods>,
+        now: Instant,
+        reactor: &mut Reactor,
+    ) -> io::Result<()> {
+        let socket = Arc::clone(&self.listeners[listener].0);
+        while self.has_room_for_strangers() {
+            match sys::accept(&socket) {
+                Ok((socket, address)) => {
+                    let mut conn = Conn::new(socket);
+                    if let Some(methods) = methods {
+                        conn.expect_encryption(methods);
+                    }
+                    self.add_stranger(conn, address, now, reactor);
+                }
+                Err(e) => match e.kind() {
+                    ErrorKind::WouldBlock | ErrorKind::ConnectionAborted => return Ok(()),
+                    _ => return Err(e),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn add_stranger(
         &mut self,
         conn: Conn,
         address: SocketAddr,
@@ -131,8 +229,31 @@ impl Links {
         self.strangers.insert(link.token, Stranger { link, address, since: now });
     }
 
-    pub(super) fn stranger(&mut self, token: Token) -> Option<(&mut Conn, SocketAddr)> {
-        self.strangers.get_mut(&token).map(|s| (&mut s.link.conn, s.address))
+    /// Hears a stranger, until it has said which torrent it is about. One that ends, or says
+    /// anything else, is dropped.
+    pub(super) fn hear_stranger(
+        &mut self,
+        token: Token,
+        with: Reception<'_>,
+        now: Instant,
+        reactor: &mut Reactor,
+    ) -> Option<Introduced> {
+        let Stranger { link: Link { conn, .. }, address, .. } = self.strangers.get_mut(&token)?;
+        let filled = with.secrecy.meet(now, |door| conn.fill_at_door(door));
+        // What it hears before it has said what it wants fits into any socket.
+        let answered = conn.flush(with.staging, &mut Outcome::default());
+        let goes_on = matches!(filled, Ok(Fill::Some | Fill::Drained))
+            && answered.is_ok()
+            && !conn.is_sending();
+        let encrypted = conn.was_encrypted();
+        match conn.next(with.pool) {
+            Ok(Next::Got(Incoming::Hello(hello))) => {
+                return Some(Introduced { hello, address: *address, encrypted });
+            }
+            Ok(_) if goes_on => {}
+            _ => self.drop_stranger(token, reactor),
+        }
+        None
     }
 
     /// A stranger has become a peer.
@@ -307,7 +428,6 @@ fn attach(conn: &mut Conn, geometry: Option<Arc<Geometry>>, limits: Limits) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::conn::{Outcome, Staging};
     use std::io::Read;
     use std::os::unix::net::UnixStream;
 

@@ -1,18 +1,12 @@
 //! What sockets tell: somebody knocks, a connection stands, bytes came.
 
 use super::{DOOR_SHUT, Engine, Stage};
-use crate::app::client::links::Who;
-use crate::io::conn::{Conn, Fill};
+use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::io::reactor::{self, Token};
-use crate::io::sys;
 use crate::logic::PeerKey;
-use crate::proto::wire::{Incoming, Next};
-use std::io::ErrorKind;
+use crate::proto::wire::Incoming;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// From one peer so many times is read in a turn, so that none starves the others.
-const READS_PER_TURN: usize = 32;
 
 impl Engine {
     pub(super) fn on_socket(&mut self, event: reactor::Event, now: Instant) {
@@ -29,41 +23,17 @@ impl Engine {
     }
 
     fn accept(&mut self, listener: usize, now: Instant) {
-        let socket = self.links.listener(listener);
-        while self.links.has_room_for_strangers() {
-            match sys::accept(&socket) {
-                Ok((socket, address)) => {
-                    let mut conn = Conn::new(socket);
-                    if let Some(methods) = self.settings.config.encryption.methods() {
-                        conn.expect_encryption(methods);
-                    }
-                    self.links.add_stranger(conn, address, now, &mut self.reactor);
-                }
-                Err(e) => {
-                    // Without descriptors whoever knocks goes on knocking: no use in listening.
-                    if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) {
-                        self.door_opens = Some(now + DOOR_SHUT);
-                    }
-                    return;
-                }
-            }
+        let methods = self.settings.config.encryption.methods();
+        if self.links.take_in(listener, methods, now, &mut self.reactor).is_err() {
+            self.door_opens = Some(now + DOOR_SHUT);
         }
     }
 
     fn hear_stranger(&mut self, token: Token, now: Instant) {
-        let Some((conn, address)) = self.links.stranger(token) else { return };
-        let filled = self.secrecy.meet(now, |door| conn.fill_at_door(door));
-        // What it hears before it has said what it wants fits into any socket.
-        let answered = conn.flush(&mut self.staging, &mut self.flushed);
-        let ended = !matches!(filled, Ok(Fill::Some | Fill::Drained))
-            || answered.is_err()
-            || conn.is_sending();
-        let encrypted = conn.was_encrypted();
-        let hello = match conn.next(&mut self.pool) {
-            Ok(Next::Got(Incoming::Hello(hello))) => hello,
-            Ok(_) if !ended => return,
-            _ => return self.links.drop_stranger(token, &mut self.reactor),
-        };
+        let Engine { secrecy, staging, pool, reactor, .. } = self;
+        let with = Reception { secrecy, staging, pool };
+        let guest = self.links.hear_stranger(token, with, now, reactor);
+        let Some(Introduced { hello, address, encrypted }) = guest else { return };
         let Stage::Running(torrent) = &mut self.stage else { return };
         let taken = match hello.info_hash == torrent.info_hash() {
             true => torrent.on_incoming(address, encrypted, now).ok(),
@@ -103,8 +73,7 @@ impl Engine {
 
     /// Takes in what a peer has said, as far as there are buffers for it.
     pub(super) fn hear(&mut self, key: PeerKey, now: Instant) {
-        let mut drained = false;
-        let mut reads = 0;
+        let mut hearing = Hearing::default();
         loop {
             let Some(link) = self.links.peer(key) else { return };
             let torrent = match &self.stage {
@@ -112,25 +81,18 @@ impl Engine {
                 Stage::Checking { .. } => None,
             };
             let is_asked = |block| torrent.is_some_and(|t| t.expects(key, block));
-            match link.conn.next_if(&mut self.pool, is_asked) {
-                Ok(Next::Got(incoming)) => {
+            match link.hear(&mut hearing, &mut self.pool, is_asked) {
+                Heard::Got(incoming) => {
                     link.block_began = None;
                     self.on_incoming(key, incoming, now);
                 }
-                Ok(Next::NoBuffer) => {
+                Heard::NoBuffer => {
                     link.stalled = true;
                     break;
                 }
-                Ok(Next::More) if drained || reads >= READS_PER_TURN => break,
-                Ok(Next::More) => {
-                    reads += 1;
-                    match link.conn.fill() {
-                        Ok(Fill::Some) => {}
-                        Ok(Fill::Drained) => drained = true,
-                        Ok(Fill::Ended) | Err(_) => return self.lose(key, now),
-                    }
-                }
-                Err(fault) => {
+                Heard::Enough => break,
+                Heard::Ended => return self.lose(key, now),
+                Heard::Fault(fault) => {
                     self.with_torrent(|t| t.on_fault(key, fault, now));
                     break;
                 }

@@ -3,16 +3,16 @@
 use super::{JoinReport, JoinSettings, Joined};
 use crate::app::client::dht::{self, Node};
 use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
-use crate::app::client::links::Who;
+use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event};
-use crate::io::conn::{Conn, Fill, Outcome, Staging};
+use crate::io::conn::{Conn, Outcome, Staging};
 use crate::io::fetch::{self, Fetch};
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
 use crate::io::reactor::{self, Token};
-use crate::io::{reason, sys};
+use crate::io::reason;
 use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
 use crate::logic::candidates::Source;
@@ -22,16 +22,12 @@ use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
 use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
-use crate::proto::wire::{Incoming, Next, Pool};
+use crate::proto::wire::{Incoming, Pool};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// From one peer so many times is read in a turn.
-const READS_PER_TURN: usize = 32;
 
 /// Of the peers in the link no more names than this are looked up.
 const MAX_NAMES: usize = 16;
@@ -282,41 +278,19 @@ impl Search {
     }
 
     fn accept(&mut self, listener: usize, now: Instant) {
+        let methods = self.settings.config.encryption.methods();
         let Company { links, reactor, .. } = &mut self.company;
-        let socket = links.listener(listener);
-        while links.has_room_for_strangers() {
-            match sys::accept(&socket) {
-                Ok((socket, address)) => {
-                    let mut conn = Conn::new(socket);
-                    if let Some(methods) = self.settings.config.encryption.methods() {
-                        conn.expect_encryption(methods);
-                    }
-                    links.add_stranger(conn, address, now, reactor);
-                }
-                Err(e) => {
-                    if !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) {
-                        self.door_opens = Some(now + DOOR_SHUT);
-                    }
-                    return;
-                }
-            }
+        if links.take_in(listener, methods, now, reactor).is_err() {
+            self.door_opens = Some(now + DOOR_SHUT);
         }
     }
 
     fn hear_stranger(&mut self, token: Token, now: Instant) {
+        let Search { secrecy, staging, pool, .. } = self;
         let Company { links, reactor, .. } = &mut self.company;
-        let Some((conn, address)) = links.stranger(token) else { return };
-        let filled = self.secrecy.meet(now, |door| conn.fill_at_door(door));
-        let answered = conn.flush(&mut self.staging, &mut Outcome::default());
-        let ended = !matches!(filled, Ok(Fill::Some | Fill::Drained))
-            || answered.is_err()
-            || conn.is_sending();
-        let encrypted = conn.was_encrypted();
-        let hello = match conn.next(&mut self.pool) {
-            Ok(Next::Got(Incoming::Hello(hello))) => hello,
-            Ok(_) if !ended => return,
-            _ => return links.drop_stranger(token, reactor),
-        };
+        let with = Reception { secrecy, staging, pool };
+        let guest = links.hear_stranger(token, with, now, reactor);
+        let Some(Introduced { hello, address, encrypted }) = guest else { return };
         let taken = match hello.info_hash == self.inquiry.info_hash() {
             true => self.inquiry.on_incoming(address, encrypted, now).ok(),
             false => None,
@@ -351,12 +325,11 @@ impl Search {
     }
 
     fn hear(&mut self, key: PeerKey, now: Instant) {
-        let mut reads = 0;
-        let mut drained = false;
+        let mut hearing = Hearing::default();
         loop {
             let Some(link) = self.company.links.peer(key) else { return };
-            match link.conn.next(&mut self.pool) {
-                Ok(Next::Got(incoming)) => {
+            match link.hear(&mut hearing, &mut self.pool, |_| true) {
+                Heard::Got(incoming) => {
                     match incoming {
                         Incoming::Hello(hello) => self.inquiry.on_hello(key, hello, now),
                         Incoming::Id(id) => self.inquiry.on_peer_id(key, id, now),
@@ -366,17 +339,9 @@ impl Search {
                     // Closing comes before anything else is heard.
                     self.drain_actions(now);
                 }
-                Ok(Next::NoBuffer) => return self.lose(key, now),
-                Ok(Next::More) if drained || reads >= READS_PER_TURN => break,
-                Ok(Next::More) => {
-                    reads += 1;
-                    match link.conn.fill() {
-                        Ok(Fill::Some) => {}
-                        Ok(Fill::Drained) => drained = true,
-                        Ok(Fill::Ended) | Err(_) => return self.lose(key, now),
-                    }
-                }
-                Err(fault) => {
+                Heard::Enough => break,
+                Heard::NoBuffer | Heard::Ended => return self.lose(key, now),
+                Heard::Fault(fault) => {
                     self.inquiry.on_fault(key, fault, now);
                     break;
                 }

@@ -16,11 +16,11 @@ const BLOCK: usize = 16 << 10;
 
 const PIECE: usize = 64 << 10;
 
-/// Arguments: port, folder, port to connect to (0 for none). Speaks uTP only, seeds the file `x`
-/// in the folder, and says the info hash.
+/// Arguments: port, folder, port to connect to (0 for none), folder to save in. Speaks uTP only,
+/// shares the file `x` of the first folder, and says the info hash, and when it has everything.
 const CLIENT: &str = r#"
 import sys, time, libtorrent as lt
-port, folder, other = sys.argv[1:]
+port, folder, other, save = sys.argv[1:]
 session = lt.session({
     "listen_interfaces": "127.0.0.1:" + port,
     "outgoing_interfaces": "127.0.0.1",
@@ -35,14 +35,18 @@ lt.add_files(files, folder + "/x")
 made = lt.create_torrent(files, 65536, flags=lt.create_torrent.v1_only)
 lt.set_piece_hashes(made, folder)
 share = lt.add_torrent_params()
-share.ti, share.save_path = lt.torrent_info(made.generate()), folder
+share.ti, share.save_path = lt.torrent_info(made.generate()), save
 handle = session.add_torrent(share)
-while not handle.status().is_seeding:
+while save == folder and not handle.status().is_seeding:
     time.sleep(0.05)
 print("hash %s." % share.ti.info_hash(), flush=True)
+said = False
 while True:
     if other != "0" and not handle.get_peer_info():
         handle.connect_peer(("127.0.0.1", int(other)))
+    if not said and handle.status().is_seeding:
+        said = True
+        print("complete", flush=True)
     time.sleep(0.2)
 "#;
 
@@ -61,6 +65,10 @@ impl Host {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let (streams, deadline) = (Streams::new(4, Instant::now()), Instant::now() + SOON);
         Host { socket, streams, events: Vec::new(), bytes: Vec::new(), deadline }
+    }
+
+    fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
     }
 
     /// Sends what there is, waits for a packet or a deadline, and takes what came.
@@ -148,11 +156,55 @@ impl Host {
     }
 }
 
-fn libtorrent(dir: &Dir, dials: u16) -> (Background, SocketAddr, InfoHash) {
+impl Host {
+    /// Writes all of it, as there is room.
+    fn write(&mut self, key: StreamKey, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let count = self.streams.write(key, bytes);
+            bytes = &bytes[count..];
+            if !bytes.is_empty() {
+                self.turn();
+            }
+        }
+    }
+
+    /// Gives who is at the other end of `file` what it asks for, so many blocks.
+    fn seed(&mut self, key: StreamKey, hash: InfoHash, file: &[u8]) {
+        assert_eq!(self.take(68)[28..48], hash.0[..]);
+        self.write(key, &handshake(hash, PeerId::from_bytes(&[b'u'; 20]).unwrap()));
+        let pieces = SIZE / PIECE / 8;
+        let bitfield = [&(pieces as u32 + 1).to_be_bytes()[..], &[5], &vec![0xff; pieces]].concat();
+        self.write(key, &bitfield);
+        self.write(key, b"\0\0\0\x01\x01");
+        let mut given = 0;
+        while given < SIZE {
+            if let (6, request) = self.message() {
+                let at = |n: usize| u32::from_be_bytes(request[n..n + 4].try_into().unwrap());
+                let begin = at(0) as usize * PIECE + at(4) as usize;
+                let length = at(8) as usize;
+                self.write(key, &[&(at(8) + 9).to_be_bytes()[..], &[7], &request[..8]].concat());
+                self.write(key, &file[begin..begin + length]);
+                given += length;
+            }
+        }
+    }
+
+    /// Turns until somebody has opened a stream.
+    fn accept(&mut self) -> StreamKey {
+        loop {
+            self.turn();
+            if let Some(Event::Accepted(key, _)) = self.events.first() {
+                return *key;
+            }
+        }
+    }
+}
+
+fn libtorrent(dir: &Dir, dials: u16, save: &str) -> (Background, SocketAddr, InfoHash) {
     dir.write("x", content("utp", SIZE));
     let port = free_port();
     let python = dir.program(PYTHON).args(["-c", CLIENT]).args([&port.to_string(), "."]);
-    let mut python = python.args([dials.to_string()]).start();
+    let mut python = python.args([dials.to_string()]).arg(save).start();
     python.wait_for("hash ", SOON);
     let hash = until(SOON, "the info hash", || {
         let out = python.out();
@@ -165,7 +217,7 @@ fn libtorrent(dir: &Dir, dials: u16) -> (Background, SocketAddr, InfoHash) {
 #[ignore = "needs libtorrent"]
 fn a_seed_that_we_dial_gives_the_file_and_hears_that_we_leave() {
     let (dir, mut host) = (Dir::new(), Host::new());
-    let (_seed, address, hash) = libtorrent(&dir, 0);
+    let (_seed, address, hash) = libtorrent(&dir, 0, ".");
     let key = host.streams.dial(address, Instant::now()).unwrap();
     while host.events.is_empty() {
         host.turn();
@@ -184,12 +236,23 @@ fn a_seed_that_we_dial_gives_the_file_and_hears_that_we_leave() {
 #[ignore = "needs libtorrent"]
 fn a_seed_that_dials_us_gives_the_file() {
     let (dir, mut host) = (Dir::new(), Host::new());
-    let (_seed, _, hash) = libtorrent(&dir, host.socket.local_addr().unwrap().port());
-    let key = loop {
-        host.turn();
-        if let Some(Event::Accepted(key, _)) = host.events.first() {
-            break *key;
-        }
-    };
+    let (_seed, _, hash) = libtorrent(&dir, host.port(), ".");
+    let key = host.accept();
     assert!(host.download(key, hash) == content("utp", SIZE));
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn who_dials_us_gets_the_file() {
+    let (dir, mut host) = (Dir::new(), Host::new());
+    std::fs::create_dir(dir.join("got")).unwrap();
+    let (python, _, hash) = libtorrent(&dir, host.port(), "got");
+    let key = host.accept();
+    let began = Instant::now();
+    host.seed(key, hash, &content("utp", SIZE));
+    println!("{} KiB/s", SIZE as u128 / began.elapsed().as_millis());
+    while !python.out().contains("complete") {
+        host.turn();
+    }
+    assert!(dir.read("got/x") == content("utp", SIZE));
 }

@@ -79,6 +79,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
         state_dir: state_dir(env),
         dht: dht(env, parsed)?,
+        map_ports: parsed.int("upnp_nat_access") > 0,
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),

@@ -6,6 +6,7 @@ pub mod datagrams;
 pub mod disk;
 pub mod fetch;
 pub mod gate;
+pub mod gateway;
 pub mod hasher;
 pub mod hook;
 pub mod lookup;

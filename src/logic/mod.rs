@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod peer;
 pub mod picker;
 pub mod pipeline;
+pub mod port_mapping;
 pub mod priority;
 pub mod rate;
 pub mod registry;

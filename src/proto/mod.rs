@@ -19,6 +19,7 @@ pub mod merkle;
 pub mod metainfo;
 pub mod mse;
 pub mod peer_priority;
+pub mod port_mapping;
 pub mod resume;
 pub mod udp;
 pub mod utp;

@@ -9,6 +9,7 @@ mod libtorrent;
 mod magnet;
 mod nginx;
 mod ours;
+mod ports;
 mod qbittorrent;
 mod rtorrent;
 mod swarm;

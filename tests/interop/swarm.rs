@@ -150,12 +150,12 @@ impl Swarm {
         self.btdownload(folder).args(["--minport", &port, "--maxport", &port]).start()
     }
 
-    /// Our client with nothing but defaults, in the folder of the data.
+    /// Our client with nothing but defaults, in the folder of the data; it asks no router.
     pub fn btdownload(&self, folder: &str) -> Cmd {
         let source = self.source(folder);
         let folder = self.dir.join(folder);
         fs::create_dir_all(&folder).unwrap();
-        self.dir.cmd("btdownload").arg(source).cwd(folder)
+        self.dir.cmd("btdownload").arg(source).args(["--upnp_nat_access", "0"]).cwd(folder)
     }
 
     /// Waits until the tracker knows the torrent, with so many seeds and finished downloads.

@@ -9,7 +9,7 @@
 //! to the other), `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
 //! disk at the start), `state` (what is remembered of that), `claim` (space for what is not),
-//! `wanted` (which files are), `udp` (UDP trackers).
+//! `wanted` (which files are), `udp` (UDP trackers), `ports` (the gateway's).
 
 mod check;
 mod claim;
@@ -18,6 +18,7 @@ mod dht;
 mod engine;
 mod joining;
 mod links;
+mod ports;
 mod ready;
 mod secrecy;
 mod source;
@@ -103,6 +104,9 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// How the distributed hash table is used (BEP 5), if it is; never for a private torrent.
     pub dht: Option<DhtOptions>,
+    /// Whether the gateway is asked to let peers in, unless [`Config::local_only`] says to stay at
+    /// home.
+    pub map_ports: bool,
     /// Whether web seeds are asked too.
     pub web_seeds: bool,
     /// How long an announce may take.
@@ -135,6 +139,7 @@ impl Settings {
             on_done: None,
             state_dir: None,
             dht: None,
+            map_ports: false,
             web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),

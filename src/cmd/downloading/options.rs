@@ -46,6 +46,14 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("bind", Kind::Text, "", "comma-separated addresses to listen on; empty for all"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too, if bind is empty"),
     Opt::new(
+        "upnp_nat_access",
+        Kind::Int { min: 0, max: 2 },
+        "1",
+        "1 or 2 to ask the router of a home network to let peers in at our port, by PCP or NAT-PMP, \
+         and to end that at the exit; 0 to leave it alone. Where we listen on loopback alone, or \
+         with local_only, nobody is asked",
+    ),
+    Opt::new(
         "pex",
         Kind::Flag,
         "1",

@@ -61,6 +61,12 @@ impl Torrent {
         self.actions.push_back(Action::Announce { number: ask.number, to, last });
     }
 
+    /// From now on others reach us at this port, not at the one that we listen on; trackers and
+    /// peers are told it where they are told next.
+    pub fn be_reached_at(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// What became of the announce `number`.
     pub fn on_announced(&mut self, number: u64, result: Result<Reply, Failure>, now: Instant) {
         if let Some(ip) = result.as_ref().ok().and_then(|reply| reply.external_ip) {

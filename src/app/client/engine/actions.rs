@@ -11,6 +11,7 @@ use crate::logic::announcer::Failure;
 use crate::logic::candidates::Source;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
+use crate::proto::port_mapping::Protocol;
 use crate::proto::wire::Message;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ impl Engine {
             self.drain_actions(now);
             self.take_udp_answers(now);
             self.take_dht_finds(now);
+            self.take_mappings(now);
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };
             self.flush(key, now);
@@ -212,6 +214,15 @@ impl Engine {
     fn take_dht_finds(&mut self, now: Instant) {
         while let Some((_, peers)) = self.dht.as_mut().and_then(|node| node.work(&self.post, now)) {
             self.with_torrent(|t| t.add_candidates(&peers, Source::Peer, now));
+        }
+    }
+
+    fn take_mappings(&mut self, now: Instant) {
+        let Some(ports) = &mut self.ports else { return };
+        while let Some(mapping) = ports.work(&mut self.reactor, now) {
+            if let (Stage::Running(torrent), Protocol::Tcp) = (&mut self.stage, mapping.protocol) {
+                torrent.be_reached_at(mapping.external);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::Engine;
 use crate::app::client::dht::Node;
+use crate::app::client::ports::Ports;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,9 @@ impl Engine {
         if let Some(node) = self.dht.as_mut().filter(|node| !node.is_saving()) {
             node.remember(&self.post);
         }
+        if let Some(ports) = &mut self.ports {
+            ports.end(now);
+        }
         // The totals.
         self.saving.on_change();
         self.with_torrent(|t| t.stop(now));
@@ -54,6 +58,7 @@ impl Engine {
         let Some(ending) = &self.ending else { return false };
         let at_rest = self.announces.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
         let at_rest = at_rest && !self.dht.as_ref().is_some_and(Node::is_saving);
+        let at_rest = at_rest && self.ports.as_ref().is_none_or(Ports::is_at_rest);
         at_rest || self.torrent().is_none() || ending.at <= now
     }
 

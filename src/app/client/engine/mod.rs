@@ -22,6 +22,7 @@ use super::check::{self, Check, Found};
 use super::claim;
 use super::dht::{self, Node};
 use super::links::Links;
+use super::ports::Ports;
 use super::ready::{Warmth, Windows};
 use super::secrecy::Secrecy;
 use super::state::{Place, Saver};
@@ -159,6 +160,7 @@ struct Engine {
     fetch: Fetch,
     udp: Udp,
     dht: Option<Node>,
+    ports: Option<Ports>,
     web: Web,
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
@@ -226,6 +228,8 @@ impl Engine {
         };
         let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
         let udp = Udp::new(settings.bind.clone());
+        let ports = settings.map_ports && !settings.config.local_only;
+        let ports = ports.then(|| Ports::new(&settings.bind, port)).flatten();
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {
             0 => usize::MAX,
@@ -239,6 +243,7 @@ impl Engine {
             legacy,
             secrecy: Secrecy::new(settings.metainfo.info_hash, seed, now),
             dht,
+            ports,
             windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
             retry_unready: None,
@@ -329,6 +334,7 @@ impl Engine {
             .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])
             .chain([self.dht.as_ref().map(Node::next_deadline)])
+            .chain([self.ports.as_ref().and_then(Ports::next_deadline)])
             .flatten()
             .min()
     }
@@ -362,6 +368,9 @@ impl Engine {
         self.udp.on_time(now);
         if let Some(node) = &mut self.dht {
             node.on_time(now);
+        }
+        if let Some(ports) = &mut self.ports {
+            ports.on_time(now);
         }
         self.links.expire_strangers(now, &mut self.reactor);
         self.drop_dawdlers(now);
@@ -440,7 +449,7 @@ impl Engine {
                 Some(_) => Vec::new(),
                 None => self.settings.metainfo.tiers(),
             },
-            port: self.port,
+            port: self.ports.as_ref().map_or(self.port, Ports::public),
             seed: self.seed,
         };
         let mut config = self.settings.config.clone();

@@ -15,7 +15,9 @@ impl Engine {
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
             None => {
-                if !self.dht.as_mut().is_some_and(|node| node.hear(event.token, now)) {
+                let heard = self.dht.as_mut().is_some_and(|node| node.hear(event.token, now))
+                    || self.ports.as_mut().is_some_and(|ports| ports.hear(event.token, now));
+                if !heard {
                     self.udp.hear(event.token, now);
                 }
             }

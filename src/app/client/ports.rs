@@ -1,0 +1,125 @@
+//! Has the gateway let others in: the socket of `logic::port_mapping`.
+//!
+//! It sends to the gateway alone, and nothing at all where we listen on loopback alone, or at an
+//! address that can be reached without one.
+
+use crate::io::gateway;
+use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::sys;
+use crate::logic::port_mapping::{Place, PortMapper, Step, is_behind_gateway};
+use crate::proto::port_mapping::{MAX_ANSWER, Mapping, Protocol};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Packets taken in one turn; more wait for the next.
+const PACKETS_PER_TURN: usize = 8;
+
+/// What there is for it.
+pub(super) struct Ports {
+    mapper: PortMapper,
+    /// Where we listen; unspecified for everywhere.
+    own: Ipv4Addr,
+    socket: Option<(Arc<OwnedFd>, Token)>,
+    /// The TCP port at which others reach us.
+    public: u16,
+}
+
+impl Ports {
+    /// For `port` at these addresses. `None`: none of them is of use to anybody outside.
+    pub(super) fn new(bind: &[IpAddr], port: u16) -> Option<Ports> {
+        let outside = |ip: &IpAddr| match ip {
+            IpAddr::V4(ip) if !ip.is_loopback() => Some(*ip),
+            _ => None,
+        };
+        let own = bind.iter().find_map(outside)?;
+        Some(Ports {
+            mapper: PortMapper::new(port, sys::random()),
+            own,
+            socket: None,
+            public: port,
+        })
+    }
+
+    /// The TCP port at which others reach us, as far as is known.
+    pub(super) fn public(&self) -> u16 {
+        self.public
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.mapper.next_deadline()
+    }
+
+    pub(super) fn on_time(&mut self, now: Instant) {
+        if self.next_deadline().is_some_and(|at| at <= now) {
+            self.mapper.on_time(now);
+        }
+    }
+
+    /// Takes what has come at a socket, if it is this one's.
+    pub(super) fn hear(&mut self, token: Token, now: Instant) -> bool {
+        let Some((socket, _)) = self.socket.as_ref().filter(|(_, own)| *own == token) else {
+            return false;
+        };
+        let mut packet = vec![0; MAX_ANSWER];
+        for _ in 0..PACKETS_PER_TURN {
+            match sys::recv_from(socket, &mut packet) {
+                Ok((length, from)) => self.mapper.on_packet(from, &packet[..length], now),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                // A gateway that refuses packets is as one that says nothing.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Does what is to be done, up to the next mapping that there is.
+    pub(super) fn work(&mut self, reactor: &mut Reactor, now: Instant) -> Option<Mapping> {
+        while let Some(step) = self.mapper.next_step() {
+            match step {
+                Step::Locate => {
+                    let place = self.locate(reactor);
+                    self.mapper.on_place(place, now);
+                }
+                Step::Send(to, packet) => {
+                    // What cannot be sent is as good as lost on the way.
+                    let _ =
+                        self.socket.as_ref().map(|(socket, _)| sys::send_to(socket, &packet, to));
+                }
+                Step::Mapped(mapping) => {
+                    if mapping.protocol == Protocol::Tcp {
+                        self.public = mapping.external;
+                    }
+                    return Some(mapping);
+                }
+            }
+        }
+        None
+    }
+
+    /// Where we are, with a socket for there; `None` where there is nobody to be asked.
+    fn locate(&mut self, reactor: &mut Reactor) -> Option<Place> {
+        if let Some((_, token)) = self.socket.take() {
+            reactor.remove(token);
+        }
+        let (gateway, own) = gateway::find(self.own).filter(|(_, own)| is_behind_gateway(*own))?;
+        let socket = sys::bind_udp(SocketAddr::new(own.into(), 0), false).ok()?;
+        sys::set_nonblocking(&socket).ok()?;
+        let socket = Arc::new(socket);
+        let token = reactor.add(Arc::clone(&socket), Interest::READ);
+        self.socket = Some((socket, token));
+        Some(Place { gateway, own })
+    }
+
+    /// Has what was granted be given back.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.mapper.end(now);
+    }
+
+    /// Whether the end need not wait for this.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.mapper.is_at_rest()
+    }
+}

@@ -75,7 +75,7 @@ fn seeds_a_tree_to_us() {
 
 #[test]
 #[ignore = "needs transmission"]
-fn downloads_from_us_with_a_magnet_link() {
+fn long_downloads_from_us_with_a_magnet_link() {
     downloads_from_us_by_magnet(&TRANSMISSION);
 }
 

@@ -80,7 +80,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         on_done: None,
         state_dir: None,
         dht: None,
-        map_ports: false,
+        map_ports: None,
         web_seeds: true,
         company: None,
         http_timeout: Duration::from_secs(5),

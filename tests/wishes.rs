@@ -81,7 +81,7 @@ impl Stage {
             on_done: None,
             state_dir: Some(self.dir.join("states")),
             dht: None,
-            map_ports: false,
+            map_ports: None,
             web_seeds: true,
             company: None,
             http_timeout: Duration::from_secs(5),

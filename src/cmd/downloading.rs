@@ -8,7 +8,7 @@ use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
     Allocation, Breakup, Config, DhtOptions, DiskOptions, Door, Encryption, Goal, JoinSettings,
-    Keep, Limits, Locks, Priority, Settings, Source, priorities,
+    Keep, Limits, Locks, Priority, Settings, Source, Way, priorities,
 };
 use crate::io::save;
 use crate::proto::address::is_local;
@@ -79,7 +79,11 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
         state_dir: state_dir(env),
         dht: dht(env, parsed)?,
-        map_ports: parsed.int("upnp_nat_access") > 0,
+        map_ports: match parsed.int("upnp_nat_access") {
+            0 => None,
+            1 => Some(Way::Pcp),
+            _ => Some(Way::Upnp),
+        },
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),

@@ -10,11 +10,11 @@ const SOON: Duration = Duration::from_secs(20);
 /// Set where the network is there already: the process whose network is the router's.
 const ROUTER: &str = "BITTORNADO_TEST_ROUTER";
 
-/// The home's side is 10.77.0.0/24, with the router at 1 and us at 2. Its other side leads nowhere,
-/// at an address that looks public.
+/// The router's network lasts as long as the test. The home's side is 10.77.0.0/24, with the router
+/// at 1 and us at 2. Its other side leads nowhere, at an address that looks public.
 const SETUP: &str = r#"
 ip link set lo up
-unshare --net sleep 3600 &
+setpriv --pdeathsig KILL unshare --net sleep 3600 &
 export BITTORNADO_TEST_ROUTER=$!
 until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.05; done
 ip link add home type veth peer name lan netns $! && ip address add 10.77.0.2/24 dev home &&
@@ -34,8 +34,10 @@ fn at_home(test: &str) -> bool {
         return true;
     }
     let mut command = Command::new("unshare");
-    command.args(["--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.args(["sh", "-c", SETUP]).arg(std::env::current_exe().unwrap()).arg(test);
+    command
+        .args(["--map-root-user", "--net", "sh", "-c", SETUP])
+        .arg(std::env::current_exe().unwrap())
+        .arg(test);
     assert!(command.status().unwrap().success(), "see above");
     false
 }
@@ -61,15 +63,17 @@ fn router(dir: &Dir, settings: &str) -> Background {
 }
 
 /// Runs a client until the router has opened both ports to it, and has it end: then they are shut.
-fn open_and_shut(settings: &str, way: &str) {
+/// Then the same with this value of the option.
+fn open_and_shut(settings: &str, option: &str, way: &str) {
     let dir = Dir::new();
     let _router = router(&dir, settings);
     dir.write("x", content("ports", 100_000));
     let make = ["http://10.77.0.1:1/announce", "x", "--target", "x.torrent"];
     dir.cmd("btmakemetafile").args(make).run().expect(0);
     let leases = || std::fs::read_to_string(dir.join("leases")).unwrap_or_default();
-    for _ in 0..2 {
-        let mut client = dir.cmd("btdownload").args(["x.torrent", "--saveas", "x"]).start();
+    for option in ["1", option] {
+        let client = dir.cmd("btdownload").args(["x.torrent", "--saveas", "x"]);
+        let mut client = client.args(["--upnp_nat_access", option]).start();
         let port = port_of(&mut client);
         until(SOON, "both ports to be open", || {
             let open =
@@ -86,6 +90,14 @@ fn open_and_shut(settings: &str, way: &str) {
 #[ignore = "needs miniupnpd"]
 fn a_router_that_knows_pcp_opens_our_ports_as_long_as_we_run() {
     if at_home("ports::a_router_that_knows_pcp_opens_our_ports_as_long_as_we_run") {
-        open_and_shut("enable_natpmp=yes\nenable_upnp=no", "PCP MAP");
+        open_and_shut("enable_natpmp=yes\nenable_upnp=no", "1", "PCP MAP");
+    }
+}
+
+#[test]
+#[ignore = "needs miniupnpd"]
+fn a_router_that_knows_upnp_alone_opens_our_ports_as_long_as_we_run() {
+    if at_home("ports::a_router_that_knows_upnp_alone_opens_our_ports_as_long_as_we_run") {
+        open_and_shut("enable_natpmp=no\nenable_upnp=yes", "2", "BitTornado");
     }
 }

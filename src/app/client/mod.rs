@@ -30,6 +30,7 @@ mod wanted;
 use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch::{self, stream::Streamed};
+use crate::io::gateway;
 use crate::io::hook;
 use crate::io::lookup;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
@@ -53,6 +54,7 @@ use std::time::Duration;
 pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::goal::{Goal, Reached};
+pub use crate::logic::port_mapping::Way;
 pub use crate::logic::priority::Priority;
 pub use crate::logic::torrent::{
     Breakup, Config, Encryption, FileStatus, PeerStatus, PieceStatus, Status, WebSeedStatus,
@@ -104,9 +106,9 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// How the distributed hash table is used (BEP 5), if it is; never for a private torrent.
     pub dht: Option<DhtOptions>,
-    /// Whether the gateway is asked to let peers in, unless [`Config::local_only`] says to stay at
-    /// home.
-    pub map_ports: bool,
+    /// In which way the gateway is asked first to let peers in, if it is; never if
+    /// [`Config::local_only`] says to stay at home.
+    pub map_ports: Option<Way>,
     /// Whether web seeds are asked too.
     pub web_seeds: bool,
     /// How long an announce may take.
@@ -139,7 +141,7 @@ impl Settings {
             on_done: None,
             state_dir: None,
             dht: None,
-            map_ports: false,
+            map_ports: None,
             web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),
@@ -265,6 +267,7 @@ enum Event {
     Fetch(fetch::Done),
     Streamed(Streamed),
     LookedUp(lookup::LookedUp),
+    Exchanged(gateway::Exchanged),
     Hook(hook::Done),
     /// So many pieces have been looked at.
     Checked(u32),
@@ -299,6 +302,12 @@ impl From<disk::Done> for Event {
 impl From<lookup::LookedUp> for Event {
     fn from(found: lookup::LookedUp) -> Event {
         Event::LookedUp(found)
+    }
+}
+
+impl From<gateway::Exchanged> for Event {
+    fn from(exchanged: gateway::Exchanged) -> Event {
+        Event::Exchanged(exchanged)
     }
 }
 

@@ -1,12 +1,14 @@
-//! Has the gateway let others in: the socket of `logic::port_mapping`.
+//! Has the gateway let others in: the socket and requests of `logic::port_mapping`.
 //!
-//! It sends to the gateway alone, and nothing at all where we listen on loopback alone, or at an
+//! It sends to the gateway alone, but for the search of UPnP, which goes to our link, and nothing at all where we listen on loopback alone, or at an
 //! address that can be reached without one.
 
-use crate::io::gateway;
+use super::Event;
+use crate::io::gateway::{self, Exchanged};
+use crate::io::mailbox::Post;
 use crate::io::reactor::{Interest, Reactor, Token};
 use crate::io::sys;
-use crate::logic::port_mapping::{Place, PortMapper, Step, is_behind_gateway};
+use crate::logic::port_mapping::{Place, PortMapper, Step, Way, is_behind_gateway};
 use crate::proto::port_mapping::{MAX_ANSWER, Mapping, Protocol};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +23,8 @@ const PACKETS_PER_TURN: usize = 8;
 pub(super) struct Ports {
     mapper: PortMapper,
     /// Where we listen; unspecified for everywhere.
+    bind: Ipv4Addr,
+    /// Our address towards the gateway, when there is a socket.
     own: Ipv4Addr,
     socket: Option<(Arc<OwnedFd>, Token)>,
     /// The TCP port at which others reach us.
@@ -28,19 +32,15 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// For `port` at these addresses. `None`: none of them is of use to anybody outside.
-    pub(super) fn new(bind: &[IpAddr], port: u16) -> Option<Ports> {
+    /// For `port` at these addresses, beginning in the way `first`. `None`: none of them is of use to anybody outside.
+    pub(super) fn new(bind: &[IpAddr], port: u16, first: Way) -> Option<Ports> {
         let outside = |ip: &IpAddr| match ip {
             IpAddr::V4(ip) if !ip.is_loopback() => Some(*ip),
             _ => None,
         };
-        let own = bind.iter().find_map(outside)?;
-        Some(Ports {
-            mapper: PortMapper::new(port, sys::random()),
-            own,
-            socket: None,
-            public: port,
-        })
+        let bind = bind.iter().find_map(outside)?;
+        let mapper = PortMapper::new(port, first, sys::random());
+        Some(Ports { mapper, bind, own: bind, socket: None, public: port })
     }
 
     /// The TCP port at which others reach us, as far as is known.
@@ -76,7 +76,12 @@ impl Ports {
     }
 
     /// Does what is to be done, up to the next mapping that there is.
-    pub(super) fn work(&mut self, reactor: &mut Reactor, now: Instant) -> Option<Mapping> {
+    pub(super) fn work(
+        &mut self,
+        reactor: &mut Reactor,
+        post: &Post<Event>,
+        now: Instant,
+    ) -> Option<Mapping> {
         while let Some(step) = self.mapper.next_step() {
             match step {
                 Step::Locate => {
@@ -87,6 +92,12 @@ impl Ports {
                     // What cannot be sent is as good as lost on the way.
                     let _ =
                         self.socket.as_ref().map(|(socket, _)| sys::send_to(socket, &packet, to));
+                }
+                Step::Exchange { number, host, request } => {
+                    let to = (self.own, host);
+                    if gateway::exchange(number, to, request, post.clone()).is_err() {
+                        self.mapper.on_exchanged(number, None, now);
+                    }
                 }
                 Step::Mapped(mapping) => {
                     if mapping.protocol == Protocol::Tcp {
@@ -99,17 +110,22 @@ impl Ports {
         None
     }
 
+    /// A request to the gateway is over.
+    pub(super) fn on_exchanged(&mut self, exchanged: &Exchanged, now: Instant) {
+        self.mapper.on_exchanged(exchanged.number, exchanged.answer.as_deref(), now);
+    }
+
     /// Where we are, with a socket for there; `None` where there is nobody to be asked.
     fn locate(&mut self, reactor: &mut Reactor) -> Option<Place> {
         if let Some((_, token)) = self.socket.take() {
             reactor.remove(token);
         }
-        let (gateway, own) = gateway::find(self.own).filter(|(_, own)| is_behind_gateway(*own))?;
+        let (gateway, own) = gateway::find(self.bind).filter(|(_, own)| is_behind_gateway(*own))?;
         let socket = sys::bind_udp(SocketAddr::new(own.into(), 0), false).ok()?;
         sys::set_nonblocking(&socket).ok()?;
         let socket = Arc::new(socket);
         let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        self.socket = Some((socket, token));
+        (self.socket, self.own) = (Some((socket, token)), own);
         Some(Place { gateway, own })
     }
 

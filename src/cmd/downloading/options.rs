@@ -49,8 +49,8 @@ pub const OPTIONS: &[Opt] = &[
         "upnp_nat_access",
         Kind::Int { min: 0, max: 2 },
         "1",
-        "1 or 2 to ask the router of a home network to let peers in at our port, by PCP or NAT-PMP, \
-         and to end that at the exit; 0 to leave it alone. Where we listen on loopback alone, or \
+        "1 to ask the router of a home network to let peers in at our port, by PCP, NAT-PMP or \
+         UPnP, whatever it knows, and to end that at the exit; 2 by UPnP alone; 0 to leave it alone. Where we listen on loopback alone, or \
          with local_only, nobody is asked",
     ),
     Opt::new(

@@ -1,11 +1,12 @@
 //! How a gateway is asked to let others in: `nat_pmp` (RFC 6886) and `pcp` (RFC 6887) are packets,
-//! `gateway` finds whom to ask. Used by `logic::port_mapping`.
+//! `upnp` is texts of XML, `gateway` finds whom to ask. Used by `logic::port_mapping`.
 //!
-//! What a gateway answers never panics and allocates nothing.
+//! What a gateway answers never panics, and allocates no more than it is long.
 
 pub mod gateway;
 pub mod nat_pmp;
 pub mod pcp;
+pub mod upnp;
 
 /// The UDP port at which gateways take NAT-PMP and PCP.
 pub const SERVER_PORT: u16 = 5351;

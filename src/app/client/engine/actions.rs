@@ -219,7 +219,7 @@ impl Engine {
 
     fn take_mappings(&mut self, now: Instant) {
         let Some(ports) = &mut self.ports else { return };
-        while let Some(mapping) = ports.work(&mut self.reactor, now) {
+        while let Some(mapping) = ports.work(&mut self.reactor, &self.post, now) {
             if let (Stage::Running(torrent), Protocol::Tcp) = (&mut self.stage, mapping.protocol) {
                 torrent.be_reached_at(mapping.external);
             }

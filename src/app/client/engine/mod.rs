@@ -228,8 +228,8 @@ impl Engine {
         };
         let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
         let udp = Udp::new(settings.bind.clone());
-        let ports = settings.map_ports && !settings.config.local_only;
-        let ports = ports.then(|| Ports::new(&settings.bind, port)).flatten();
+        let first = settings.map_ports.filter(|_| !settings.config.local_only);
+        let ports = first.and_then(|first| Ports::new(&settings.bind, port, first));
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {
             0 => usize::MAX,
@@ -400,6 +400,11 @@ impl Engine {
             Event::Remembered => {
                 if let Some(node) = &mut self.dht {
                     node.on_remembered();
+                }
+            }
+            Event::Exchanged(exchanged) => {
+                if let Some(ports) = &mut self.ports {
+                    ports.on_exchanged(&exchanged, now);
                 }
             }
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),

@@ -1,15 +1,18 @@
 //! Has the gateway let others in: which way it is asked, when again, and that it is told at the end.
 //!
-//! One TCP and one UDP port of the same number. The Port Control Protocol comes first, then NAT-PMP;
-//! what the gateway understands stays. `app::client::ports` does what [`PortMapper::next_step`]
+//! One TCP and one UDP port of the same number. The Port Control Protocol comes first, then NAT-PMP,
+//! then UPnP (`upnp`); what the gateway understands stays. `app::client::ports` does what [`PortMapper::next_step`]
 //! says, and tells what came. Only the gateway is listened to, and nothing it says makes it be
 //! asked more than a few times a minute.
+
+mod upnp;
 
 use crate::proto::port_mapping::pcp::{self, Nonce};
 use crate::proto::port_mapping::{Answer, Mapping, Protocol, SERVER_PORT, nat_pmp};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
+use upnp::{News, Router};
 
 /// What is asked for; it is asked for again at half of what was granted.
 const LIFETIME: u32 = 3600;
@@ -20,11 +23,18 @@ const MAX_LIFETIME: u32 = 86_400;
 /// No mapping is renewed sooner, however short its life.
 const MIN_RENEWAL: Duration = Duration::from_secs(60);
 
-/// The first answer is waited for so long, each further one twice as long.
+/// The first answer is waited for so long, each further one twice as long; twice that for a search,
+/// which routers may answer a second later.
 const FIRST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// So often a question is sent before it counts as not understood.
-const TRIES: u32 = 4;
+const TRIES: u32 = 3;
+
+/// An exchange over HTTP is over by then; they end by themselves sooner.
+const EXCHANGE: Duration = Duration::from_secs(10);
+
+/// At the end it is not waited for any longer.
+const LAST_EXCHANGE: Duration = Duration::from_millis(750);
 
 /// So often the gateway is told at the end.
 const LAST_TRIES: u32 = 2;
@@ -33,13 +43,17 @@ const LAST_TRIES: u32 = 2;
 const AGAIN: Duration = Duration::from_secs(900);
 
 /// What can be tried, in this order.
-const WAYS: [Way; 2] = [Way::Pcp, Way::NatPmp];
+const WAYS: [Way; 3] = [Way::Pcp, Way::NatPmp, Way::Upnp];
 
 /// How a gateway is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub enum Way {
+    /// By the Port Control Protocol (RFC 6887), and then in the ways below.
     Pcp,
+    /// By NAT-PMP (RFC 6886), and then in the way below.
     NatPmp,
+    /// By UPnP.
+    Upnp,
 }
 
 /// Where we are.
@@ -58,6 +72,16 @@ pub enum Step {
     Locate,
     /// Send this packet.
     Send(SocketAddr, Vec<u8>),
+    /// Connect, send the request, and take what comes until the connection ends, for
+    /// [`PortMapper::on_exchanged`].
+    Exchange {
+        /// Names it.
+        number: u64,
+        /// Whom to connect to.
+        host: SocketAddrV4,
+        /// The request.
+        request: Vec<u8>,
+    },
     /// A port of the gateway leads to ours from now on.
     Mapped(Mapping),
 }
@@ -86,8 +110,9 @@ pub struct PortMapper {
     port: u16,
     nonce: Nonce,
     place: Option<Place>,
-    /// Its number in [`WAYS`].
-    way: usize,
+    first: Way,
+    way: Way,
+    router: Router,
     lines: [Line; 2],
     /// When to find out anew where we are.
     locate: Option<Instant>,
@@ -96,13 +121,15 @@ pub struct PortMapper {
 }
 
 impl PortMapper {
-    /// Wants `port` to be reached; `nonce` is chance.
-    pub fn new(port: u16, nonce: Nonce) -> PortMapper {
+    /// Wants `port` to be reached, and begins to ask in the way `first`; `nonce` is chance.
+    pub fn new(port: u16, first: Way, nonce: Nonce) -> PortMapper {
         PortMapper {
             port,
             nonce,
             place: None,
-            way: 0,
+            first,
+            way: first,
+            router: Router::default(),
             lines: [Line::new(Protocol::Tcp), Line::new(Protocol::Udp)],
             locate: None,
             has_ended: false,
@@ -122,7 +149,7 @@ impl PortMapper {
 
     /// Where we are, if there is a gateway that has to let others in.
     pub fn on_place(&mut self, place: Option<Place>, now: Instant) {
-        (self.place, self.way) = (place, 0);
+        (self.place, self.way, self.router) = (place, self.first, Router::default());
         match place {
             Some(_) => self.ask_all(now),
             None => self.rest(now),
@@ -150,10 +177,11 @@ impl PortMapper {
     /// A packet has come.
     pub fn on_packet(&mut self, from: SocketAddr, packet: &[u8], now: Instant) {
         let Some(place) = self.place else { return };
-        if from != server(place) {
+        if from.ip() != place.gateway || (self.way != Way::Upnp && from != server(place)) {
             return;
         }
-        let answer = match WAYS[self.way] {
+        let answer = match self.way {
+            Way::Upnp => return self.on_found(place, packet, now),
             Way::Pcp => pcp::answer(packet, &self.nonce),
             Way::NatPmp => nat_pmp::answer(packet),
         };
@@ -163,7 +191,7 @@ impl PortMapper {
             }
             Some(Answer::Refused(Some(protocol), _)) => self.on_refused(protocol, now),
             // Each of the two requests is answered so; the second answer comes after we went on.
-            Some(Answer::OtherVersion) if WAYS[self.way] == Way::Pcp => {
+            Some(Answer::OtherVersion) if self.way == Way::Pcp => {
                 self.on_refused(Protocol::Tcp, now);
             }
             _ => {}
@@ -212,13 +240,26 @@ impl PortMapper {
         let line = &mut self.lines[i];
         line.next = Some(now + FIRST_PATIENCE * (1 << line.tries));
         line.tries += 1;
+        if self.way == Way::Upnp && self.router.is_sought() {
+            line.next = Some(now + FIRST_PATIENCE * (1 << line.tries));
+            // One search is for both.
+            let searches = Router::search(place).into_iter().filter(|_| i == 0 && !self.has_ended);
+            return self.steps.extend(searches);
+        }
         let wanted = Mapping {
             protocol: line.protocol,
             internal: self.port,
             external: line.held.map_or(self.port, |(port, _)| port),
             lifetime: if self.has_ended { 0 } else { LIFETIME },
         };
-        let packet = match WAYS[self.way] {
+        let packet = match self.way {
+            Way::Upnp => {
+                // An exchange is not sent again: that is the connection's.
+                let last = self.has_ended;
+                line.tries = if last { LAST_TRIES } else { TRIES };
+                line.next = Some(now + if last { LAST_EXCHANGE } else { EXCHANGE });
+                return self.steps.extend(self.router.call(place, wanted));
+            }
             Way::Pcp => pcp::request(&wanted, place.own, &self.nonce),
             Way::NatPmp => nat_pmp::request(&wanted),
         };
@@ -273,11 +314,44 @@ impl PortMapper {
                 self.lines.iter_mut().for_each(|line| line.next = None);
                 self.steps.push_back(Step::Locate);
             }
-            None if self.way + 1 < WAYS.len() => {
-                self.way += 1;
+            None => self.try_next_way(now),
+        }
+    }
+
+    fn try_next_way(&mut self, now: Instant) {
+        match WAYS.into_iter().skip_while(|way| *way != self.way).nth(1) {
+            Some(way) => {
+                self.way = way;
                 self.ask_all(now);
             }
             None => self.rest(now),
+        }
+    }
+
+    /// A router may have answered the search.
+    fn on_found(&mut self, place: Place, packet: &[u8], now: Instant) {
+        if let (Some(step), false) = (self.router.on_packet(place, packet), self.has_ended) {
+            self.steps.push_back(step);
+            for line in &mut self.lines {
+                (line.tries, line.next) = (TRIES, Some(now + EXCHANGE));
+            }
+        }
+    }
+
+    /// An exchange is over: all that came, or `None` if the connection failed.
+    pub fn on_exchanged(&mut self, number: u64, answer: Option<&[u8]>, now: Instant) {
+        if self.way != Way::Upnp {
+            return;
+        }
+        match self.router.on_exchanged(number, answer, self.has_ended) {
+            News::Nothing => {}
+            News::Ready if self.has_ended => {}
+            News::Ready => self.ask_all(now),
+            News::Granted(mapping) => self.on_granted(mapping, now),
+            News::Again(protocol) => self.ask(PortMapper::index(protocol), now),
+            News::Refused(protocol) => self.on_refused(protocol, now),
+            News::Useless if self.has_ended => {}
+            News::Useless => self.try_next_way(now),
         }
     }
 
@@ -308,12 +382,22 @@ mod tests {
         Place { gateway: Ipv4Addr::new(10, 0, 0, 1), own: Ipv4Addr::new(10, 0, 0, 2) };
     const NONCE: Nonce = [7; 12];
 
+    const FOUND: &[u8] = b"HTTP/1.1 200 OK\r\n\
+        ST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n\
+        LOCATION: http://10.0.0.1:5000/root.xml\r\n\r\n";
+
+    const DESCRIPTION: &str = "HTTP/1.1 200 OK\r\n\r\n<service>\
+        <serviceType>urn:schemas-upnp-org:service:WANIPConnection:1</serviceType>\
+        <controlURL>/control</controlURL></service>";
+
     /// What a gateway understands.
     #[derive(Clone, Copy, PartialEq)]
     enum Speaks {
         Nothing,
         NatPmp,
         Pcp,
+        /// The code of its fault to calls that open ports, if it has one, and how often.
+        Upnp(&'static str, usize),
     }
 
     struct Stage {
@@ -329,7 +413,7 @@ mod tests {
 
     impl Stage {
         fn new(speaks: Speaks) -> Stage {
-            let (mapper, now) = (PortMapper::new(6881, NONCE), Instant::now());
+            let (mapper, now) = (PortMapper::new(6881, Way::Pcp, NONCE), Instant::now());
             Stage { mapper, now, speaks, mapped: vec![], told: vec![], packets: 0, lifetime: 3600 }
         }
 
@@ -339,6 +423,19 @@ mod tests {
                 match step {
                     Step::Locate => self.mapper.on_place(Some(PLACE), self.now),
                     Step::Mapped(mapping) => self.told.push(mapping),
+                    Step::Send(to, _) if to.port() == 1900 => {
+                        self.packets += 1;
+                        if let Speaks::Upnp(..) = self.speaks {
+                            self.mapper.on_packet(to, FOUND, self.now);
+                            let router = "10.0.0.1:1900".parse().unwrap();
+                            self.mapper.on_packet(router, FOUND, self.now);
+                        }
+                    }
+                    Step::Exchange { number, host, request } => {
+                        assert_eq!(host, "10.0.0.1:5000".parse().unwrap());
+                        let answer = self.exchanged(&String::from_utf8(request).unwrap());
+                        self.mapper.on_exchanged(number, answer.as_deref(), self.now);
+                    }
                     Step::Send(to, packet) => {
                         assert_eq!(to, "10.0.0.1:5351".parse().unwrap());
                         self.packets += 1;
@@ -352,7 +449,7 @@ mod tests {
 
         fn answer(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
             match (self.speaks, packet[0]) {
-                (Speaks::Nothing, _) => None,
+                (Speaks::Nothing | Speaks::Upnp(..), _) => None,
                 (Speaks::NatPmp, 2) => Some(vec![0, 129, 0, 1, 0, 0, 0, 0]),
                 (Speaks::NatPmp, _) => {
                     let protocol = if packet[1] == 1 { Protocol::Udp } else { Protocol::Tcp };
@@ -369,6 +466,34 @@ mod tests {
                     Some(answer)
                 }
             }
+        }
+
+        /// What a router with UPnP says.
+        fn exchanged(&mut self, request: &str) -> Option<Vec<u8>> {
+            let Speaks::Upnp(code, times) = &mut self.speaks else { return None };
+            if request.starts_with("GET /root.xml ") {
+                return Some(DESCRIPTION.into());
+            }
+            let value = |name: &str| {
+                let (_, rest) = request.split_once(&format!("<{name}>")).unwrap();
+                rest.split('<').next().unwrap()
+            };
+            let protocol =
+                if value("NewProtocol") == "TCP" { Protocol::Tcp } else { Protocol::Udp };
+            let external = value("NewExternalPort").parse().unwrap();
+            if request.contains("#DeletePortMapping") {
+                self.mapped.retain(|mapped| *mapped != (protocol, external));
+            } else if *times > 0 {
+                *times -= 1;
+                let fault = format!("HTTP/1.1 500 No\r\n\r\n<errorCode>{code}</errorCode>");
+                return Some(fault.into());
+            } else {
+                let lease = if *code == "725" { "0" } else { "3600" };
+                assert_eq!((value("NewLeaseDuration"), value("NewInternalPort")), (lease, "6881"));
+                self.mapped.retain(|(kept, _)| *kept != protocol);
+                self.mapped.push((protocol, external));
+            }
+            Some(b"HTTP/1.1 200 OK\r\n\r\n".into())
         }
 
         fn keep(&mut self, protocol: Protocol, lifetime: &[u8]) -> [u8; 4] {
@@ -416,7 +541,35 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_says_nothing_is_asked_in_both_ways_and_then_left_alone_for_long() {
+    fn a_router_with_upnp_opens_both_ports_and_shuts_them() {
+        let [port, next] = [6881, 6882].map(|port| [(Protocol::Tcp, port), (Protocol::Udp, 6881)]);
+        for (code, times, expected) in [("", 0, port), ("725", 2, port), ("718", 1, next)] {
+            let mut stage = Stage::new(Speaks::Upnp(code, times));
+            stage.pass(MINUTE);
+            stage.mapped.sort_by_key(|(protocol, _)| *protocol as u8);
+            assert_eq!(stage.mapped, expected, "{code}");
+            stage.packets = 0;
+            stage.pass(60 * MINUTE);
+            stage.mapped.sort_by_key(|(protocol, _)| *protocol as u8);
+            assert_eq!((stage.packets, &stage.mapped[..]), (0, &expected[..]), "{code}");
+            assert_eq!(stage.told.len(), 2);
+            stage.mapper.end(stage.now);
+            stage.settle();
+            assert!(stage.mapper.is_at_rest() && stage.mapped.is_empty(), "{:?}", stage.mapped);
+        }
+    }
+
+    #[test]
+    fn a_router_that_refuses_all_is_left_alone_for_long() {
+        let mut stage = Stage::new(Speaks::Upnp("606", usize::MAX));
+        stage.pass(10 * MINUTE);
+        assert!(stage.mapped.is_empty());
+        let Speaks::Upnp(_, left) = stage.speaks else { unreachable!() };
+        assert!(usize::MAX - left <= 2);
+    }
+
+    #[test]
+    fn a_gateway_that_says_nothing_is_asked_in_all_ways_and_then_left_alone_for_long() {
         let mut stage = Stage::new(Speaks::Nothing);
         stage.pass(10 * MINUTE);
         assert_eq!(stage.packets, 2 * WAYS.len() * TRIES as usize);

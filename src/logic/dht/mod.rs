@@ -3,11 +3,13 @@
 //!
 //! The engine hands over packets and the time, and does the [`Step`]s; nothing here knows a socket
 //! or reads a clock. The rooms: [`table`] (the nodes that are known), [`search`] (looking for the
-//! nearest), [`store`] (what others had listed here), `votes` (what others say our address is).
+//! nearest), [`store`] (what others had listed here), `votes` (what others say our address is),
+//! `answers` (what they ask of us).
 //!
 //! Everything is bounded: questions under way, searches, answers a second, and what is listed.
 //! Nobody is sent more than a few packets for what comes in his name.
 
+mod answers;
 pub mod search;
 pub mod store;
 pub mod table;
@@ -59,9 +61,6 @@ const LONELY: (Duration, Duration) = (Duration::from_secs(15), Duration::from_se
 
 /// Answers to one address in a minute.
 const MAX_ANSWERS_EACH: u32 = 60;
-
-/// Answers in a second.
-const MAX_ANSWERS: u32 = 100;
 
 /// Something for the engine to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -491,67 +490,6 @@ impl Dht {
             let own = net.table.own();
             self.begin(n, Goal::Nodes(own), &[], now);
         }
-    }
-
-    fn on_query(&mut self, from: SocketAddr, transaction: Vec<u8>, query: &Query, now: Instant) {
-        if self.settings.read_only || self.is_too_much(from, now) {
-            return;
-        }
-        let n = family(from);
-        if query.id == self.nets[n].table.own() {
-            return;
-        }
-        let body = self.answer(from, query, now);
-        let packet = Packet { transaction, body }.encode();
-        self.steps.push_back(Step::Send(from, packet));
-        let is_wanted = !query.read_only && self.nets[n].table.wants(&query.id, from);
-        let is_asked = self.pending.iter().any(|pending| pending.to == from);
-        if is_wanted && !is_asked && self.pending.len() < MAX_PENDING / 2 {
-            self.ask(from, Ask::Ping, About::Presence, now);
-        }
-    }
-
-    fn is_too_much(&mut self, from: SocketAddr, now: Instant) -> bool {
-        if now.saturating_duration_since(self.answers.0) >= Duration::from_secs(1) {
-            self.answers = (now, 0);
-        }
-        if self.answers.1 >= MAX_ANSWERS || self.limit.exceeded(from.ip(), now) {
-            return true;
-        }
-        self.answers.1 += 1;
-        false
-    }
-
-    fn answer(&mut self, from: SocketAddr, query: &Query, now: Instant) -> Body {
-        let n = family(from);
-        let mut answer = Answer::new(self.nets[n].table.own());
-        answer.external = Some(from);
-        match &query.ask {
-            Ask::Ping => {}
-            Ask::FindNode(place) => answer.nodes = self.near(place, query, from),
-            Ask::GetPeers(info_hash) => {
-                answer.nodes = self.near(&NodeId(info_hash.0), query, from);
-                answer.peers = self.store.peers(info_hash, n == 1, &mut self.rng);
-                answer.token = Some(self.store.token(from.ip(), now));
-            }
-            Ask::Announce { info_hash, port, token } => {
-                if !self.store.is_token(token, from.ip(), now) {
-                    return Body::Refusal(203, "bad token".into());
-                }
-                let port = port.unwrap_or(from.port());
-                self.store.list(*info_hash, SocketAddr::new(from.ip(), port), now);
-            }
-            Ask::Other => return Body::Refusal(204, "unknown method".into()),
-        }
-        Body::Answer(answer)
-    }
-
-    /// The nearest nodes of the families that are wanted. What is at home is only told at home.
-    fn near(&self, place: &NodeId, query: &Query, from: SocketAddr) -> Vec<Node> {
-        let (four, six) = query.want.unwrap_or((from.is_ipv4(), from.is_ipv6()));
-        let nets = self.nets.iter().zip([four, six]).filter(|(_, wanted)| *wanted);
-        let nodes = nets.flat_map(|(net, _)| net.table.nearest(place));
-        nodes.filter(|(_, at)| is_local(from.ip()) || !is_local(at.ip())).collect()
     }
 }
 

@@ -5,20 +5,15 @@ use super::{Action, Inquiry, PATIENCE, TICK};
 use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Chatter, Direction, MAX_WAITING};
-use crate::logic::torrent::{CLIENT, Encryption, Refused, is_exempt};
-use crate::proto::address::is_local;
+use crate::logic::torrent::{
+    CLIENT, Encryption, HANDSHAKE_TIMEOUT, MAX_HALF_OPEN, Refused, is_exempt,
+};
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{
     EXCHANGE, Exchange, Extended, Hello, MAX_METADATA, METADATA, Message, PeerFault, Speaks,
 };
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-/// How many connections may be between dialling and open at a time, as in a torrent.
-const MAX_HALF_OPEN: usize = 8;
-
-/// A handshake takes no longer than this.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An open connection on which no extended handshake came for so long is of no use.
 const MUTE: Duration = Duration::from_secs(30);
@@ -173,16 +168,8 @@ impl Inquiry {
         if !encrypted && self.config.encryption.is_required() {
             return Err(Refused::Plain);
         }
-        if self.config.local_only && !is_local(address.ip()) {
-            return Err(Refused::Outside);
-        }
-        if self.candidates.is_banned(address.ip()) {
-            return Err(Refused::Banned);
-        }
-        let same_host = || self.contacts.values().any(|c| c.address.ip() == address.ip());
-        if self.config.security && !is_exempt(address.ip()) && same_host() {
-            return Err(Refused::Duplicate);
-        }
+        let others = self.contacts.values().map(|contact| contact.address);
+        self.config.admit(address, &self.candidates, others)?;
         if self.contacts.len() >= self.config.max_connections {
             return Err(Refused::Full);
         }
@@ -378,12 +365,8 @@ impl Inquiry {
     pub(super) fn dial(&mut self, now: Instant) {
         while self.may_dial() {
             let Some(address) = self.candidates.next(now) else { return };
-            let host = |c: &Contact| c.address.ip() == address.ip();
-            let taken = match self.config.security && !is_exempt(address.ip()) {
-                true => self.contacts.values().any(host),
-                false => self.contacts.values().any(|c| c.address == address),
-            };
-            if taken {
+            let others = self.contacts.values().map(|contact| contact.address);
+            if self.config.is_taken(address, others) {
                 self.candidates.failed(address, now);
                 continue;
             }

@@ -25,10 +25,9 @@ use super::candidates::{Candidates, Source};
 use super::rng::Rng;
 use super::torrent::{Acquaintance, Config, Tracker};
 use crate::proto::announce::Request;
-use crate::proto::announce::ask::{self, Reply};
+use crate::proto::announce::ask::Reply;
 use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::Methods;
-use crate::proto::udp::ask::Place;
 use crate::proto::wire::{MAX_METADATA, METADATA_PART, Message, Metadata, MetadataWord, PeerFault};
 use assembly::{Assembly, Outcome};
 use contact::{Contact, Talk};
@@ -424,10 +423,7 @@ impl Inquiry {
             ..Request::new(self.info_hash, self.peer_id, self.port)
         };
         self.config.encryption.tell(&mut request);
-        let to = match Place::of(&ask.tracker) {
-            Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
-            None => Tracker::Http(ask::url(&ask.tracker, &request)),
-        };
+        let to = Tracker::told(ask.tracker, request);
         self.actions.push_back(Action::Announce { number: ask.number, to, last });
     }
 

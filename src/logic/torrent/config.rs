@@ -1,10 +1,14 @@
 //! What a user can set of a torrent's behaviour, with BitTornado's defaults.
 
+use super::{Refused, is_exempt};
+use crate::logic::candidates::Candidates;
 use crate::logic::picker::{PRIORITY_CUTOFF, RAREST_FIRST_CUTOFF};
 use crate::logic::rate::DEFAULT_WINDOW;
+use crate::proto::address::is_local;
 use crate::proto::announce::Request;
 use crate::proto::mse::Methods;
 use crate::proto::wire::Limits;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// To whom a seed tells what it has as a bitfield with gaps, and the gaps right behind.
@@ -136,6 +140,40 @@ pub struct Config {
     pub local_only: bool,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
+}
+
+impl Config {
+    /// Whether somebody who connected to us may stay, by its address and those of the others.
+    pub(in crate::logic) fn admit(
+        &self,
+        address: SocketAddr,
+        candidates: &Candidates,
+        mut others: impl Iterator<Item = SocketAddr>,
+    ) -> Result<(), Refused> {
+        if self.local_only && !is_local(address.ip()) {
+            return Err(Refused::Outside);
+        }
+        if candidates.is_banned(address.ip()) {
+            return Err(Refused::Banned);
+        }
+        let is_alone = self.security && !is_exempt(address.ip());
+        if is_alone && others.any(|other| other.ip() == address.ip()) {
+            return Err(Refused::Duplicate);
+        }
+        Ok(())
+    }
+
+    /// Whether an address has all the connections already that it may have.
+    pub(in crate::logic) fn is_taken(
+        &self,
+        address: SocketAddr,
+        mut others: impl Iterator<Item = SocketAddr>,
+    ) -> bool {
+        match self.security && !is_exempt(address.ip()) {
+            true => others.any(|other| other.ip() == address.ip()),
+            false => others.any(|other| other == address),
+        }
+    }
 }
 
 impl Default for Config {

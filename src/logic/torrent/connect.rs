@@ -6,7 +6,6 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Announcer;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer, Session, Stage};
-use crate::proto::address::is_local;
 use crate::proto::ids::PeerId;
 use crate::proto::wire::{Extended, Hello, Message, PeerFault, Speaks};
 use std::fmt;
@@ -14,10 +13,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// How many connections may be between dialling and open at a time, as in BitTornado.
-const MAX_HALF_OPEN: usize = 8;
+pub(in crate::logic) const MAX_HALF_OPEN: usize = 8;
 
 /// A handshake takes no longer than this, as in BitTornado.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(in crate::logic) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A piece of which a peer rejected a request is not asked of it for so long, or longer, unless it
 /// unchokes us anew.
@@ -124,15 +123,8 @@ impl Torrent {
         if !encrypted && self.config.encryption == Encryption::Stealth {
             return Err(Refused::Plain);
         }
-        if self.config.local_only && !is_local(address.ip()) {
-            return Err(Refused::Outside);
-        }
-        if self.candidates.is_banned(address.ip()) {
-            return Err(Refused::Banned);
-        }
-        if self.config.security && !is_exempt(address.ip()) && self.is_connected_to(address.ip()) {
-            return Err(Refused::Duplicate);
-        }
+        let others = self.peers.values().map(|peer| peer.address);
+        self.config.admit(address, &self.candidates, others)?;
         if self.peers.len() >= self.config.max_connections && !self.make_room(address, now) {
             return Err(Refused::Full);
         }
@@ -394,10 +386,6 @@ impl Torrent {
         key
     }
 
-    fn is_connected_to(&self, ip: IpAddr) -> bool {
-        self.peers.values().any(|p| p.address.ip() == ip)
-    }
-
     pub(super) fn may_dial(&self) -> bool {
         let half_open = || self.peers.values().filter(|p| p.session().is_none()).count();
         let wished = self.config.max_initiate;
@@ -410,12 +398,8 @@ impl Torrent {
     pub(super) fn dial(&mut self, now: Instant) {
         while self.may_dial() {
             let Some(address) = self.candidates.next(now) else { return };
-            let ip = address.ip();
-            let taken = match self.config.security && !is_exempt(ip) {
-                true => self.is_connected_to(ip),
-                false => self.peers.values().any(|p| p.address == address),
-            };
-            if taken {
+            let others = self.peers.values().map(|peer| peer.address);
+            if self.config.is_taken(address, others) {
                 self.candidates.failed(address, now);
                 continue;
             }

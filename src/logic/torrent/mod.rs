@@ -39,8 +39,8 @@ mod wishes;
 mod tests;
 
 pub use config::{Breakup, Config, Encryption};
-pub(in crate::logic) use connect::is_exempt;
 pub use connect::{Acquaintance, Refused};
+pub(in crate::logic) use connect::{HANDSHAKE_TIMEOUT, MAX_HALF_OPEN, is_exempt};
 pub use details::{FileStatus, PeerStatus, PieceStatus};
 pub(in crate::logic) use introduce::CLIENT;
 pub use status::Status;
@@ -59,12 +59,13 @@ use super::rng::Rng;
 use super::superseed::SuperSeed;
 use super::timers::Timers;
 use super::webseed::Source;
-use crate::proto::announce::Request;
 use crate::proto::announce::scrape::Counts;
+use crate::proto::announce::{Request, ask};
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::Methods;
+use crate::proto::udp::ask::Place;
 use crate::proto::wire::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -159,6 +160,16 @@ pub enum Tracker {
     Http(String),
     /// By UDP (BEP 15): the tracker's URL, and what to say.
     Udp(String, Box<Request>),
+}
+
+impl Tracker {
+    /// Says this to the tracker of a URL.
+    pub(super) fn told(url: String, request: Request) -> Tracker {
+        match Place::of(&url) {
+            Some(_) => Tracker::Udp(url, Box::new(request)),
+            None => Tracker::Http(ask::url(&url, &request)),
+        }
+    }
 }
 
 /// Something a user may want to read.

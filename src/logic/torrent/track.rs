@@ -3,7 +3,7 @@
 use super::{Action, Notice, Torrent, Tracker};
 use crate::logic::announcer::{Ask, Failure, Supply};
 use crate::logic::candidates::Source;
-use crate::proto::announce::ask::{self, Reply};
+use crate::proto::announce::ask::Reply;
 use crate::proto::announce::scrape::{self, Counts};
 use crate::proto::announce::{Peer, Request};
 use crate::proto::udp::ask::Place;
@@ -54,10 +54,7 @@ impl Torrent {
             ..Request::new(self.info_hash, self.peer_id, self.port)
         };
         self.config.encryption.tell(&mut request);
-        let to = match Place::of(&ask.tracker) {
-            Some(_) => Tracker::Udp(ask.tracker, Box::new(request)),
-            None => Tracker::Http(ask::url(&ask.tracker, &request)),
-        };
+        let to = Tracker::told(ask.tracker, request);
         self.actions.push_back(Action::Announce { number: ask.number, to, last });
     }
 

@@ -1,12 +1,12 @@
 //! The head of a message: what kind it is, and where the rest of it goes.
 
-use super::super::{
-    EXCHANGE, MAX_EXTENDED_LENGTH, MAX_METADATA_MESSAGE, METADATA, Message, PIECE_HEAD_LENGTH,
-    PeerFault, Pool, kind,
-};
 use super::{Body, Framer, MAX_KEPT, Next, Stage, Step, Torrent, be32};
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry};
+use crate::proto::wire::{
+    EXCHANGE, MAX_EXTENDED_LENGTH, MAX_METADATA_MESSAGE, METADATA, Message, PIECE_HEAD_LENGTH,
+    PeerFault, Pool, kind,
+};
 use std::sync::Arc;
 
 impl Framer {

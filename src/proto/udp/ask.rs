@@ -139,11 +139,11 @@ fn announced(packet: &[u8], six: bool) -> Option<Reply> {
 
 #[cfg(test)]
 mod tests {
-    use super::super as tracker;
     use super::*;
     use crate::proto::announce::answer::{self, Crypto, Form, Key, Listed, More, Told};
     use crate::proto::damage::{Random, survived};
     use crate::proto::ids::{InfoHash, PeerId};
+    use crate::proto::udp as tracker;
 
     #[test]
     fn a_url_says_host_port_and_what_is_sent_along() {

@@ -2,6 +2,7 @@
 
 use super::ending::END;
 use super::{Engine, MAX_REPLY, SCRAPE, Stage};
+use crate::app::client::Report;
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -11,7 +12,7 @@ use crate::logic::announcer::Failure;
 use crate::logic::candidates::Source;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
-use crate::proto::port_mapping::Protocol;
+use crate::proto::port_mapping::{Mapping, Protocol};
 use crate::proto::wire::Message;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -220,8 +221,15 @@ impl Engine {
     fn take_mappings(&mut self, now: Instant) {
         let Some(ports) = &mut self.ports else { return };
         while let Some(mapping) = ports.work(&mut self.reactor, &self.post, now) {
-            if let (Stage::Running(torrent), Protocol::Tcp) = (&mut self.stage, mapping.protocol) {
-                torrent.be_reached_at(mapping.external);
+            let Mapping { external, internal, protocol: Protocol::Tcp, .. } = mapping else {
+                continue;
+            };
+            if external != internal {
+                let text = format!("the router took port {external} for our port {internal}");
+                self.outlet.push(Report::Notice(text));
+            }
+            if let Stage::Running(torrent) = &mut self.stage {
+                torrent.be_reached_at(external);
             }
         }
     }

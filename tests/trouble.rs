@@ -81,6 +81,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         state_dir: None,
         dht: None,
         map_ports: None,
+        utp: false,
         web_seeds: true,
         company: None,
         http_timeout: Duration::from_secs(5),

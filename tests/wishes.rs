@@ -82,6 +82,7 @@ impl Stage {
             state_dir: Some(self.dir.join("states")),
             dht: None,
             map_ports: None,
+            utp: false,
             web_seeds: true,
             company: None,
             http_timeout: Duration::from_secs(5),

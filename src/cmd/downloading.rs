@@ -84,6 +84,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
             1 => Some(Way::Pcp),
             _ => Some(Way::Upnp),
         },
+        utp: parsed.flag("utp"),
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),

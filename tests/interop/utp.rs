@@ -1,10 +1,12 @@
 //! uTP (BEP 29) with libtorrent: what it seeds comes whole, whoever dials.
 
-use crate::libtorrent::PYTHON;
+use crate::libtorrent::{LIBTORRENT, PYTHON};
+use crate::swarm::{self, ORIGIN, Shape, Swarm};
 use crate::util::{Background, Dir, content, free_port, until};
 use bittornado::logic::utp::{Event, StreamKey, Streams};
 use bittornado::proto::ids::{InfoHash, PeerId};
 use bittornado::proto::wire::handshake;
+use rustix::process::Signal;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -255,4 +257,77 @@ fn who_dials_us_gets_the_file() {
         host.turn();
     }
     assert!(dir.read("got/x") == content("utp", SIZE));
+}
+
+/// Arguments: port, torrent, folder. Speaks uTP only.
+const SHARER: &str = r#"
+import sys, time, libtorrent as lt
+port, torrent, folder = sys.argv[1:]
+session = lt.session({
+    "listen_interfaces": "127.0.0.1:" + port,
+    "outgoing_interfaces": "127.0.0.1",
+    "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
+    "enable_outgoing_utp": True, "enable_incoming_utp": True,
+    "enable_outgoing_tcp": False, "enable_incoming_tcp": False,
+    "allow_multiple_connections_per_ip": True,
+})
+share = lt.add_torrent_params()
+share.ti, share.save_path = lt.torrent_info(torrent), folder
+session.add_torrent(share)
+while True:
+    time.sleep(60)
+"#;
+
+fn sharer(swarm: &Swarm, folder: &str) -> Background {
+    let port = free_port().to_string();
+    let python = swarm.dir.program(PYTHON).args(["-c", SHARER]);
+    python.args([&port, &swarm.source(folder), folder]).start()
+}
+
+/// Our client with uTP, and with these options.
+fn ours(swarm: &Swarm, folder: &str, options: &[&str]) -> Background {
+    let port = free_port().to_string();
+    let ports = ["--minport", &port, "--maxport", &port, "--utp", "1"];
+    swarm.btdownload(folder).args(ports).args(options).start()
+}
+
+/// Shares the port's sockets with the hash table, which itself finds nobody.
+const WITH_TABLE: [&str; 6] = ["--dht", "1", "--dht_routers", "", "--local_only", "1"];
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn our_client_downloads_by_utp_alone() {
+    for options in [&[][..], &WITH_TABLE] {
+        let swarm = Swarm::new(Shape::Tree);
+        let _theirs = sharer(&swarm, ORIGIN);
+        swarm.wait_for(1, 0);
+        let mut ours = ours(&swarm, "copy", options);
+        ours.wait_for("download complete", swarm::SOON);
+        swarm.wait_for_copy("copy");
+        swarm::end(ours, Signal::TERM);
+    }
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn our_client_seeds_by_utp_alone() {
+    for options in [&[][..], &WITH_TABLE] {
+        let swarm = Swarm::new(Shape::Tree);
+        let ours = ours(&swarm, ORIGIN, options);
+        swarm.wait_for(1, 0);
+        let _theirs = sharer(&swarm, "copy");
+        swarm.wait_for_copy("copy");
+        swarm::end(ours, Signal::TERM);
+    }
+}
+
+#[test]
+#[ignore = "needs libtorrent"]
+fn who_answers_by_tcp_alone_is_dialled_so() {
+    let swarm = Swarm::new(Shape::File);
+    let _theirs = (LIBTORRENT.start)(&swarm, ORIGIN);
+    swarm.wait_for(1, 0);
+    let mut ours = ours(&swarm, "copy", &[]);
+    ours.wait_for("download complete", swarm::SOON);
+    swarm::end(ours, Signal::TERM);
 }

@@ -14,6 +14,7 @@ use crate::logic::dht::{Dht, Settings, Step};
 use crate::proto::dht::MAX_PACKET;
 use crate::proto::dht::saved::Saved;
 use crate::proto::ids::InfoHash;
+use crate::proto::utp;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -101,7 +102,7 @@ impl Node {
             file,
             local_only,
             names: 0,
-            packet: vec![0; MAX_PACKET],
+            packet: vec![0; MAX_PACKET.max(super::utp::MAX_PACKET)],
             is_saving: false,
         })
     }
@@ -129,9 +130,23 @@ impl Node {
     }
 
     /// Takes what has come at a socket, if it is one of these.
-    pub(super) fn hear(&mut self, token: Token, now: Instant) -> bool {
+    /// What is of uTP goes to `stray`.
+    pub(super) fn hear(
+        &mut self,
+        token: Token,
+        now: Instant,
+        mut stray: impl FnMut(SocketAddr, &[u8]),
+    ) -> bool {
         let Node { sockets, dht, packet, .. } = self;
-        sockets.hear(token, packet, |from, packet| dht.on_packet(from, packet, now))
+        sockets.hear(token, packet, |from, packet| match packet.first() {
+            Some(first) if utp::begins(*first) => stray(from, packet),
+            _ => dht.on_packet(from, packet, now),
+        })
+    }
+
+    /// Its sockets, for those who share the port.
+    pub(super) fn sockets(&self) -> &Datagrams {
+        &self.sockets
     }
 
     /// Whether it was this that had a name looked up.

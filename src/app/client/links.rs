@@ -203,11 +203,7 @@ impl Links {
         while self.has_room_for_strangers() {
             match sys::accept(&socket) {
                 Ok((socket, address)) => {
-                    let mut conn = Conn::new(socket);
-                    if let Some(methods) = methods {
-                        conn.expect_encryption(methods);
-                    }
-                    self.add_stranger(conn, address, now, reactor);
+                    self.add_stranger(socket, address, methods, now, reactor);
                 }
                 Err(e) => match e.kind() {
                     ErrorKind::WouldBlock | ErrorKind::ConnectionAborted => return Ok(()),
@@ -218,13 +214,19 @@ impl Links {
         Ok(())
     }
 
-    fn add_stranger(
+    /// Takes in one who has connected, and may begin encrypted by these methods.
+    pub(super) fn add_stranger(
         &mut self,
-        conn: Conn,
+        socket: OwnedFd,
         address: SocketAddr,
+        methods: Option<Methods>,
         now: Instant,
         reactor: &mut Reactor,
     ) {
+        let mut conn = Conn::new(socket);
+        if let Some(methods) = methods {
+            conn.expect_encryption(methods);
+        }
         let link = self.watch(conn, Interest::READ, Who::Stranger, reactor);
         self.strangers.insert(link.token, Stranger { link, address, since: now });
     }
@@ -480,7 +482,7 @@ mod tests {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let began = at(n % 2);
             let from = SocketAddr::from(([127, 0, 0, 1], 5));
-            links.add_stranger(Conn::new(ours.into()), from, began, &mut reactor);
+            links.add_stranger(ours.into(), from, None, began, &mut reactor);
             ends.push(theirs);
         }
         assert!(!links.has_room_for_strangers());

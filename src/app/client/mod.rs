@@ -25,6 +25,7 @@ mod source;
 mod state;
 mod stop;
 mod udp;
+mod utp;
 mod wanted;
 
 use crate::app::target;
@@ -109,6 +110,8 @@ pub struct Settings {
     /// In which way the gateway is asked first to let peers in, if it is; never if
     /// [`Config::local_only`] says to stay at home.
     pub map_ports: Option<Way>,
+    /// Whether peers are dialled by uTP (BEP 29), and by TCP if they do not answer that; and heard.
+    pub utp: bool,
     /// Whether web seeds are asked too.
     pub web_seeds: bool,
     /// How long an announce may take.
@@ -142,6 +145,7 @@ impl Settings {
             state_dir: None,
             dht: None,
             map_ports: None,
+            utp: false,
             web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),

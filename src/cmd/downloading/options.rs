@@ -60,6 +60,13 @@ pub const OPTIONS: &[Opt] = &[
         "tell peers of each other, and hear of others from them (BEP 11); never with private torrents",
     ),
     Opt::new(
+        "utp",
+        Kind::Flag,
+        "0",
+        "share over UDP too, which gives way to other traffic (uTP, BEP 29): peers that do not \
+         answer it within some seconds are dialled by TCP",
+    ),
+    Opt::new(
         "dht",
         Kind::Flag,
         "0",

@@ -222,6 +222,15 @@ pub fn sendfile(
     })?)
 }
 
+/// Two sockets that are connected with each other alone, as a stream.
+///
+/// # Errors
+/// The system has no descriptors for them.
+pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
 /// Takes one datagram and its sender's address; what does not fit the buffer is lost.
 ///
 /// # Errors

@@ -339,6 +339,15 @@ impl Streams {
         count
     }
 
+    /// Bytes that [`write`](Streams::write) would take. If that is none,
+    /// [`Event::Writable`] tells when there is room again.
+    pub fn room(&mut self, key: StreamKey) -> usize {
+        let Some(stream) = self.streams.get_mut(&key) else { return 0 };
+        let room = stream.connection.room();
+        stream.is_full |= room == 0;
+        room
+    }
+
     /// Bytes that may be under way in a stream, by its congestion control.
     pub fn window(&self, key: StreamKey) -> usize {
         self.streams.get(&key).map_or(0, |stream| stream.connection.window())

@@ -15,6 +15,7 @@ use crate::proto::geometry::BlockRef;
 use crate::proto::port_mapping::{Mapping, Protocol};
 use crate::proto::wire::Message;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -115,7 +116,7 @@ impl Engine {
         }
     }
 
-    fn dial(&mut self, key: PeerKey, address: std::net::SocketAddr, now: Instant) {
+    pub(super) fn dial_by_tcp(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
         match Conn::dial(address) {
             Ok(conn) => {
                 let geometry = Arc::clone(&self.geometry);

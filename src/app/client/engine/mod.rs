@@ -14,6 +14,7 @@ mod report;
 mod room;
 mod saving;
 mod sockets;
+mod streams;
 mod trouble;
 mod web;
 mod wishes;
@@ -27,6 +28,7 @@ use super::ready::{Warmth, Windows};
 use super::secrecy::Secrecy;
 use super::state::{Place, Saver};
 use super::udp::Udp;
+use super::utp::Utp;
 use super::{Event, Report, Settings};
 use crate::io::conn::{Outcome, Staging};
 use crate::io::disk::{self, Disk, DiskTorrent};
@@ -161,6 +163,7 @@ struct Engine {
     udp: Udp,
     dht: Option<Node>,
     ports: Option<Ports>,
+    utp: Option<Utp>,
     web: Web,
     /// When the files that were written are closed next, if ever.
     flush: Option<Instant>,
@@ -285,6 +288,7 @@ impl Engine {
             disk,
             fetch,
             udp,
+            utp: None,
             web: Web::default(),
         })
     }
@@ -313,11 +317,13 @@ impl Engine {
             self.on_time(now);
             self.look_at_goal(now);
             self.perform(now);
+            self.send_streams(now);
             self.feed_web(now);
             self.save(now);
             self.report(now);
             if self.has_ended(now) {
                 self.report_figures(now);
+                self.end_streams(now);
                 return self.outcome();
             }
         }
@@ -335,6 +341,7 @@ impl Engine {
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])
             .chain([self.dht.as_ref().map(Node::next_deadline)])
             .chain([self.ports.as_ref().and_then(Ports::next_deadline)])
+            .chain([self.utp.as_ref().and_then(Utp::next_deadline)])
             .flatten()
             .min()
     }
@@ -372,6 +379,7 @@ impl Engine {
         if let Some(ports) = &mut self.ports {
             ports.on_time(now);
         }
+        self.hear_streams(now);
         self.links.expire_strangers(now, &mut self.reactor);
         self.drop_dawdlers(now);
         self.open_door(now);
@@ -465,6 +473,7 @@ impl Engine {
         }
         torrent.on_found(found.blocks.iter().copied());
         self.ask_table(now);
+        self.open_streams(now);
         torrent.add_web_seeds(self.web_sources(), now);
         self.saving.begin(&found);
         self.doubts = Doubts::new(found.unproven.clone());

@@ -14,13 +14,7 @@ impl Engine {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => {
-                let heard = self.dht.as_mut().is_some_and(|node| node.hear(event.token, now))
-                    || self.ports.as_mut().is_some_and(|ports| ports.hear(event.token, now));
-                if !heard {
-                    self.udp.hear(event.token, now);
-                }
-            }
+            None => self.on_datagrams(event, now),
         }
     }
 
@@ -149,6 +143,9 @@ impl Engine {
 
     pub(super) fn close(&mut self, key: PeerKey) {
         self.links.close(key, &mut self.pool, &mut self.reactor);
+        if let Some(utp) = &mut self.utp {
+            utp.forget(key);
+        }
         self.buffers_came = true;
     }
 

@@ -270,7 +270,7 @@ impl Search {
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
             None => {
                 let dht = &mut self.company.dht;
-                if !dht.as_mut().is_some_and(|node| node.hear(event.token, now)) {
+                if !dht.as_mut().is_some_and(|node| node.hear(event.token, now, |_, _| {})) {
                     self.udp.hear(event.token, now);
                 }
             }

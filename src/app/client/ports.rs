@@ -1,23 +1,18 @@
 //! Has the gateway let others in: the socket and requests of `logic::port_mapping`.
 //!
-//! It sends to the gateway alone, but for the search of UPnP, which goes to our link, and nothing at all where we listen on loopback alone, or at an
-//! address that can be reached without one.
+//! It sends to the gateway alone, but for the search of UPnP, which goes to our link, and nothing
+//! at all where we listen on loopback alone, or at an address that can be reached without one.
 
 use super::Event;
+use crate::io::datagrams::Datagrams;
 use crate::io::gateway::{self, Exchanged};
 use crate::io::mailbox::Post;
-use crate::io::reactor::{Interest, Reactor, Token};
+use crate::io::reactor::{Reactor, Token};
 use crate::io::sys;
 use crate::logic::port_mapping::{Place, PortMapper, Step, Way, is_behind_gateway};
 use crate::proto::port_mapping::{MAX_ANSWER, Mapping, Protocol};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// Packets taken in one turn; more wait for the next.
-const PACKETS_PER_TURN: usize = 8;
 
 /// What there is for it.
 pub(super) struct Ports {
@@ -26,13 +21,14 @@ pub(super) struct Ports {
     bind: Ipv4Addr,
     /// Our address towards the gateway, when there is a socket.
     own: Ipv4Addr,
-    socket: Option<(Arc<OwnedFd>, Token)>,
+    socket: Datagrams,
     /// The TCP port at which others reach us.
     public: u16,
 }
 
 impl Ports {
-    /// For `port` at these addresses, beginning in the way `first`. `None`: none of them is of use to anybody outside.
+    /// For `port` at these addresses, beginning in the way `first`. `None`: none of them is of use
+    /// to anybody outside.
     pub(super) fn new(bind: &[IpAddr], port: u16, first: Way) -> Option<Ports> {
         let outside = |ip: &IpAddr| match ip {
             IpAddr::V4(ip) if !ip.is_loopback() => Some(*ip),
@@ -40,7 +36,7 @@ impl Ports {
         };
         let bind = bind.iter().find_map(outside)?;
         let mapper = PortMapper::new(port, first, sys::random());
-        Some(Ports { mapper, bind, own: bind, socket: None, public: port })
+        Some(Ports { mapper, bind, own: bind, socket: Datagrams::default(), public: port })
     }
 
     /// The TCP port at which others reach us, as far as is known.
@@ -60,19 +56,8 @@ impl Ports {
 
     /// Takes what has come at a socket, if it is this one's.
     pub(super) fn hear(&mut self, token: Token, now: Instant) -> bool {
-        let Some((socket, _)) = self.socket.as_ref().filter(|(_, own)| *own == token) else {
-            return false;
-        };
-        let mut packet = vec![0; MAX_ANSWER];
-        for _ in 0..PACKETS_PER_TURN {
-            match sys::recv_from(socket, &mut packet) {
-                Ok((length, from)) => self.mapper.on_packet(from, &packet[..length], now),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                // A gateway that refuses packets is as one that says nothing.
-                Err(_) => {}
-            }
-        }
-        true
+        let Ports { socket, mapper, .. } = self;
+        socket.hear(token, &mut [0; MAX_ANSWER], |from, packet| mapper.on_packet(from, packet, now))
     }
 
     /// Does what is to be done, up to the next mapping that there is.
@@ -90,8 +75,7 @@ impl Ports {
                 }
                 Step::Send(to, packet) => {
                     // What cannot be sent is as good as lost on the way.
-                    let _ =
-                        self.socket.as_ref().map(|(socket, _)| sys::send_to(socket, &packet, to));
+                    let _ = self.socket.send(to, &packet);
                 }
                 Step::Exchange { number, host, request } => {
                     let to = (self.own, host);
@@ -117,15 +101,10 @@ impl Ports {
 
     /// Where we are, with a socket for there; `None` where there is nobody to be asked.
     fn locate(&mut self, reactor: &mut Reactor) -> Option<Place> {
-        if let Some((_, token)) = self.socket.take() {
-            reactor.remove(token);
-        }
+        std::mem::take(&mut self.socket).close(reactor);
         let (gateway, own) = gateway::find(self.bind).filter(|(_, own)| is_behind_gateway(*own))?;
-        let socket = sys::bind_udp(SocketAddr::new(own.into(), 0), false).ok()?;
-        sys::set_nonblocking(&socket).ok()?;
-        let socket = Arc::new(socket);
-        let token = reactor.add(Arc::clone(&socket), Interest::READ);
-        (self.socket, self.own) = (Some((socket, token)), own);
+        self.socket.open(SocketAddr::new(own.into(), 0), reactor).ok()?;
+        self.own = own;
         Some(Place { gateway, own })
     }
 

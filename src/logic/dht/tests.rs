@@ -148,20 +148,31 @@ fn long_a_thousand_nodes_find_each_other_and_a_torrent() {
     play(1000);
 }
 
-#[test]
-fn hours_of_rest_cost_little_and_nobody_is_forgotten() {
+/// Nodes that do nothing but look for one torrent, for some hours.
+fn rest(hours: u32) {
     let mut world = World::with(20, 0);
     world.want(at(1), HASH);
     world.run(Duration::from_secs(600));
     let before = world.sent;
-    world.run(Duration::from_secs(3 * 3600));
-    let each = (world.sent - before) as f64 / 20.0 / (3.0 * 3600.0);
+    world.run(Duration::from_secs(3600) * hours);
+    let each = (world.sent - before) as f64 / 20.0 / f64::from(3600 * hours);
     assert!(each < 0.5, "{each} packets a second");
     assert!(world.nodes.values().all(|node| node.len() >= K && node.pending.len() <= K));
     world.want(at(15), HASH);
     world.run(Duration::from_secs(30));
     assert!(world.found[&at(15)].contains(&at(1)));
     assert!(world.now > world.start);
+}
+
+#[test]
+fn an_hour_of_rest_costs_little_and_nobody_is_forgotten() {
+    rest(1);
+}
+
+#[test]
+#[ignore = "takes a while"]
+fn long_a_day_of_rest_costs_little_and_nobody_is_forgotten() {
+    rest(24);
 }
 
 #[test]

@@ -62,15 +62,17 @@ pub fn watch(signals: &[Signal], mut heard: impl FnMut(Signal) + Send + 'static)
     let listen = move || {
         let mut bytes = [0; 16];
         loop {
-            match wake.read(&mut bytes) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return,
-                Ok(0) => return,
-                _ => {}
-            }
+            // Before the first byte too: a signal that comes between a flag and its pipe sets the
+            // flag alone.
             for (signal, came) in &flags {
                 if came.swap(false, Ordering::AcqRel) {
                     heard(*signal);
                 }
+            }
+            match wake.read(&mut bytes) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return,
+                Ok(0) => return,
+                _ => {}
             }
         }
     };

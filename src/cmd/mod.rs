@@ -13,6 +13,7 @@ pub mod btsethttpseeds;
 pub mod btshowmetainfo;
 pub mod bttrack;
 mod completions;
+mod config;
 mod downloading;
 mod editing;
 pub mod env;
@@ -130,7 +131,10 @@ impl Command {
                 env.say(format_args!("{} {VERSION} (BitTornado)", self.name));
                 Exit::Done
             }
-            Ok(Asked::Run(parsed)) => {
+            Ok(Asked::Run(mut parsed)) => {
+                if let Err(exit) = config::apply(env, self, &mut parsed) {
+                    return exit;
+                }
                 for (name, why) in parsed.gone() {
                     env.error(format_args!("warning: --{name} has no effect: {why}"));
                 }

@@ -97,7 +97,8 @@ impl Opt {
         self
     }
 
-    fn is_called(&self, name: &[u8]) -> bool {
+    /// Whether `name` is one of its names.
+    pub(super) fn is_called(&self, name: &[u8]) -> bool {
         std::iter::once(&self.name).chain(self.aliases).any(|own| alike(own.as_bytes(), name))
     }
 }
@@ -143,8 +144,19 @@ impl std::error::Error for Wrong {}
 #[derive(Debug)]
 pub struct Parsed {
     table: &'static [Opt],
-    values: BTreeMap<&'static str, OsString>,
+    values: BTreeMap<&'static str, (OsString, Origin)>,
     positionals: Vec<OsString>,
+}
+
+/// Where a value that is not the default comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// An option on the command line.
+    CommandLine,
+    /// An environment variable.
+    Environment,
+    /// A line of the file of settings, counted from 1.
+    File(usize),
 }
 
 impl Parsed {
@@ -183,9 +195,38 @@ impl Parsed {
         (!value.is_empty()).then(|| value.into())
     }
 
-    /// Whether the option is on the command line, with whatever value.
+    /// Whether the user chose the value: the option is on the command line, with whatever value,
+    /// or a file or the environment has another one than the default. (Files that are written by
+    /// programs may have them all.)
     pub fn given(&self, name: &str) -> bool {
-        self.values.contains_key(self.declared(name).name)
+        let opt = self.declared(name);
+        let chosen = |(value, origin): &(OsString, Origin)| {
+            *origin == Origin::CommandLine || value != opt.default
+        };
+        self.values.get(opt.name).is_some_and(chosen)
+    }
+
+    /// Gives the option a value from elsewhere than the command line, unless it has one already.
+    ///
+    /// # Errors
+    /// It takes no such value; what is wrong with it, naming the value.
+    pub(super) fn preset(
+        &mut self,
+        opt: &'static Opt,
+        value: OsString,
+        origin: Origin,
+    ) -> Result<(), String> {
+        check(opt.kind, &value)?;
+        self.values.entry(opt.name).or_insert((value, origin));
+        Ok(())
+    }
+
+    /// Every option of the table, with its value and where that comes from; `None` for defaults.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static Opt, &OsStr, Option<Origin>)> {
+        self.table.iter().map(|opt| match self.values.get(opt.name) {
+            Some((value, origin)) => (opt, value.as_os_str(), Some(*origin)),
+            None => (opt, OsStr::new(opt.default), None),
+        })
     }
 
     /// The arguments that are no options, in order.
@@ -195,7 +236,9 @@ impl Parsed {
 
     /// The options on the command line whose mechanism is gone, each with what to say.
     pub fn gone(&self) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
-        let given = self.table.iter().filter(|o| self.values.contains_key(o.name));
+        let on_the_line = |(_, origin): &(OsString, Origin)| *origin == Origin::CommandLine;
+        let given = self.table.iter();
+        let given = given.filter(move |o| self.values.get(o.name).is_some_and(on_the_line));
         given.filter_map(|o| o.gone.map(|why| (o.name, why)))
     }
 
@@ -206,7 +249,7 @@ impl Parsed {
 
     fn value(&self, name: &str) -> (&'static Opt, &OsStr) {
         let opt = self.declared(name);
-        let given = self.values.get(opt.name).map(OsString::as_os_str);
+        let given = self.values.get(opt.name).map(|(value, _)| value.as_os_str());
         (opt, given.unwrap_or(OsStr::new(opt.default)))
     }
 }
@@ -236,7 +279,7 @@ pub fn parse(table: &'static [Opt], args: &[OsString]) -> Result<Asked, Wrong> {
             let value = normal.values[index.parse::<usize>().expect("written by Normal")];
             check(opt.kind, value)
                 .map_err(|problem| Wrong { option: format!("--{}", opt.name), problem })?;
-            values.insert(opt.name, value.to_owned());
+            values.insert(opt.name, (value.to_owned(), Origin::CommandLine));
         }
     }
     Ok(Asked::Run(Parsed { table, values, positionals: normal.positionals }))

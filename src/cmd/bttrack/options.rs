@@ -1,5 +1,6 @@
 //! The tracker's options.
 
+use crate::cmd::config;
 use crate::cmd::options::{Kind, Opt};
 
 const SECONDS: Kind = Kind::Int { min: 1, max: u32::MAX as i64 };
@@ -280,4 +281,6 @@ pub const OPTIONS: &[Opt] = &[
         "of no use any more",
     )
     .gone("peers are chosen anew for every answer"),
+    config::SAVE_OPTIONS,
+    config::PRINT_CONFIG,
 ];

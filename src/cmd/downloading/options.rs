@@ -1,5 +1,6 @@
 //! The options of a download: one table for every command that downloads.
 
+use crate::cmd::config;
 use crate::cmd::options::{Kind, Opt};
 
 const SECONDS: Kind = Kind::Float { min: 1.0, max: 86_400.0 };
@@ -378,4 +379,6 @@ pub const OPTIONS: &[Opt] = &[
         "0.5",
         "seconds between updates of the figures",
     ),
+    config::SAVE_OPTIONS,
+    config::PRINT_CONFIG,
 ];

@@ -343,7 +343,7 @@ fn what_is_taken_as_it_is_is_checked_before_it_is_sent() {
     let mut source = stage.client("file").args(["--check_hashes", "0"]).start();
     source.wait_for(COMPLETE, SOON);
     let leech = stage.client("copy").start();
-    source.wait_for("piece 3 was taken as it is, but is bad", SOON);
+    source.wait_for("piece 3 on the disk is bad", SOON);
     until(SOON, "all but one piece", || {
         (stage.dir.join("copy").exists() && stage.good_pieces("copy") == 15).then_some(())
     });

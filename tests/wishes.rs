@@ -313,3 +313,38 @@ fn a_wish_during_the_check_waits_for_its_end() {
     run.agreed(&stage, "o.");
     assert_eq!(stage.there(), "o.");
 }
+
+#[test]
+fn a_client_rests_and_looks_again_at_its_data_when_it_is_told_to() {
+    let stage = Stage::new(&[5 * PIECE, 3 * PIECE], &[]);
+    let mut run = stage.client("oo");
+    run.client.pause(true);
+    run.wait("a rest", |report| match report {
+        Report::Figures(figures) => (figures.phase == Phase::Paused).then_some(()),
+        _ => None,
+    });
+    // What somebody puts in place meanwhile need not be fetched.
+    stage.dir.write("copy/1", stage.dir.read("data/1"));
+    let mut said = |what: &str| {
+        run.client.recheck();
+        run.wait(what, |report| match report {
+            Report::Notice(text) => text.contains("checked again").then(|| text.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(said("a find"), "all data was checked again: 0 bad and 3 new good pieces");
+    run.client.set_limits(Some(100_000_000), Some(100_000_000));
+    run.client.pause(false);
+    run.done();
+    assert_eq!(stage.there(), "oo");
+    stage.quiet();
+    let mut bytes = stage.dir.read("data/0");
+    bytes[2 * PIECE] ^= 1;
+    stage.dir.write("copy/0", bytes);
+    run.client.recheck();
+    run.done();
+    assert_eq!(stage.there(), "oo");
+    let (said, status) = run.stop();
+    assert_eq!(status.downloaded, 6 * PIECE as u64, "{said:?}");
+    assert!(said.iter().any(|text| text.contains("piece 2 on the disk is bad")), "{said:?}");
+}

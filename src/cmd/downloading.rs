@@ -243,6 +243,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         max_connections: Some(count("max_connections")).filter(|n| *n > 0).unwrap_or(usize::MAX),
         min_peers: count("min_peers"),
         rerequest_interval: seconds(parsed, "rerequest_interval"),
+        paused: false,
         upload_limit: limit("max_upload_rate"),
         auto_upload_limit: parsed.int("max_upload_rate") < 0,
         upload_unit_size: parsed.int("upload_unit_size") as u32,

@@ -227,6 +227,26 @@ pub(super) fn again(
     std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
 }
 
+/// Hashes all pieces, on a thread of its own, which posts each result and then that it is through.
+///
+/// # Errors
+/// The system has no thread for us.
+pub(super) fn whole(check: Check, post: Post<Event>) -> io::Result<()> {
+    let work = move || {
+        let geometry = &check.geometry;
+        let hasher = Hasher { geometry, threads: 1, stop: &check.stop };
+        let read = |range, buffer: &mut [u8]| check.storage.read(range, buffer);
+        hasher.run(geometry.pieces(), read, |piece, result| {
+            let good = result.is_ok_and(|hash| hash == check.hashes[piece.at()]);
+            post.queue(Event::Rechecked(piece, good), &check.stop);
+            post.ring();
+        });
+        post.queue(Event::RecheckEnded, &check.stop);
+        post.ring();
+    };
+    std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
+}
+
 /// Notes in `have` which of the pieces have their hash. False if it was stopped.
 fn hash(
     check: &Check,

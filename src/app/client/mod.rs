@@ -221,6 +221,8 @@ pub enum Phase {
     Allocating(f64),
     /// Downloading, or looking for peers to do so.
     Downloading,
+    /// Resting, as the user wishes.
+    Paused,
     /// All that is wanted is there, and there for others.
     Seeding,
     /// Waiting until the disk works again; the reason was told.
@@ -294,6 +296,16 @@ enum Event {
     Remembered,
     /// The files are to be wanted so much.
     Wish(Vec<Priority>),
+    /// It is to rest, or to go on.
+    Pause(bool),
+    /// Upload and download are to be limited so.
+    Limit(Option<u64>, Option<u64>),
+    /// All the data is to be looked at again.
+    Recheck,
+    /// A piece was, at the user's wish: whether it is good.
+    Rechecked(PieceIndex, bool),
+    /// All pieces were.
+    RecheckEnded,
     Stop,
 }
 
@@ -438,8 +450,32 @@ impl Client {
     ///
     /// If a file cannot come to its place, that is a [`Report::Notice`], and nothing changes.
     pub fn set_priorities(&self, files: Vec<Priority>) {
+        self.tell(Event::Wish(files));
+    }
+
+    /// Has it rest, or go on: while it rests nobody is served, nothing is asked of anybody and
+    /// nobody is dialled. Connections stay, and trackers are told as ever. What is on disk is still
+    /// looked at. It is not remembered for the next start.
+    pub fn pause(&self, paused: bool) {
+        self.tell(Event::Pause(paused));
+    }
+
+    /// From now on payload leaves, and is asked for, at so many bytes a second; `None` for no
+    /// limit. An upload limit that finds itself does so no more.
+    pub fn set_limits(&self, upload: Option<u64>, download: Option<u64>) {
+        self.tell(Event::Limit(upload, download));
+    }
+
+    /// Has all the data on disk be looked at again, while the rest goes on: what is bad is fetched
+    /// again, and what somebody else put there is taken. The end is a [`Report::Notice`]. Nothing
+    /// happens while such a look is under way.
+    pub fn recheck(&self) {
+        self.tell(Event::Recheck);
+    }
+
+    fn tell(&self, event: Event) {
         // Whoever has been told to stop hears no more wishes.
-        self.post.queue(Event::Wish(files), &self.stop);
+        self.post.queue(event, &self.stop);
         self.post.ring();
     }
 

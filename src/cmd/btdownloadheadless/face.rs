@@ -155,6 +155,7 @@ impl Face {
             Phase::Seeding => "seeding",
             Phase::Stopping => "shutting down",
             Phase::Waiting => "waiting for the disk",
+            Phase::Paused => "paused",
             _ => "downloading",
         };
         let peers = format!("{} seeds, {} peers", status.seeds, status.peers);
@@ -199,6 +200,7 @@ fn time_left(figures: &Figures) -> String {
         Phase::Checking(_) => "checking existing data".into(),
         Phase::Allocating(_) => "allocating disk space".into(),
         Phase::Waiting => "waiting for the disk".into(),
+        Phase::Paused => "paused".into(),
         Phase::Stopping => "shutting down".into(),
         Phase::Seeding => "Download Succeeded!".into(),
         Phase::Downloading if rate < 1.0 => "connecting to peers".into(),

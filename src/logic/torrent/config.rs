@@ -100,6 +100,8 @@ pub struct Config {
     pub min_peers: usize,
     /// How often more peers are asked for then.
     pub rerequest_interval: Duration,
+    /// It rests: see [`Torrent::is_paused`](super::Torrent::is_paused).
+    pub paused: bool,
     /// Payload sent, bytes a second; `None` for no limit.
     pub upload_limit: Option<u64>,
     /// The upload limit finds itself, and with it how many peers are served; it begins with
@@ -192,6 +194,7 @@ impl Default for Config {
             max_connections: 200,
             min_peers: 20,
             rerequest_interval: Duration::from_secs(300),
+            paused: false,
             upload_limit: None,
             auto_upload_limit: false,
             upload_unit_size: 1460,

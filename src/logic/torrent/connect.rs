@@ -391,7 +391,8 @@ impl Torrent {
         let wished = self.config.max_initiate;
         let wished = if self.reached { wished } else { wished.saturating_add(wished / 2) };
         let limit = wished.min(self.config.max_connections);
-        !self.stopping && self.peers.len() < limit && half_open() < MAX_HALF_OPEN
+        let rests = self.stopping || self.config.paused;
+        !rests && self.peers.len() < limit && half_open() < MAX_HALF_OPEN
     }
 
     /// Opens as many connections as there may be.

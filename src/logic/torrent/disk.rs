@@ -37,9 +37,16 @@ impl Torrent {
         if std::mem::replace(&mut self.held, true) {
             return;
         }
+        self.take_back_requests(now);
+    }
+
+    /// What was asked for and has not come is not wanted now.
+    pub(super) fn take_back_requests(&mut self, now: Instant) {
         for key in self.open_keys() {
             let Some(session) = self.session(key) else { continue };
-            for block in std::mem::take(&mut session.asked) {
+            let asked = std::mem::take(&mut session.asked);
+            self.not_coming(&asked, now);
+            for block in asked {
                 self.ledger.unask(block, key);
                 self.say(key, Message::Cancel(block), now);
             }
@@ -56,6 +63,25 @@ impl Torrent {
     /// Whether nothing is asked of anybody because the disk takes nothing.
     pub fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// Whether nothing is asked of anybody, for whatever reason.
+    pub(super) fn asks_nothing(&self) -> bool {
+        self.ledger.is_done() || self.stopping || self.held || self.config.paused
+    }
+
+    /// All of a piece lies on the disk, as far as anybody knows, put there by somebody else. As
+    /// [`Torrent::on_found`]; of a piece that has been begun, or is not wanted, nothing is
+    /// believed: false.
+    pub fn on_found_piece(&mut self, piece: PieceIndex) -> bool {
+        let is_new = self.ledger.state(piece) == PieceState::Missing;
+        if !is_new || !self.ledger.lacks(piece.get()) {
+            return false;
+        }
+        let blocks = 0..self.geometry.block_count(piece);
+        let blocks: Vec<_> = blocks.filter_map(|n| self.geometry.block(piece, n)).collect();
+        self.on_found(blocks);
+        true
     }
 
     /// A block handed on by `SendBlock` cannot be read: the peer is told so, in the words that it

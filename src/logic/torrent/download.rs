@@ -18,7 +18,7 @@ const MAX_UNASKED: u64 = 64 * 1024 * 1024;
 impl Torrent {
     /// Sends as many requests to a peer as it should have out.
     pub(super) fn ask(&mut self, key: PeerKey, now: Instant) {
-        if self.ledger.is_done() || self.stopping || self.held {
+        if self.asks_nothing() {
             return;
         }
         let floor = self.config.request_backlog;
@@ -77,7 +77,7 @@ impl Torrent {
 
     /// Asks of everybody: after blocks became free again, or tokens came in.
     pub(super) fn ask_all(&mut self, now: Instant) {
-        if self.ledger.is_done() {
+        if self.asks_nothing() {
             return;
         }
         let mut keys = self.open_keys();

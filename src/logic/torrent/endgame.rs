@@ -43,7 +43,7 @@ impl Torrent {
 
     /// Finds blocks for peers that have room.
     pub(super) fn endgame(&mut self, now: Instant) {
-        if !self.ledger.all_asked() || self.stopping {
+        if !self.ledger.all_asked() || self.stopping || self.config.paused {
             return;
         }
         let mut late = self.late_blocks(now);

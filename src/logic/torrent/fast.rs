@@ -170,7 +170,8 @@ impl Torrent {
             }
             return Ok(false);
         }
-        if fault.is_none() && (!choking || fast && self.is_granted(key, block)) {
+        let may_be_granted = fast && !self.config.paused;
+        if fault.is_none() && (!choking || may_be_granted && self.is_granted(key, block)) {
             return Ok(true);
         }
         match fault {

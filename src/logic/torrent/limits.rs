@@ -34,6 +34,13 @@ impl Torrent {
         }
     }
 
+    /// Has the limits be those that are set.
+    pub(super) fn fix_limits(&mut self, now: Instant) {
+        self.limits.auto = None;
+        self.set_upload_limit(self.config.upload_limit, now);
+        self.download_bucket.set_limit(now, self.config.download_limit);
+    }
+
     fn set_upload_limit(&mut self, limit: Option<u64>, now: Instant) {
         self.upload_bucket.set_limit(now, limit);
         self.limits.acks.set_limit(now, limit.map(|limit| limit / 2));

@@ -9,7 +9,7 @@
 //! (messages), `fast` (those of the fast extension), `download` (what we ask, what came, who is to
 //! blame), `endgame`, `retry` (bad pieces, from one peer alone), `wishes` (which files are wanted),
 //! `disk` (what is found there), `metadata` (for those who have only the hash), `news` (pieces told to others), `offers` (super-seeding), `upload` (choking, serving), `spread`
-//! (what a seed sends first), `web` (servers that have the content), `replan` (what others have by now), `limits` (how fast), `track`
+//! (what a seed sends first), `pause` (what users change while it runs), `web` (servers that have the content), `replan` (what others have by now), `limits` (how fast), `track`
 //! (announces), `config` (what users set), `status`, `details` (what they see).
 
 mod config;
@@ -25,6 +25,7 @@ mod limits;
 pub mod metadata;
 mod news;
 mod offers;
+mod pause;
 mod replan;
 mod retry;
 mod spread;

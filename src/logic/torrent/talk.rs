@@ -185,8 +185,9 @@ impl Torrent {
 
     /// Says whether we are interested, if that changed.
     pub(super) fn tell_interest(&mut self, key: PeerKey, now: Instant) {
+        let paused = self.config.paused;
         let Some(session) = self.session(key) else { return };
-        let interested = session.useful > 0;
+        let interested = session.useful > 0 && !paused;
         if session.interested != interested {
             session.interested = interested;
             let message = match interested {

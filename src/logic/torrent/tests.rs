@@ -8,6 +8,7 @@ mod limits;
 mod metadata;
 mod mutated;
 mod news;
+mod pause;
 mod track;
 mod web;
 

@@ -26,7 +26,7 @@ impl Torrent {
         let idle = self.candidates.next_deadline().is_none_or(|at| at > now);
         if peers >= self.config.max_initiate {
             Supply::Full
-        } else if peers < self.config.min_peers && idle && !self.ledger.is_done() {
+        } else if peers < self.config.min_peers && idle && !self.asks_nothing() {
             Supply::Short
         } else {
             Supply::Enough

@@ -169,6 +169,9 @@ impl Torrent {
     }
 
     pub(super) fn rechoke(&mut self, now: Instant) {
+        if self.config.paused {
+            return;
+        }
         let patience = self.patience();
         self.note_lazy(now);
         let sessions = self.sessions();

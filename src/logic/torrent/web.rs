@@ -86,8 +86,7 @@ impl Torrent {
 
     /// Begins runs at those that have none and could have one.
     pub(super) fn ask_web_seeds(&mut self, now: Instant) {
-        let idle = |torrent: &Torrent| torrent.stopping || torrent.held || torrent.ledger.is_done();
-        if self.web.seeds.is_empty() || idle(self) {
+        if self.web.seeds.is_empty() || self.asks_nothing() {
             return;
         }
         let mut busy = self.web.seeds.iter().filter(|s| s.run().is_some()).count();
@@ -327,7 +326,7 @@ impl Torrent {
 
     /// Sets the time for the next look.
     fn watch_web_seeds(&mut self, now: Instant) {
-        if self.stopping || self.held || self.ledger.is_done() {
+        if self.asks_nothing() {
             return;
         }
         let next = |seed: &WebSeed| match &seed.stage {

@@ -49,12 +49,16 @@ impl Engine {
         if !self.doubts.unproven.get(piece.get()) {
             return true;
         }
-        let waiting = self.doubts.proving.entry(piece).or_default();
-        waiting.push((key, block));
-        if waiting.len() == 1 {
+        self.prove(piece, Some((key, block)), now);
+        false
+    }
+
+    /// Has a piece hashed that is had, but perhaps wrongly, for somebody who may wait for it.
+    pub(super) fn prove(&mut self, piece: PieceIndex, waiting: Option<Waiting>, now: Instant) {
+        if !self.doubts.proving.contains_key(&piece) {
             self.order(Job::Verify { piece }, now);
         }
-        false
+        self.doubts.proving.entry(piece).or_default().extend(waiting);
     }
 
     /// Takes the hash of a piece that was not proven; gives back what is about another one.
@@ -70,7 +74,7 @@ impl Engine {
             waiting.into_iter().for_each(|(peer, block)| self.send_block(peer, block, now));
             return None;
         }
-        let text = format!("piece {} was taken as it is, but is bad: it is fetched", piece.get());
+        let text = format!("piece {} on the disk is bad: it is fetched again", piece.get());
         self.outlet.push(Report::Notice(text));
         self.with_torrent(|torrent| {
             torrent.doubt([piece], now);

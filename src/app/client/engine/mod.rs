@@ -4,12 +4,14 @@
 //! say), `actions` (what the logic wants done), `report` (what users get to know), `saving` (what
 //! is remembered for the next time), `finish` (what happens when it is done), `ending` (how it ends in time),
 //! `trouble` (what the machine refuses), `doubt` (files that somebody else may have changed),
-//! `wishes` (which files are wanted, as that changes), `web` (web seeds).
+//! `wishes` (which files are wanted, as that changes), `recheck` (what is on disk, looked at again
+//! at the user's wish), `web` (web seeds).
 
 mod actions;
 mod doubt;
 mod ending;
 mod finish;
+mod recheck;
 mod report;
 mod room;
 mod saving;
@@ -54,6 +56,7 @@ use doubt::Doubts;
 pub(super) use ending::END;
 use ending::Ending;
 use finish::Finish;
+use recheck::Recheck;
 use report::Outlet;
 use saving::Saving;
 use std::collections::{BTreeSet, VecDeque};
@@ -176,6 +179,8 @@ struct Engine {
     trouble: Trouble,
     doubts: Doubts,
     wishes: Wishes,
+    /// While all the data is looked at again.
+    recheck: Option<Recheck>,
     /// For when data has to be checked again.
     check: Check,
     /// Nobody else writes where we do.
@@ -261,6 +266,7 @@ impl Engine {
             trouble: Trouble::default(),
             doubts: Doubts::new(Bitfield::new(geometry.piece_count())),
             wishes: Wishes::default(),
+            recheck: None,
             check,
             sole: None,
             is_claiming: false,
@@ -438,6 +444,11 @@ impl Engine {
             Event::CheckNotice(text) => self.outlet.push(Report::Notice(text)),
             Event::Look(look) => self.show(look, now),
             Event::Wish(files) => self.on_wish(files, now),
+            Event::Pause(paused) => self.on_pause(paused, now),
+            Event::Limit(upload, download) => self.on_limit(upload, download, now),
+            Event::Recheck => self.on_recheck(),
+            Event::Rechecked(piece, good) => self.on_rechecked(piece, good, now),
+            Event::RecheckEnded => self.on_recheck_ended(),
             Event::Saved(saved) => self.on_saved(saved, now),
             Event::CheckEnded(Err(e)) => self.on_unchecked(e, now),
             Event::CheckedAgain(piece, good) => self.on_checked_again(piece, good, now),

@@ -146,6 +146,8 @@ impl Engine {
                     Phase::Checking(f64::from(*done) / f64::from(count))
                 }
             },
+            _ if self.recheck.is_some() => Phase::Checking(self.rechecked()),
+            (None, Stage::Running(torrent)) if torrent.is_paused() => Phase::Paused,
             (None, Stage::Running(torrent)) if Torrent::is_done(torrent) => Phase::Seeding,
             (None, Stage::Running(_)) => Phase::Downloading,
         };

@@ -1,4 +1,4 @@
-//! Which files are wanted, when that changes while the torrent runs.
+//! What users wish while the torrent runs: above all which files are wanted.
 //!
 //! A file that was kept aside first comes to its own place, and then is asked for; one that is
 //! wanted no more is first asked for no more, and then kept aside. So nothing is ever written to
@@ -21,6 +21,21 @@ pub(super) struct Wishes {
 }
 
 impl Engine {
+    /// It is to rest, or to go on. Before there is a torrent, that is how it will begin.
+    pub(super) fn on_pause(&mut self, paused: bool, now: Instant) {
+        self.settings.config.paused = paused;
+        self.with_torrent(|torrent| torrent.set_paused(paused, now));
+        self.outlet.hurry();
+    }
+
+    /// The limits are to be these.
+    pub(super) fn on_limit(&mut self, upload: Option<u64>, download: Option<u64>, now: Instant) {
+        let config = &mut self.settings.config;
+        (config.upload_limit, config.download_limit) = (upload, download);
+        config.auto_upload_limit = false;
+        self.with_torrent(|torrent| torrent.set_limits(upload, download, now));
+    }
+
     /// Somebody wants the files so much; of several wishes the last counts.
     pub(super) fn on_wish(&mut self, mut files: Vec<Priority>, now: Instant) {
         files.resize(self.geometry.file_count(), Priority::default());

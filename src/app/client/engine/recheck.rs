@@ -1,0 +1,74 @@
+//! All the data on disk is looked at again, because the user wishes it, while the rest goes on.
+//!
+//! What the look finds is a hint alone, for the disk may have changed meanwhile: a piece that is
+//! had and looks bad is hashed once more by the disk's worker, in turn with our own writes, and so
+//! is one that is not had and looks good.
+
+use super::Engine;
+use crate::app::client::{Report, check};
+use crate::io::reason;
+use crate::proto::geometry::PieceIndex;
+use std::time::Instant;
+
+/// How far the look has come.
+#[derive(Default)]
+pub(super) struct Recheck {
+    done: u32,
+    /// Pieces that are had and look bad.
+    bad: u32,
+    /// Pieces that are not had and look good.
+    found: u32,
+}
+
+impl Engine {
+    pub(super) fn on_recheck(&mut self) {
+        if self.torrent().is_none() || self.recheck.is_some() || self.ending.is_some() {
+            return;
+        }
+        match check::whole(self.check.clone(), self.post.clone()) {
+            Ok(()) => self.recheck = Some(Recheck::default()),
+            Err(e) => {
+                let text = format!("cannot start a thread: {}", reason(&e));
+                self.outlet.push(Report::Notice(text));
+            }
+        }
+        self.outlet.hurry();
+    }
+
+    /// How much of it is done, 0 to 1.
+    pub(super) fn rechecked(&self) -> f64 {
+        let done = self.recheck.as_ref().map_or(0, |recheck| recheck.done);
+        f64::from(done) / f64::from(self.geometry.piece_count().max(1))
+    }
+
+    pub(super) fn on_rechecked(&mut self, piece: PieceIndex, good: bool, now: Instant) {
+        let had = self.torrent().is_some_and(|torrent| torrent.have().get(piece.get()));
+        let Some(recheck) = &mut self.recheck else { return };
+        recheck.done += 1;
+        match (had, good) {
+            (true, false) => {
+                recheck.bad += 1;
+                self.doubts.unproven.set(piece.get(), true);
+                self.prove(piece, None, now);
+            }
+            (false, true) => {
+                let mut begun = false;
+                self.with_torrent(|torrent| begun = torrent.on_found_piece(piece));
+                if let Some(recheck) = self.recheck.as_mut().filter(|_| begun) {
+                    recheck.found += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_recheck_ended(&mut self) {
+        let Some(Recheck { bad, found, .. }) = self.recheck.take() else { return };
+        let text = match (bad, found) {
+            (0, 0) => "all data was checked again: it is as it was known".into(),
+            _ => format!("all data was checked again: {bad} bad and {found} new good pieces"),
+        };
+        self.outlet.push(Report::Notice(text));
+        self.outlet.hurry();
+    }
+}

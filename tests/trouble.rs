@@ -81,6 +81,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         state_dir: None,
         dht: None,
         map_ports: None,
+        lsd: false,
         utp: false,
         web_seeds: true,
         company: None,

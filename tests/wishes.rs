@@ -82,6 +82,7 @@ impl Stage {
             state_dir: Some(self.dir.join("states")),
             dht: None,
             map_ports: None,
+            lsd: false,
             utp: false,
             web_seeds: true,
             company: None,

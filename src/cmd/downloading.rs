@@ -84,6 +84,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
             1 => Some(Way::Pcp),
             _ => Some(Way::Upnp),
         },
+        lsd: parsed.flag("lsd"),
         utp: parsed.flag("utp"),
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
@@ -109,6 +110,7 @@ pub fn join_settings(env: &Env, parsed: &Parsed, magnet: Magnet) -> Result<JoinS
         },
         config: config(parsed)?,
         dht: dht(env, parsed)?,
+        lsd: parsed.flag("lsd"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
     })

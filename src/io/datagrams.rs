@@ -22,15 +22,32 @@ impl Datagrams {
     /// # Errors
     /// The system has no socket for it there.
     pub fn open(&mut self, at: SocketAddr, reactor: &mut Reactor) -> io::Result<()> {
+        self.open_as(at, false, reactor)
+    }
+
+    /// Like [`open`](Datagrams::open), at an address that others of this machine have too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_shared(&mut self, at: SocketAddr, reactor: &mut Reactor) -> io::Result<()> {
+        self.open_as(at, true, reactor)
+    }
+
+    fn open_as(&mut self, at: SocketAddr, shared: bool, reactor: &mut Reactor) -> io::Result<()> {
         let place = &mut self.0[usize::from(at.is_ipv6())];
         if place.is_none() {
-            let socket = sys::bind_udp(at, false)?;
+            let socket = sys::bind_udp(at, shared)?;
             sys::set_nonblocking(&socket)?;
             let socket = Arc::new(socket);
             let token = reactor.add(Arc::clone(&socket), Interest::READ);
             *place = Some((socket, token));
         }
         Ok(())
+    }
+
+    /// The socket of a family, if it is open.
+    pub fn socket(&self, six: bool) -> Option<&OwnedFd> {
+        self.0[usize::from(six)].as_ref().map(|(socket, _)| &**socket)
     }
 
     /// Takes what has come, into this space, if it is one of these that the token is of.

@@ -11,6 +11,7 @@ pub mod hasher;
 pub mod hook;
 pub mod lookup;
 pub mod mailbox;
+pub mod multicast;
 pub mod pages;
 pub mod reactor;
 pub mod save;

@@ -11,6 +11,7 @@ pub mod dht;
 pub mod goal;
 pub mod inquiry;
 pub mod ledger;
+pub mod lsd;
 pub mod peer;
 pub mod picker;
 pub mod pipeline;

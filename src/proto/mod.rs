@@ -14,6 +14,8 @@ pub mod geometry;
 pub mod glob;
 pub mod hash;
 pub mod ids;
+pub mod interfaces;
+pub mod lsd;
 pub mod magnet;
 pub mod merkle;
 pub mod metainfo;

@@ -7,6 +7,7 @@ mod aria2;
 mod exchange;
 mod libtorrent;
 mod magnet;
+mod neighbours;
 mod nginx;
 mod ours;
 mod ports;

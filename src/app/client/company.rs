@@ -4,6 +4,7 @@
 use super::StartError;
 use super::dht::Node;
 use super::links::Links;
+use super::lsd::Lsd;
 use crate::io::reactor::Reactor;
 use crate::io::sys;
 use crate::logic::inquiry::Legacy;
@@ -35,6 +36,7 @@ pub struct Company {
     pub(super) seed: u64,
     pub(super) legacy: Option<Legacy>,
     pub(super) dht: Option<Node>,
+    pub(super) lsd: Option<Lsd>,
 }
 
 impl Company {
@@ -44,7 +46,7 @@ impl Company {
         let (port, listeners) = listen(door, seed)?;
         let mut reactor = Reactor::new().map_err(StartError::System)?;
         let links = Links::new(listeners, limits, &mut reactor);
-        Ok(Company { reactor, links, port, peer_id, seed, legacy: None, dht: None })
+        Ok(Company { reactor, links, port, peer_id, seed, legacy: None, dht: None, lsd: None })
     }
 }
 

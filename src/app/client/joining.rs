@@ -30,6 +30,9 @@ pub struct JoinSettings {
     pub config: Config,
     /// How the distributed hash table is used, if it is.
     pub dht: Option<DhtOptions>,
+    /// Whether peers on the same link are told and heard (BEP 14), unless [`Config::local_only`] says
+    /// to stay at home.
+    pub lsd: bool,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often the number of peers is reported, if it changes.

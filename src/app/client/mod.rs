@@ -9,7 +9,7 @@
 //! to the other), `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
 //! disk at the start), `state` (what is remembered of that), `claim` (space for what is not),
-//! `wanted` (which files are), `udp` (UDP trackers), `ports` (the gateway's).
+//! `wanted` (which files are), `udp` (UDP trackers), `ports` (the gateway's), `lsd` (peers nearby).
 
 mod check;
 mod claim;
@@ -18,6 +18,7 @@ mod dht;
 mod engine;
 mod joining;
 mod links;
+mod lsd;
 mod ports;
 mod ready;
 mod secrecy;
@@ -107,6 +108,9 @@ pub struct Settings {
     pub state_dir: Option<PathBuf>,
     /// How the distributed hash table is used (BEP 5), if it is; never for a private torrent.
     pub dht: Option<DhtOptions>,
+    /// Whether peers on the same link are told and heard (BEP 14); never for a private torrent, nor
+    /// if [`Config::local_only`] says to stay at home.
+    pub lsd: bool,
     /// In which way the gateway is asked first to let peers in, if it is; never if
     /// [`Config::local_only`] says to stay at home.
     pub map_ports: Option<Way>,
@@ -144,6 +148,7 @@ impl Settings {
             on_done: None,
             state_dir: None,
             dht: None,
+            lsd: false,
             map_ports: None,
             utp: false,
             web_seeds: true,
@@ -388,7 +393,7 @@ impl Client {
             Some(company) => company,
             None => Company::alone(&settings.door(), limits)?,
         };
-        let Company { reactor, links, port, peer_id, seed, legacy, dht } = company;
+        let Company { reactor, links, port, peer_id, seed, legacy, dht, lsd } = company;
         // Last, since it makes folders.
         storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
         let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
@@ -403,6 +408,7 @@ impl Client {
             links,
             legacy,
             dht,
+            lsd,
             storage,
             place,
             geometry,

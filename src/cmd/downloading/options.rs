@@ -61,6 +61,13 @@ pub const OPTIONS: &[Opt] = &[
         "tell peers of each other, and hear of others from them (BEP 11); never with private torrents",
     ),
     Opt::new(
+        "lsd",
+        Kind::Flag,
+        "0",
+        "look for peers on the same local network, and be found there (BEP 14), by multicast to its \
+         hosts alone; never with private torrents, nor with local_only",
+    ),
+    Opt::new(
         "utp",
         Kind::Flag,
         "0",

@@ -1,7 +1,7 @@
 //! Sockets that never block.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -220,6 +220,59 @@ pub fn sendfile(
         let mut at = offset;
         rustix::fs::sendfile(socket.as_fd(), file.as_fd(), Some(&mut at), length)
     })?)
+}
+
+/// The number of the network interface of this name.
+///
+/// # Errors
+/// There is none.
+pub fn interface_number(name: &str) -> io::Result<u32> {
+    let flags = SocketFlags::CLOEXEC;
+    let any = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+    Ok(rustix::net::netdevice::name_to_index(any, name)?)
+}
+
+/// Has a UDP socket hear what is sent to a multicast group on the link of this interface, of which
+/// an IPv4 address of ours may be said too.
+///
+/// # Errors
+/// The interface has gone, or the system has no room for another membership.
+pub fn join_group(
+    socket: impl AsFd,
+    group: IpAddr,
+    (interface, own): (u32, Option<IpAddr>),
+) -> io::Result<()> {
+    let joined = match group {
+        IpAddr::V4(group) => {
+            sockopt::set_ip_add_membership_with_ifindex(socket, &group, &ipv4(own), interface)
+        }
+        IpAddr::V6(group) => sockopt::set_ipv6_add_membership(socket, &group, interface),
+    };
+    Ok(joined?)
+}
+
+/// Has what a UDP socket sends to multicast groups from now on leave there, and from that address.
+///
+/// # Errors
+/// The interface has gone.
+pub fn speak_to_group(
+    socket: impl AsFd,
+    six: bool,
+    (interface, own): (u32, Option<IpAddr>),
+) -> io::Result<()> {
+    let any = Ipv4Addr::UNSPECIFIED;
+    let set = match six {
+        false => sockopt::set_ip_multicast_if_with_ifindex(socket, &any, &ipv4(own), interface),
+        true => sockopt::set_ipv6_multicast_if(socket, interface),
+    };
+    Ok(set?)
+}
+
+fn ipv4(ip: Option<IpAddr>) -> Ipv4Addr {
+    match ip {
+        Some(IpAddr::V4(ip)) => ip,
+        _ => Ipv4Addr::UNSPECIFIED,
+    }
 }
 
 /// Two sockets that are connected with each other alone, as a stream.

@@ -3,6 +3,7 @@
 use super::ending::END;
 use super::{Engine, MAX_REPLY, SCRAPE, Stage};
 use crate::app::client::Report;
+use crate::app::client::lsd::Lsd;
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -33,6 +34,7 @@ impl Engine {
             self.drain_actions(now);
             self.take_udp_answers(now);
             self.take_dht_finds(now);
+            self.take_neighbours(now);
             self.take_mappings(now);
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };
@@ -216,6 +218,12 @@ impl Engine {
     fn take_dht_finds(&mut self, now: Instant) {
         while let Some((_, peers)) = self.dht.as_mut().and_then(|node| node.work(&self.post, now)) {
             self.with_torrent(|t| t.add_candidates(&peers, Source::Peer, now));
+        }
+    }
+
+    fn take_neighbours(&mut self, now: Instant) {
+        while let Some((_, peer)) = self.lsd.as_mut().and_then(Lsd::work) {
+            self.with_torrent(|t| t.add_candidates(&[peer], Source::Tracker, now));
         }
     }
 

@@ -25,6 +25,7 @@ use super::check::{self, Check, Found};
 use super::claim;
 use super::dht::{self, Node};
 use super::links::Links;
+use super::lsd::Lsd;
 use super::ports::Ports;
 use super::ready::{Warmth, Windows};
 use super::secrecy::Secrecy;
@@ -97,6 +98,7 @@ pub(super) struct Parts {
     pub links: Links,
     pub legacy: Option<Legacy>,
     pub dht: Option<Node>,
+    pub lsd: Option<Lsd>,
     pub storage: Arc<Storage>,
     pub place: Option<Arc<Place>>,
     pub geometry: Arc<Geometry>,
@@ -165,6 +167,7 @@ struct Engine {
     fetch: Fetch,
     udp: Udp,
     dht: Option<Node>,
+    lsd: Option<Lsd>,
     ports: Option<Ports>,
     utp: Option<Utp>,
     web: Web,
@@ -209,7 +212,7 @@ struct Engine {
 
 impl Engine {
     fn new(parts: Parts) -> Result<Engine, (JobSender<Report>, String)> {
-        let Parts { reactor, mail, post, reporter, stop, links, legacy, dht, .. } = parts;
+        let Parts { reactor, mail, post, reporter, stop, links, legacy, dht, lsd, .. } = parts;
         let Parts { storage, geometry, peer_id, seed, target, port, settings, place, .. } = parts;
         let hashes = Arc::clone(&settings.metainfo.info.pieces);
         let torrent = DiskTorrent {
@@ -251,6 +254,7 @@ impl Engine {
             legacy,
             secrecy: Secrecy::new(settings.metainfo.info_hash, seed, now),
             dht,
+            lsd,
             ports,
             windows: Windows::new(Arc::clone(&geometry), files),
             unready: VecDeque::new(),
@@ -346,6 +350,7 @@ impl Engine {
             .chain([self.goal_deadline(now), self.retry_unready, self.tell_at])
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])
             .chain([self.dht.as_ref().map(Node::next_deadline)])
+            .chain([self.lsd.as_ref().and_then(Lsd::next_deadline)])
             .chain([self.ports.as_ref().and_then(Ports::next_deadline)])
             .chain([self.utp.as_ref().and_then(Utp::next_deadline)])
             .flatten()
@@ -381,6 +386,9 @@ impl Engine {
         self.udp.on_time(now);
         if let Some(node) = &mut self.dht {
             node.on_time(now);
+        }
+        if let Some(lsd) = &mut self.lsd {
+            lsd.on_time(&mut self.reactor, now);
         }
         if let Some(ports) = &mut self.ports {
             ports.on_time(now);
@@ -484,6 +492,7 @@ impl Engine {
         }
         torrent.on_found(found.blocks.iter().copied());
         self.ask_table(now);
+        self.ask_neighbours(now);
         self.open_streams(now);
         torrent.add_web_seeds(self.web_sources(), now);
         self.saving.begin(&found);
@@ -517,6 +526,16 @@ impl Engine {
         }
         if let Some(node) = &mut self.dht {
             node.want(metainfo.info_hash, metainfo.nodes.clone(), &self.post, now);
+        }
+    }
+
+    /// Looks for peers on the same link too.
+    fn ask_neighbours(&mut self, now: Instant) {
+        let Settings { lsd, metainfo, config, bind, .. } = &self.settings;
+        if *lsd && !config.local_only && !metainfo.info.private {
+            let start = || Lsd::new((bind, self.port), now);
+            self.lsd = self.lsd.take().or_else(start);
+            self.lsd.iter_mut().for_each(|lsd| lsd.want(metainfo.info_hash, now));
         }
     }
 

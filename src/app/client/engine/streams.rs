@@ -29,7 +29,7 @@ impl Engine {
 
     /// Something came at a socket that is no peer's.
     pub(super) fn on_datagrams(&mut self, event: reactor::Event, now: Instant) {
-        let Engine { dht, utp, ports, reactor, .. } = self;
+        let Engine { dht, utp, ports, lsd, reactor, .. } = self;
         let stray = |from: SocketAddr, packet: &[u8]| {
             if let Some(utp) = utp {
                 utp.on_packet(from, packet, now);
@@ -37,6 +37,7 @@ impl Engine {
         };
         let heard = dht.as_mut().is_some_and(|node| node.hear(event.token, now, stray))
             || utp.as_mut().is_some_and(|utp| utp.hear(event, reactor, now))
+            || lsd.as_mut().is_some_and(|lsd| lsd.hear(event.token, now))
             || ports.as_mut().is_some_and(|ports| ports.hear(event.token, now));
         if !heard {
             self.udp.hear(event.token, now);

@@ -4,6 +4,7 @@ use super::{JoinReport, JoinSettings, Joined};
 use crate::app::client::dht::{self, Node};
 use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
+use crate::app::client::lsd::Lsd;
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event};
@@ -108,6 +109,7 @@ impl Search {
         let start = self.clock.at(Instant::now());
         self.ask_link(start);
         self.ask_table(start);
+        self.ask_neighbours(start);
         let mut events = Vec::new();
         loop {
             let began = self.clock.at(Instant::now());
@@ -152,14 +154,18 @@ impl Search {
         let legacy = Some(legacy).filter(|_| !metainfo.info.private);
         let known = legacy.iter().flat_map(|legacy| &legacy.acquaintances);
         let keys: Vec<PeerKey> = known.map(|known| known.key).collect();
-        let Company { mut reactor, mut links, port, peer_id, seed, mut dht, .. } = self.company;
+        let Company { mut reactor, mut links, port, peer_id, seed, mut dht, mut lsd, .. } =
+            self.company;
         if let Some(node) = dht.take_if(|_| metainfo.info.private) {
             node.close(&mut reactor);
+        }
+        if let Some(lsd) = lsd.take_if(|_| metainfo.info.private) {
+            lsd.close(&mut reactor);
         }
         links.keep_only(&keys, &mut reactor);
         links.accept(false, &mut reactor);
         self.udp.close(&mut reactor);
-        let company = Company { reactor, links, port, peer_id, seed, legacy, dht };
+        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd };
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
@@ -197,6 +203,15 @@ impl Search {
         }
     }
 
+    /// Looks for peers on the same link too.
+    fn ask_neighbours(&mut self, now: Instant) {
+        if self.settings.lsd && !self.settings.config.local_only {
+            let mut lsd = Lsd::new((&self.settings.door.bind, self.company.port), now);
+            lsd.iter_mut().for_each(|lsd| lsd.want(self.settings.magnet.info_hash, now));
+            self.company.lsd = lsd;
+        }
+    }
+
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = &self.company.links;
         let report = self.told.map_or(Some(now), |(peers, at)| {
@@ -206,6 +221,7 @@ impl Search {
             .into_iter()
             .chain([self.door_opens, self.ending, report])
             .chain([self.company.dht.as_ref().map(Node::next_deadline)])
+            .chain([self.company.lsd.as_ref().and_then(Lsd::next_deadline)])
             .flatten()
             .min()
     }
@@ -219,7 +235,8 @@ impl Search {
         if let Some(node) = &mut self.company.dht {
             node.on_time(now);
         }
-        let Company { links, reactor, .. } = &mut self.company;
+        let Company { links, reactor, lsd, .. } = &mut self.company;
+        lsd.iter_mut().for_each(|lsd| lsd.on_time(reactor, now));
         links.expire_strangers(now, reactor);
         self.door_opens = self.door_opens.filter(|at| *at > now);
         let has_room = links.has_room_for_strangers();
@@ -269,8 +286,10 @@ impl Search {
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
             None => {
-                let dht = &mut self.company.dht;
-                if !dht.as_mut().is_some_and(|node| node.hear(event.token, now, |_, _| {})) {
+                let Company { dht, lsd, .. } = &mut self.company;
+                let heard = dht.as_mut().is_some_and(|node| node.hear(event.token, now, |_, _| {}))
+                    || lsd.as_mut().is_some_and(|lsd| lsd.hear(event.token, now));
+                if !heard {
                     self.udp.hear(event.token, now);
                 }
             }
@@ -363,6 +382,9 @@ impl Search {
                 self.company.dht.as_mut().and_then(|node| node.work(&self.post, now))
             {
                 self.inquiry.add_candidates(&peers, Source::Peer, now);
+            }
+            while let Some((_, peer)) = self.company.lsd.as_mut().and_then(Lsd::work) {
+                self.inquiry.add_candidates(&[peer], Source::Tracker, now);
             }
             self.drain_actions(now);
             let Some(key) = self.dirty.pop_first() else { return };

@@ -1,0 +1,131 @@
+//! Local service discovery (BEP 14) on a link of its own: with libtorrent, without a tracker; and
+//! who is silent there.
+
+use crate::exchange::port_of;
+use crate::libtorrent::PYTHON;
+use crate::util::{Background, Dir, content, free_port};
+use std::process::Command;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(90);
+
+/// Set where the network is there already.
+const LINK: &str = "BITTORNADO_TEST_LINK";
+
+/// A link with nobody else on it, in a network that leads nowhere.
+const SETUP: &str = r#"
+ip link set lo up && ip link add link0 type veth peer name link1 && ip link set link1 up &&
+ip address add 10.78.0.1/24 dev link0 && ip link set link0 up && exec "$0" --exact "$1" --ignored --nocapture
+"#;
+
+/// Whether this process is on that link. If not, runs the test of this name there.
+fn on_a_link(test: &str) -> bool {
+    if std::env::var_os(LINK).is_some() {
+        return true;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--net", "sh", "-c", SETUP]);
+    command.arg(std::env::current_exe().unwrap()).arg(test).env(LINK, "1");
+    assert!(command.status().unwrap().success(), "see above");
+    false
+}
+
+/// Arguments: port, torrent, folder.
+const CLIENT: &str = r#"
+import sys, libtorrent as lt
+port, torrent, folder = sys.argv[1:]
+session = lt.session({
+    "listen_interfaces": "10.78.0.1:" + port,
+    "enable_dht": False, "enable_lsd": True, "enable_upnp": False, "enable_natpmp": False,
+    "allow_multiple_connections_per_ip": True,
+    "alert_mask": lt.alert.category_t.status_notification,
+})
+share = lt.add_torrent_params()
+share.ti, share.save_path = lt.torrent_info(torrent), folder
+session.add_torrent(share)
+while True:
+    session.wait_for_alert(60000)
+    for alert in session.pop_alerts():
+        print(alert.what(), flush=True)
+"#;
+
+/// Prints the torrents that are told, one a line.
+const LISTENER: &str = r#"
+import socket, struct
+group = "239.192.152.143"
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+ear.bind((group, 6771))
+member = socket.inet_aton(group) + socket.inet_aton("10.78.0.1")
+ear.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+print("listening", flush=True)
+while True:
+    for line in ear.recv(2000).decode().split("\r\n"):
+        if line.startswith("Infohash: "):
+            print("told", line[10:], flush=True)
+"#;
+
+/// A folder with torrents of these names, without a tracker, and their content in `seed`.
+fn folder(torrents: &[(&str, &[&str])]) -> Dir {
+    let dir = Dir::new();
+    for (name, options) in torrents {
+        let file = dir.write(format!("seed/{name}"), content(name, 1_000_000));
+        let make = dir.cmd("btmakemetafile").args(["--no_tracker", "1"]).args(*options);
+        make.arg(file).args(["--target", &format!("{name}.torrent")]).run().expect(0);
+    }
+    dir
+}
+
+fn ours(dir: &Dir, what: &str, saveas: &str, options: &[&str]) -> Background {
+    let client = dir.cmd("btdownload").args([what, "--saveas", saveas, "--upnp_nat_access", "0"]);
+    let ports = ["--minport", "10000", "--maxport", "60000", "--random_port", "1", "--dht", "0"];
+    client.args(ports).args(options).start()
+}
+
+#[test]
+#[ignore = "needs link"]
+fn we_and_libtorrent_find_each_other_without_a_tracker() {
+    if !on_a_link("neighbours::we_and_libtorrent_find_each_other_without_a_tracker") {
+        return;
+    }
+    let dir = folder(&[("x", &[])]);
+    let theirs = |folder: &str| {
+        let args = ["-c", CLIENT, &free_port().to_string(), "x.torrent", folder];
+        dir.program(PYTHON).args(args).start()
+    };
+    // They hear of us, or we of them: both tell when they begin.
+    let seed = ours(&dir, "x.torrent", "seed/x", &["--lsd", "1"]);
+    let mut copier = theirs("copy");
+    copier.wait_for("torrent_finished", SOON);
+    drop(seed);
+    let magnet = dir.cmd("btshowmetainfo").args(["--magnet", "x.torrent"]).run().expect(0).out;
+    let leech = ours(&dir, magnet.trim(), "again", &["--lsd", "1", "--exit_on_done", "1"]);
+    leech.wait(SOON).expect(0);
+    assert!(dir.read("again") == dir.read("seed/x"));
+}
+
+#[test]
+#[ignore = "needs link"]
+fn private_torrents_and_those_who_stay_at_home_are_not_told() {
+    if !on_a_link("neighbours::private_torrents_and_those_who_stay_at_home_are_not_told") {
+        return;
+    }
+    let dir = folder(&[("open", &[]), ("private", &["--private", "1"]), ("told", &[])]);
+    let mut listener = dir.program(PYTHON).args(["-c", LISTENER]).start();
+    listener.wait_for("listening", SOON);
+    let mut all = Vec::new();
+    for (name, options) in [
+        ("private", &["--lsd", "1"][..]),
+        ("open", &["--lsd", "0"]),
+        ("open", &["--lsd", "1", "--local_only", "1"]),
+        ("open", &["--lsd", "1", "--bind", "127.0.0.1"]),
+        ("told", &["--lsd", "1", "--bind", "127.0.0.1,10.78.0.1"]),
+    ] {
+        let mut client = ours(&dir, &format!("{name}.torrent"), &format!("seed/{name}"), options);
+        port_of(&mut client);
+        client.wait_for("seed", SOON);
+        all.push(client);
+    }
+    listener.wait_for("told", SOON);
+    assert_eq!(listener.out().lines().count(), 2, "{}", listener.out());
+}

@@ -270,7 +270,7 @@ fn put_access(text: &mut Vec<u8>, date: &str, request: &Request, status: u16, se
     text.extend_from_slice(b"\" ");
     put_digits(text, status.into());
     text.push(b' ');
-    put_digits(text, sent.bytes as u64);
+    put_digits(text, sent.bytes);
     text.extend_from_slice(b" \"");
     escape(text, request.header("referer").unwrap_or(b"-"));
     text.extend_from_slice(b"\" \"");

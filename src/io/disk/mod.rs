@@ -11,7 +11,7 @@
 //! of one pwritev for a run of neighbours, no copy, no allocation.
 
 mod cursors;
-mod ready;
+pub(in crate::io) mod ready;
 mod worker;
 
 use std::convert::Infallible;

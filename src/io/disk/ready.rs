@@ -31,7 +31,7 @@ pub(super) fn parts(storage: &Storage, range: BlockRef) -> Result<Vec<Part>, Dis
 
 /// Brings a part into the page cache, and has the system bring `ahead` more bytes behind it, as
 /// far as the file has them.
-fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
+pub(in crate::io) fn fetch(part: &Part, ahead: u64) -> io::Result<()> {
     let mut advised = false;
     for at in pages(part) {
         match sys::is_cached(&part.file, at)? {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::request::Version;
+use super::stream::{Chunk, Pump, Step, Stream};
 use crate::io::sys;
 use crate::proto::bencode::put_digits;
 
@@ -35,20 +36,26 @@ pub struct Answer {
     pub gzipped: bool,
     /// Whether it must not be.
     pub plain: bool,
+    /// What follows the body, mostly from files; such an answer is never compressed.
+    pub stream: Vec<Chunk>,
 }
 
 impl Answer {
     /// An answer with one header, `Content-Type`.
     pub fn new(status: u16, reason: &'static str, content_type: &'static str) -> Answer {
-        let mut headers = Vec::with_capacity(2);
-        headers.push(("Content-Type", content_type.into()));
+        Answer::empty(status, reason).header("Content-Type", content_type)
+    }
+
+    /// An answer without headers.
+    pub fn empty(status: u16, reason: &'static str) -> Answer {
         Answer {
             status,
             reason: reason.into(),
-            headers,
+            headers: Vec::with_capacity(2),
             body: Arc::default(),
             gzipped: false,
             plain: false,
+            stream: Vec::new(),
         }
     }
 
@@ -64,10 +71,23 @@ impl Answer {
         self
     }
 
+    /// The same with a body that comes from files.
+    pub fn stream(mut self, chunks: Vec<Chunk>) -> Answer {
+        self.stream = chunks;
+        self
+    }
+
+    /// Bytes that a GET is sent.
+    pub fn length(&self) -> u64 {
+        self.body.len() as u64 + self.stream.iter().map(Chunk::len).sum::<u64>()
+    }
+
     /// Compresses the body if that is shorter. Without the feature `gzip` it never is.
     pub(super) fn compress(&mut self) {
         #[cfg(feature = "gzip")]
-        if !self.gzipped && !self.plain && self.body.len() <= MAX_COMPRESSED {
+        let suits = !self.gzipped && !self.plain && self.stream.is_empty();
+        #[cfg(feature = "gzip")]
+        if suits && self.body.len() <= MAX_COMPRESSED {
             let small = gzip(&self.body);
             if small.len() < self.body.len() {
                 self.body = Arc::new(small);
@@ -102,9 +122,13 @@ impl Answer {
             (Some(false), Version::Http11) => put(&mut head, &["Connection: close\r\n"]),
             _ => {}
         }
-        put(&mut head, &["Content-Length: "]);
-        put_digits(&mut head, self.body.len() as u64);
-        put(&mut head, &["\r\n\r\n"]);
+        // Of what the other side has already no length is told but its own.
+        if self.status != 304 {
+            put(&mut head, &["Content-Length: "]);
+            put_digits(&mut head, self.length());
+            put(&mut head, &["\r\n"]);
+        }
+        put(&mut head, &["\r\n"]);
         head
     }
 }
@@ -128,47 +152,66 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("a Vec takes every write")
 }
 
+/// Why an answer is not being sent at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It is: whenever the socket takes bytes.
+    Socket,
+    /// What comes next is being brought in from the disk.
+    Disk,
+    /// No more bytes of files may leave.
+    Allowance,
+}
+
 /// The bytes of an answer, and how far they are.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     head: Vec<u8>,
     body: Arc<Vec<u8>>,
     sent: usize,
+    /// What follows, from files.
+    pub stream: Option<Box<Stream>>,
+    pub wait: Wait,
 }
 
 impl Outgoing {
-    pub fn new(mut head: Vec<u8>, mut body: Arc<Vec<u8>>) -> Outgoing {
+    pub fn new(mut head: Vec<u8>, mut body: Arc<Vec<u8>>, stream: Vec<Chunk>) -> Outgoing {
         if body.len() <= JOINED {
             head.extend_from_slice(&body);
             body = Arc::default();
         }
-        Outgoing { head, body, sent: 0 }
+        let stream = Some(stream).filter(|s| !s.is_empty()).map(|s| Box::new(Stream::new(s)));
+        Outgoing { head, body, sent: 0, stream, wait: Wait::Socket }
     }
 
+    /// Bytes of it in our memory.
     pub fn len(&self) -> usize {
         self.head.len() + self.body.len()
     }
 
-    /// Sends what the socket takes; whether that was all. `more`: something follows at once, if
-    /// only the end.
+    /// Sends what the socket takes. `more`: something follows at once, if only the end.
     ///
     /// # Errors
-    /// The connection's end. `WouldBlock` is none.
-    pub fn send(&mut self, socket: impl AsFd, more: bool) -> io::Result<bool> {
+    /// The connection's end, or that of a file. `WouldBlock` is none.
+    pub fn send(&mut self, socket: impl AsFd, more: bool, pump: &mut Pump) -> io::Result<Step> {
+        let joined = more || self.stream.is_some();
         while self.sent < self.len() {
             let head = &self.head[self.sent.min(self.head.len())..];
             let body = &self.body[self.sent.saturating_sub(self.head.len())..];
             let sent = match body {
-                [] => sys::send(&socket, head, more),
-                _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], more),
+                [] => sys::send(&socket, head, joined),
+                _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], joined),
             };
             match sent {
                 Ok(n) => self.sent += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Step::More),
                 Err(e) => return Err(e),
             }
         }
-        Ok(true)
+        match &mut self.stream {
+            Some(stream) => stream.send(socket, more, pump),
+            None => Ok(Step::Done),
+        }
     }
 }
 

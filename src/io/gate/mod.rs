@@ -6,27 +6,39 @@
 //! for, decides nothing, never blocks, and bounds what a connection can cost: a head has a length
 //! and a deadline, an answer a deadline that fits its length, connections a number. A connection
 //! has one request under way; what it sends beyond waits in the kernel.
+//!
+//! An answer may come from files ([`Content`]): then its reader needs to go on reading, however
+//! slowly within reason, and only a part of all connections can be had for such answers. What is
+//! not in the page cache comes out of [`Gate::next_cold`], and [`Files`] brings it in.
 
 mod answer;
+mod content;
+mod files;
 mod request;
+mod stream;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use answer::Answer;
-use answer::Outgoing;
 #[cfg(feature = "gzip")]
 pub use answer::gzip;
+use answer::{Outgoing, Wait};
+pub use content::Content;
+pub use files::{Done, Files};
 pub use request::{MAX_HEAD, Request, Version};
 use request::{Read, read};
+pub use stream::Chunk;
+use stream::{Pump, Step};
 
 use crate::io::reactor::{Event, Guess, Interest, Reactor, Token};
+use crate::io::storage::Part;
 use crate::io::sys;
 
 /// Connections accepted in one turn; more wait for the next, so that others are served between.
@@ -51,6 +63,12 @@ const LONG: usize = 16 * 1024;
 
 /// Bytes of answers that may wait for their readers, all together. Beyond, the slowest are closed.
 const MAX_HELD: usize = 32 << 20;
+
+/// Bytes of a file that its reader must take each time that [`Settings::timeout`] passes.
+const MIN_PROGRESS: u64 = 16 * 1024;
+
+/// Of all connections no more than one in so many can be had for answers from files.
+const FILES_SHARE: usize = 2;
 
 /// How the door is kept.
 #[derive(Debug, Clone)]
@@ -84,7 +102,7 @@ pub struct Visitor(Token);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// Bytes of the body that a GET is sent.
-    pub bytes: usize,
+    pub bytes: u64,
     /// Whether they are compressed.
     pub gzipped: bool,
 }
@@ -128,6 +146,24 @@ struct Connection {
     deadline: Instant,
     /// When the present stage began.
     since: Instant,
+    /// Bytes of the file that had not left when the deadline was set.
+    left: u64,
+}
+
+impl Connection {
+    /// Whether it is sent a file.
+    fn is_streaming(&self) -> bool {
+        matches!(&self.stage, Stage::Answering(outgoing, _) if outgoing.stream.is_some())
+    }
+
+    /// Whether it is waited for, so that its time runs.
+    fn is_due(&self) -> bool {
+        match &self.stage {
+            Stage::Asked(_) => false,
+            Stage::Answering(outgoing, _) => outgoing.wait == Wait::Socket,
+            Stage::Head | Stage::Lingering => true,
+        }
+    }
 }
 
 /// Hashes tokens, which no stranger chooses, by one multiplication.
@@ -173,6 +209,11 @@ pub struct Gate {
     /// Connections that stay and have sent more already: their next requests are looked at in the
     /// next turn, so that thousands of them in one packet do not hold up everybody else.
     behind: Vec<(Token, Instant)>,
+    pump: Pump,
+    /// What must be brought in from a disk, and for whom.
+    cold: VecDeque<(Visitor, Part)>,
+    /// Connections that wait until more of files may leave, in the order in which they will go on.
+    starved: VecDeque<Token>,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
 }
@@ -189,6 +230,9 @@ impl Gate {
             connections: HashMap::default(),
             asked: VecDeque::new(),
             behind: Vec::new(),
+            pump: Pump::default(),
+            cold: VecDeque::new(),
+            starved: VecDeque::new(),
             buffer: Box::new([0; READ_SIZE]),
         }
     }
@@ -229,8 +273,10 @@ impl Gate {
         let Some(connection) = self.connections.get(&event.token) else { return false };
         match connection.stage {
             Stage::Head | Stage::Lingering => self.receive(reactor, event.token, now),
-            Stage::Answering(..) => self.send(reactor, event.token, now),
-            Stage::Asked(_) => {}
+            Stage::Answering(ref outgoing, _) if outgoing.wait == Wait::Socket => {
+                self.send(reactor, event.token, now);
+            }
+            Stage::Answering(..) | Stage::Asked(_) => {}
         }
         true
     }
@@ -273,6 +319,7 @@ impl Gate {
             input: Vec::new(),
             deadline: now + self.settings.timeout,
             since: now,
+            left: 0,
         };
         self.connections.insert(token, connection);
         // Mostly the request has come along with the connection.
@@ -380,19 +427,28 @@ impl Gate {
         mut answer: Answer,
         now: Instant,
     ) -> Option<Sent> {
-        let connection = self.connections.get_mut(&visitor.0)?;
-        let Stage::Asked(manner) = connection.stage else { return None };
+        let Stage::Asked(manner) = self.connections.get(&visitor.0)?.stage else { return None };
+        if !answer.stream.is_empty() && !manner.head_only && !self.has_place(reactor, visitor.0) {
+            answer = Answer::new(503, "Service Unavailable", "text/plain")
+                .header("Retry-After", "10")
+                .body("too many others are being served, try again later\n");
+        }
         if manner.gzip {
             answer.compress();
         }
-        let sent = Sent { bytes: answer.body.len(), gzipped: answer.gzipped };
+        let sent = Sent { bytes: answer.length(), gzipped: answer.gzipped };
         let stays = self.settings.keep_alive.map(|_| manner.end == End::Stay);
         let head = answer.head(manner.version, stays);
-        let body = if manner.head_only { Arc::default() } else { answer.body };
-        let outgoing = Outgoing::new(head, body);
+        let (body, stream) = match manner.head_only {
+            true => Default::default(),
+            false => (answer.body, answer.stream),
+        };
+        let outgoing = Outgoing::new(head, body, stream);
         let extra = Duration::from_secs((outgoing.len() / SLOWEST) as u64);
+        let connection = self.connections.get_mut(&visitor.0)?;
         connection.deadline = now + self.settings.timeout + extra;
         connection.since = now;
+        connection.left = u64::MAX;
         let long = outgoing.len() > LONG;
         connection.stage = Stage::Answering(outgoing, manner.end);
         self.send(reactor, visitor.0, now);
@@ -400,6 +456,25 @@ impl Gate {
             self.bound_held(reactor, visitor.0);
         }
         Some(sent)
+    }
+
+    /// Whether a connection can be sent a file. When all places for that are taken, it gets one of
+    /// an address that has more than its own would then have.
+    fn has_place(&mut self, reactor: &mut Reactor, token: Token) -> bool {
+        let places = (self.settings.connections / FILES_SHARE).max(1);
+        let streaming = || self.connections.iter().filter(|(_, c)| c.is_streaming());
+        if streaming().count() < places {
+            return true;
+        }
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        streaming().for_each(|(_, c)| *held.entry(c.from.ip()).or_default() += 1);
+        let own = self.connections.get(&token).and_then(|c| held.get(&c.from.ip())).copied();
+        let Some((ip, most)) = held.iter().max_by_key(|(_, n)| **n).map(|(ip, n)| (*ip, *n)) else {
+            return false;
+        };
+        let theirs = streaming().filter(|(_, c)| c.from.ip() == ip);
+        let newest = theirs.max_by_key(|(_, c)| c.since).map(|(token, _)| *token);
+        most > own.unwrap_or(0) + 1 && newest.is_some_and(|token| self.close(reactor, token))
     }
 
     /// Closes those who take longest to read their answers while all answers that wait to be read
@@ -425,9 +500,26 @@ impl Gate {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let Stage::Answering(outgoing, end) = &mut connection.stage else { return };
         // The end leaves in one packet with the answer's last bytes, if they may wait for it.
-        match (outgoing.send(&connection.socket, *end != End::Stay), *end) {
-            (Ok(false), _) => reactor.set_interest(token, Interest::WRITE),
-            (Ok(true), End::Stay) => {
+        let step = outgoing.send(&connection.socket, *end != End::Stay, &mut self.pump);
+        if let Some(left) = outgoing.stream.as_ref().map(|stream| stream.left()) {
+            if left.saturating_add(MIN_PROGRESS) <= connection.left {
+                connection.left = left;
+                connection.deadline = now + self.settings.timeout;
+            }
+        }
+        match (step, *end) {
+            (Ok(Step::More), _) => reactor.set_interest(token, Interest::WRITE),
+            (Ok(Step::Cold(part)), _) => {
+                outgoing.wait = Wait::Disk;
+                reactor.set_interest(token, Interest::NONE);
+                self.cold.push_back((Visitor(token), part));
+            }
+            (Ok(Step::Starved), _) => {
+                outgoing.wait = Wait::Allowance;
+                reactor.set_interest(token, Interest::NONE);
+                self.starved.push_back(token);
+            }
+            (Ok(Step::Done), End::Stay) => {
                 connection.stage = Stage::Head;
                 connection.since = now;
                 let patience = match connection.input.is_empty() {
@@ -440,7 +532,7 @@ impl Gate {
                     false => self.behind.push((token, now)),
                 }
             }
-            (Ok(true), End::Linger) if sys::shutdown_write(&connection.socket).is_ok() => {
+            (Ok(Step::Done), End::Linger) if sys::shutdown_write(&connection.socket).is_ok() => {
                 connection.stage = Stage::Lingering;
                 connection.since = now;
                 connection.input = Vec::new();
@@ -451,6 +543,64 @@ impl Gate {
                 self.close(reactor, token);
             }
         }
+    }
+
+    /// What a connection needs to have brought in from a disk. Each is yielded once, and the answer
+    /// to it is [`Gate::warmed`]: until then the connection waits.
+    pub fn next_cold(&mut self) -> Option<(Visitor, Part)> {
+        self.cold.pop_front()
+    }
+
+    /// What was cold has been brought in; if it cannot be had, the connection is closed.
+    pub fn warmed(&mut self, reactor: &mut Reactor, visitor: Visitor, good: bool, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&visitor.0) else { return };
+        let Stage::Answering(outgoing, _) = &mut connection.stage else { return };
+        let (Wait::Disk, Some(stream)) = (outgoing.wait, &mut outgoing.stream) else { return };
+        stream.warmed();
+        match good {
+            true => self.resume(reactor, visitor.0, now),
+            false => _ = self.close(reactor, visitor.0),
+        }
+    }
+
+    /// From now on so many bytes of files may leave, and no more; `None` for no limit.
+    pub fn allow(&mut self, reactor: &mut Reactor, bytes: Option<u64>, now: Instant) {
+        self.pump.allowance = bytes;
+        // Who finds nothing left waits again, in front of those who had their turn.
+        for token in std::mem::take(&mut self.starved) {
+            match self.pump.allowance {
+                Some(0) => self.starved.push_back(token),
+                _ => self.resume(reactor, token, now),
+            }
+        }
+    }
+
+    /// What is left of the bytes that may leave.
+    pub fn allowance(&self) -> Option<u64> {
+        self.pump.allowance
+    }
+
+    /// Whether somebody waits until more bytes of files may leave.
+    pub fn is_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    /// Bytes of files that have left so far.
+    pub fn streamed(&self) -> u64 {
+        self.pump.sent
+    }
+
+    /// Connections that are sent files.
+    pub fn streams(&self) -> usize {
+        self.connections.values().filter(|c| c.is_streaming()).count()
+    }
+
+    fn resume(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let Stage::Answering(outgoing, _) = &mut connection.stage else { return };
+        outgoing.wait = Wait::Socket;
+        connection.deadline = now + self.settings.timeout;
+        self.send(reactor, token, now);
     }
 
     /// When [`Gate::on_time`] wants to be called; `None` = there is nothing to watch.
@@ -478,7 +628,7 @@ impl Gate {
             return;
         }
         self.next_check = now + self.settings.check_interval;
-        let late = |c: &Connection| c.deadline <= now && !matches!(c.stage, Stage::Asked(_));
+        let late = |c: &Connection| c.deadline <= now && c.is_due();
         let tokens: Vec<Token> =
             self.connections.iter().filter(|(_, c)| late(c)).map(|(token, _)| *token).collect();
         for token in tokens {

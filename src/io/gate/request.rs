@@ -12,12 +12,16 @@ pub const MAX_HEAD: usize = 8 * 1024;
 const MAX_HEADERS: usize = 64;
 
 /// The headers that a request keeps.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 14] = [
     "accept-encoding",
     "client-ip",
     "connection",
     "content-length",
     "from",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "range",
     "referer",
     "transfer-encoding",
     "user-agent",
@@ -50,11 +54,17 @@ pub struct Request {
     pub version: Version,
     head: Vec<u8>,
     line: Range<usize>,
+    target: Range<usize>,
     query: Range<usize>,
     headers: [Option<Range<usize>>; KEPT.len()],
 }
 
 impl Request {
+    /// The path as it was sent, percent-encoded.
+    pub fn raw_path(&self) -> &[u8] {
+        &self.head[self.target.clone()]
+    }
+
     /// The query, as it was sent; empty if there is none.
     pub fn query(&self) -> &[u8] {
         &self.head[self.query.clone()]
@@ -175,10 +185,11 @@ fn whole(head: &[u8], parts: Parts, from: SocketAddr) -> Read {
     let mark = head[target.clone()].iter().position(|b| *b == b'?');
     let path_end = mark.map_or(target.end, |at| target.start + at);
     let query = mark.map_or(target.end, |at| target.start + at + 1)..target.end;
-    let path = percent_decode(&head[target.start..path_end]).into_owned();
-    let request =
-        Request { head_only, path, from, version, head: head.to_vec(), line, query, headers };
-    Read::Whole(Box::new(request), head.len())
+    let (target, head) = (target.start..path_end, head.to_vec());
+    let path = percent_decode(&head[target.clone()]).into_owned();
+    let used = head.len();
+    let request = Request { head_only, path, from, version, head, line, target, query, headers };
+    Read::Whole(Box::new(request), used)
 }
 
 /// Of `http://host/path` the place of `/path`; anything else as it is.
@@ -236,6 +247,7 @@ mod tests {
              referer: b\r\nAccept-Encoding: deflate, GZIP\r\n\r\n",
         );
         assert_eq!((&r.path[..], r.query()), (&b"/a/b c%"[..], &b"x=%31&y"[..]));
+        assert_eq!(r.raw_path(), b"/a%2fb+c%25");
         assert_eq!(r.line(), b"GET /a%2fb+c%25?x=%31&y HTTP/1.1");
         assert_eq!(r.header("user-agent"), Some(&b"me"[..]));
         assert_eq!(r.header("referer"), Some(&b"b"[..]), "the last one counts");

@@ -299,6 +299,18 @@ impl Storage {
         self.geometry.file_ranges(range).map(part).collect()
     }
 
+    /// File number `file`, open for reading at least, and how it looks. May wait for the disk.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is missing ([`DiskError::is_absent`]).
+    pub fn file(&self, file: usize) -> Result<(Arc<File>, Stamp), DiskError> {
+        let opened = self.open(file, false).and_then(|open| {
+            let looks = sys::stamp(&open)?;
+            Ok((open, looks))
+        });
+        opened.map_err(|source| self.error("read", file, source))
+    }
+
     /// Waits until everything written so far is on the disk itself.
     ///
     /// # Errors

@@ -1,7 +1,12 @@
-//! Plain lines, or a block of lines that is redrawn in place on a terminal.
+//! Plain lines, or a block of lines that is redrawn in place on a terminal; in its rooms, a terminal
+//! as a whole: `full` (taken and given back), `frame` (what is drawn), `keys` (what is pressed).
 //!
 //! Commands hand over what to draw on; nothing here knows what the lines mean, and nothing here
 //! prints on its own. What strangers chose (names, messages of trackers) is made harmless.
+
+pub mod frame;
+pub mod full;
+pub mod keys;
 
 use std::borrow::Cow;
 use std::io::Write;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGWINCH, SIGXFSZ};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGWINCH, SIGXFSZ};
 use signal_hook::{flag, low_level};
 
 /// A signal that a program may want to hear of.
@@ -25,6 +25,10 @@ pub enum Signal {
     User1,
     /// SIGWINCH: the terminal has another size.
     WindowChange,
+    /// SIGTSTP: the user wishes to stop the program for a while.
+    Suspend,
+    /// SIGCONT: it goes on.
+    Continue,
 }
 
 impl Signal {
@@ -35,6 +39,8 @@ impl Signal {
             Signal::HangUp => SIGHUP,
             Signal::User1 => SIGUSR1,
             Signal::WindowChange => SIGWINCH,
+            Signal::Suspend => SIGTSTP,
+            Signal::Continue => SIGCONT,
         }
     }
 }

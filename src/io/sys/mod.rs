@@ -1,5 +1,5 @@
 //! Thin safe wrappers over the system calls that the standard library lacks: epoll, non-blocking
-//! sockets, sendfile, probing the page cache, opening files beneath a directory.
+//! sockets, sendfile, probing the page cache, opening files beneath a directory, terminals.
 //!
 //! The rest of `io` calls these. Nothing here keeps state, decides, or retries anything but a
 //! call that a signal interrupted. Errors are the system's own, without a word about what was
@@ -7,14 +7,16 @@
 
 mod file;
 mod net;
+mod terminal;
 mod watch;
 
 pub use file::*;
 pub use net::*;
+pub use terminal::*;
 pub use watch::*;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::process::Resource;
 
@@ -66,13 +68,6 @@ pub fn yield_to_others() {
 /// How many descriptors this process may have (`u64::MAX`: no limit).
 pub fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-/// Columns and rows of a terminal, both at least 1; `None` if it is no terminal, or one that does
-/// not know.
-pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
-    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
-    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+//! Terminals, and what belongs to them: modes, readiness, stopping and going on.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+use rustix::termios::{OptionalActions, Termios};
+
+/// Columns and rows of a terminal, both at least 1; `None` if it is no terminal, or one that does
+/// not know.
+pub fn terminal_size(terminal: impl AsFd) -> Option<(u16, u16)> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// How a terminal is set.
+#[derive(Debug, Clone)]
+pub struct Modes(Termios);
+
+impl Modes {
+    /// Those of a terminal.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn of(terminal: impl AsFd) -> io::Result<Modes> {
+        Ok(Modes(rustix::termios::tcgetattr(terminal)?))
+    }
+
+    /// The same, but every key comes at once and as it is, and nothing is echoed or translated.
+    pub fn raw(&self) -> Modes {
+        let mut modes = self.0.clone();
+        modes.make_raw();
+        Modes(modes)
+    }
+
+    /// Sets a terminal so, at once.
+    ///
+    /// # Errors
+    /// It is none, or is gone.
+    pub fn set(&self, terminal: impl AsFd) -> io::Result<()> {
+        Ok(rustix::termios::tcsetattr(terminal, OptionalActions::Now, &self.0)?)
+    }
+}
+
+/// Waits until something can be read, or the other end is gone; `None` waits for ever. False if
+/// the time is over, or a signal came.
+///
+/// # Errors
+/// It cannot be waited for.
+pub fn wait_readable(source: impl AsFd, patience: Option<Duration>) -> io::Result<bool> {
+    wait(&source, PollFlags::IN, patience)
+}
+
+/// Waits until something can be written without waiting. As [`wait_readable`].
+///
+/// # Errors
+/// It cannot be waited for.
+pub fn wait_writable(sink: impl AsFd, patience: Option<Duration>) -> io::Result<bool> {
+    wait(&sink, PollFlags::OUT, patience)
+}
+
+fn wait(what: &impl AsFd, flags: PollFlags, patience: Option<Duration>) -> io::Result<bool> {
+    let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+    match poll(&mut [PollFd::new(what, flags)], patience.as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether nobody is there who could have this process go on after it was stopped: it leads its
+/// session.
+pub fn leads_session() -> bool {
+    rustix::process::getsid(None).is_ok_and(|leader| leader == rustix::process::getpid())
+}
+
+/// Stops this process until somebody has it go on.
+pub fn stop_self() {
+    // One may always stop oneself.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+}
+
+/// Asks all processes of this one's job to stop, as a terminal does when Ctrl-Z is pressed.
+pub fn suspend_job() {
+    let _ = rustix::process::kill_current_process_group(Signal::TSTP);
+}

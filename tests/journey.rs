@@ -2,6 +2,8 @@
 //! `scripts/demo` in miniature, and what may happen on the way.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "journey/face.rs"]
+mod face;
 mod util;
 #[path = "journey/web.rs"]
 mod web;

@@ -93,6 +93,12 @@ impl Civil {
         format!("{weekday} {name} {day:02} {hour:02}:{minute:02}:{:02} {year:04}", second % 60)
     }
 
+    /// `03:04:05`.
+    pub fn time(self) -> impl fmt::Display {
+        let (hour, minute) = (self.second / 3600, self.second / 60 % 60);
+        format!("{hour:02}:{minute:02}:{:02}", self.second % 60)
+    }
+
     /// `2026-01-02 03:04`.
     pub fn minute(self) -> impl fmt::Display {
         let Civil { year, month, day, second, .. } = self;

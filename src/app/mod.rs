@@ -3,7 +3,8 @@
 
 pub mod checker;
 pub mod client;
-mod clock;
+pub mod clock;
 pub mod maker;
+pub mod service;
 mod target;
 pub mod tracker;

@@ -3,19 +3,24 @@
 mod face;
 
 use super::downloading::{
-    OPTIONS, join_settings, save_torrent, seconds, selected, settings, source,
+    OPTIONS, PLAIN, join_settings, save_torrent, seconds, selected, settings, source,
 };
 use super::env::Env;
-use super::options::Parsed;
+use super::options::{Opt, Parsed, joined};
+use super::service::{Stamp, manager};
 use super::{Command, Exit};
 use crate::app::client::{
-    Client, Haste, JoinReport, Joined, Joining, Report, Settings, StopSignals,
+    Client, Haste, JoinReport, Joined, Joining, Look, Phase, Report, Settings, StopSignals,
 };
 use crate::io::courier::Courier;
 use crate::io::screen::{Screen, Size};
 use crate::proto::magnet::Magnet;
-use face::{Face, Waiting};
+use face::{Face, Waiting, Way};
 use std::io::Write;
+use std::time::Instant;
+
+/// The options of all clients, and those of plain output.
+const ALL: [Opt; OPTIONS.len() + PLAIN.len()] = joined(OPTIONS, PLAIN);
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -24,7 +29,7 @@ pub const COMMAND: Command = Command {
     summary: "Downloads the content of a torrent, checks every byte, and then shares it until it \
               is stopped. What is there already is checked first and not fetched again.",
     usage: &["FILE.torrent", "URL", "MAGNET-LINK"],
-    options: OPTIONS,
+    options: &ALL,
     notes: "Stop it with Ctrl-C or SIGTERM; it ends within three seconds, at the second\n\
             signal at once. It ends with its terminal too, unless nohup started it.\n\
             It exits with 0 if the download was complete by then, else\n\
@@ -61,7 +66,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     }
     drop(bytes);
     match listen(env) {
-        Ok(signals) => download(env, settings, &signals, Looks::new),
+        Ok(signals) => download(env, settings, &signals, |env: &mut Env| Looks::new(env, parsed)),
         Err(exit) => exit,
     }
 }
@@ -69,16 +74,38 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
 /// What is shown, and where.
 struct Looks {
     screen: Screen,
-    terminal: bool,
+    way: Way,
+    stamp: Stamp,
+    /// Of the terminal.
+    columns: u16,
     /// The port was told already.
     told_port: bool,
 }
 
 impl Looks {
-    fn new(env: &mut Env) -> Looks {
-        let size = if env.out_is_terminal { Size::of(std::io::stdout()) } else { None };
+    fn new(env: &mut Env, parsed: &Parsed) -> Looks {
+        let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
+        let is_terminal = env.out_is_terminal && !dumb;
+        let size = if is_terminal { Size::of(std::io::stdout()) } else { None };
+        let way = match ["json", "quiet", "labels"].map(|name| parsed.flag(name)) {
+            [true, ..] => Way::Json,
+            [_, true, _] => Way::Quiet,
+            [.., true] => Way::Labels,
+            _ if size.is_some() => Way::Redrawn,
+            _ => Way::Lines,
+        };
+        let size = size.filter(|_| way == Way::Redrawn);
         let screen = Screen::new(env.take_out(), size);
-        Looks { screen, terminal: size.is_some(), told_port: false }
+        let columns = size.map_or(u16::MAX, |size| size.columns);
+        Looks { screen, way, stamp: Stamp::new(env), columns, told_port: false }
+    }
+
+    /// The terminal may have another size by now.
+    fn fit(&mut self) {
+        if let Some(size) = Size::of(std::io::stdout()) {
+            self.screen.resize(size);
+            self.columns = size.columns;
+        }
     }
 }
 
@@ -96,15 +123,15 @@ fn download(
     looks: impl FnOnce(&mut Env) -> Looks,
 ) -> Exit {
     let (name, total) = (settings.metainfo.info.name.clone(), settings.metainfo.info.total());
+    let hash = settings.metainfo.info_hash.to_string();
     let client = match Client::start(settings) {
         Ok(client) => client,
         Err(e) => return env.failed(e),
     };
     signals.stop(client.stopper());
-    let Looks { screen, terminal, told_port } = looks(env);
+    let looks = looks(env);
     let target = std::path::absolute(client.target()).unwrap_or(client.target().to_path_buf());
-    let port = Some(client.port()).filter(|_| !told_port);
-    let face = Face::new(screen, terminal, (&name, total), &target, port);
+    let face = Face::new(looks, (&name, &hash, total), &target, client.port());
     show(env, &client, face)
 }
 
@@ -124,7 +151,7 @@ fn run_magnet(env: &mut Env, parsed: &Parsed, magnet: Magnet) -> Exit {
         Err(e) => return env.failed(e),
     };
     signals.stop(joining.stopper());
-    let mut looks = Looks::new(env);
+    let mut looks = Looks::new(env, parsed);
     let joined = match wait(env, &joining, &mut looks, wishes.name.as_deref()) {
         Ok(joined) => *joined,
         Err(exit) => return exit,
@@ -150,23 +177,19 @@ fn wait(
     looks: &mut Looks,
     name: Option<&str>,
 ) -> Result<Box<Joined>, Exit> {
-    let mut face = Waiting::new(&mut looks.screen, looks.terminal, name, joining.port());
-    looks.told_port = true;
+    let mut face = Waiting::new(looks, name, joining.port());
     while let Some(report) = joining.next_report() {
         match report {
             JoinReport::Peers(peers) => face.peers(peers),
-            JoinReport::Notice(text) => {
-                face.clear();
-                env.error(text);
-            }
+            JoinReport::Notice(text) => face.notice(env, &text),
             JoinReport::Ended(Ok(Some(joined))) => return Ok(joined),
             JoinReport::Ended(Ok(None)) => {
-                return Err(env.failed("stopped before the metadata had come"));
+                return Err(failed(env, looks, "stopped before the metadata had come"));
             }
-            JoinReport::Ended(Err(e)) => return Err(env.failed(e)),
+            JoinReport::Ended(Err(e)) => return Err(failed(env, looks, &e)),
         }
     }
-    Err(env.failed("the search for the metadata has ended without a word"))
+    Err(failed(env, looks, "the search for the metadata has ended without a word"))
 }
 
 /// Ends the process, whatever hangs in it.
@@ -182,31 +205,60 @@ fn end_at_once(called: &str, haste: Haste) {
     std::process::exit(Exit::Failed.code().into());
 }
 
-/// Shows what the client reports until it has ended.
+fn failed(env: &mut Env, looks: &mut Looks, why: &str) -> Exit {
+    looks.ended(env, Some(why));
+    Exit::Failed
+}
+
+/// Shows what the client reports until it has ended, and tells the service manager.
 fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
-    let mut complete = false;
-    while let Some(report) = client.next_report() {
+    let mut manager = manager(env);
+    manager.ready();
+    let (mut complete, mut asked) = (false, false);
+    let why = loop {
+        // It is asked once: if it does not answer, nobody says for it that it lives.
+        let report = match manager.next_deadline().filter(|_| !asked) {
+            Some(deadline) => client.next_report_by(deadline),
+            None => Some(client.next_report()),
+        };
+        let Some(report) = report else {
+            client.look(Look::Figures);
+            asked = true;
+            continue;
+        };
         match report {
-            Report::Figures(figures) => face.figures(&figures),
-            Report::Notice(text) => {
-                face.clear();
-                env.error(text);
+            Some(Report::Figures(figures)) => {
+                asked = false;
+                if figures.phase == Phase::Stopping {
+                    manager.stopping();
+                }
+                face.figures(&figures);
+                manager.alive(&face.summary(), Instant::now());
             }
-            Report::Complete => {
+            Some(Report::Notice(text)) => face.looks.notice(env, &text),
+            Some(Report::Complete) => {
                 complete = true;
-                face.complete("every piece checked");
+                face.done(true);
             }
-            Report::Done => {
+            Some(Report::Done) => {
                 complete = true;
-                face.complete("every piece of the wanted files checked");
+                face.done(false);
             }
-            Report::Enough(goal) => face.enough(goal),
+            Some(Report::Enough(goal)) => face.enough(goal),
+            Some(Report::Peers(peers)) => face.peers(&peers),
+            Some(Report::Files(files)) => face.files(&files),
             // Nobody asked for them.
-            Report::Peers(_) | Report::Files(_) | Report::Pieces(_) | Report::WebSeeds(_) => {}
-            Report::Ended(Ok(())) if complete => return Exit::Done,
-            Report::Ended(Ok(())) => return env.failed("stopped before the download was complete"),
-            Report::Ended(Err(e)) => return env.failed(e),
+            Some(Report::Pieces(_) | Report::WebSeeds(_)) => {}
+            Some(Report::Ended(Ok(()))) if complete => {
+                face.looks.ended(env, None);
+                return Exit::Done;
+            }
+            Some(Report::Ended(Ok(()))) => {
+                break "stopped before the download was complete".into();
+            }
+            Some(Report::Ended(Err(e))) => break e,
+            None => break "the download has ended without a word".into(),
         }
-    }
-    env.failed("the download has ended without a word")
+    };
+    failed(env, &mut face.looks, &why)
 }

@@ -1,8 +1,9 @@
 //! What the commands that download share: their options, and what a download is started with.
 
+pub mod events;
 mod options;
 
-pub use options::OPTIONS;
+pub use options::{OPTIONS, PLAIN};
 
 use super::env::Env;
 use super::options::Parsed;

@@ -22,6 +22,7 @@ mod json;
 mod making;
 pub mod options;
 mod progress;
+mod service;
 
 use std::process::ExitCode;
 

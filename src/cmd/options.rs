@@ -103,6 +103,18 @@ impl Opt {
     }
 }
 
+/// Two tables as one, which has `N` options: as many as both.
+pub const fn joined<const N: usize>(first: &[Opt], second: &[Opt]) -> [Opt; N] {
+    assert!(first.len() + second.len() == N, "as many as both have");
+    let mut all = [first[0]; N];
+    let mut at = 0;
+    while at < N {
+        all[at] = if at < first.len() { first[at] } else { second[at - first.len()] };
+        at += 1;
+    }
+    all
+}
+
 /// Whether two option names are the same: `_` and `-` are alike.
 fn alike(a: &[u8], b: &[u8]) -> bool {
     let plain = |c: &u8| if *c == b'-' { b'_' } else { *c };

@@ -10,9 +10,9 @@
 mod lean;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{SendTimeoutError, TrySendError};
+use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, TrySendError};
 
 use crate::io::reactor::Waker;
 use lean::{Receiver, Sender, bounded};
@@ -152,6 +152,17 @@ impl<J> JobReceiver<J> {
     /// The oldest job; waits for one, but no longer than `patience`.
     pub fn recv_within(&self, patience: Duration) -> Option<J> {
         self.receiver.recv_timeout(patience).ok()
+    }
+
+    /// The oldest job; waits for one until `deadline`. `None`: it did not come by then. Of
+    /// `Some(None)` there is no end: there will never be another.
+    pub fn recv_by(&self, deadline: Instant) -> Option<Option<J>> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        match self.receiver.recv_timeout(patience) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Disconnected) => Some(None),
+            Err(RecvTimeoutError::Timeout) => None,
+        }
     }
 
     /// The oldest job, if one waits.

@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use crate::app::target::TargetError;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
@@ -194,6 +194,8 @@ pub enum Report {
 /// What somebody wants to look at more closely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
+    /// [`Report::Figures`] is the answer, though nothing may have changed: the loop lives.
+    Figures,
     /// [`Report::Peers`] is the answer.
     Peers,
     /// [`Report::Files`] is the answer.
@@ -441,8 +443,15 @@ impl Client {
         self.reports.recv()
     }
 
-    /// Asks for one look at the details; the answer is among the next reports. There is none
-    /// before what is on disk is known, nor when reports are not fetched as fast as they come.
+    /// Waits for the next report until `deadline`. `None`: there was none by then. `Some(None)`
+    /// after the last one.
+    pub fn next_report_by(&self, deadline: Instant) -> Option<Option<Report>> {
+        self.reports.recv_by(deadline)
+    }
+
+    /// Asks for one look at the details; the answer is among the next reports. Before what is on
+    /// disk is known there is none but to [`Look::Figures`], nor when reports are not fetched as
+    /// fast as they come.
     pub fn look(&self, look: Look) {
         // A mailbox that is full is as good a reason.
         let _ = self.post.try_send(Event::Look(look));

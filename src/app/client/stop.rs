@@ -1,6 +1,6 @@
 //! How a download is told to end.
 
-use super::{Event, StartError};
+use super::{Event, Look, StartError};
 use crate::io::mailbox::Post;
 use crate::io::signals::{Signal, is_ignored, watch};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,14 @@ impl Stopper {
         Stopper { post, stop }
     }
 
+    /// Has the reports tell what there is to be told: figures, peers, files.
+    pub fn show(&self) {
+        for look in [Look::Figures, Look::Peers, Look::Files] {
+            // Who is that busy shows itself by other reports.
+            let _ = self.post.try_send(Event::Look(look));
+        }
+    }
+
     /// Ends the download soon: trackers are told, which takes some seconds at most.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -52,7 +60,8 @@ impl Heard {
 }
 
 /// SIGINT and SIGTERM stop a download from now on, instead of ending the process; and so does
-/// SIGHUP, unless it was ignored when the process started (nohup). They are heard from before the
+/// SIGHUP, unless it was ignored when the process started (nohup). SIGUSR1 has it show how it goes
+/// ([`Stopper::show`]). They are heard from before the
 /// download starts, so that no tracker learns of a client that cannot say goodbye.
 pub struct StopSignals(Arc<Heard>);
 
@@ -75,6 +84,10 @@ impl StopSignals {
         let ours = Arc::clone(&heard);
         let at_once = Arc::new(at_once);
         let on_signal = move |signal| {
+            if signal == Signal::User1 {
+                heard.stopper().iter().for_each(Stopper::show);
+                return;
+            }
             if heard.came.swap(true, Ordering::SeqCst) {
                 // When a terminal closes, both the system and the shell may say so.
                 if signal != Signal::HangUp {
@@ -93,7 +106,7 @@ impl StopSignals {
             // Without a thread for it there is still the second signal.
             let _ = thread::Builder::new().name("watch".into()).stack_size(STACK).spawn(watch);
         };
-        let mut signals = vec![Signal::Interrupt, Signal::Terminate];
+        let mut signals = vec![Signal::Interrupt, Signal::Terminate, Signal::User1];
         if !is_ignored(Signal::HangUp) {
             signals.push(Signal::HangUp);
         }

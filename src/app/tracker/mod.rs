@@ -29,13 +29,13 @@ pub use notice::{Notice, TrackerError};
 pub use settings::Settings;
 
 use crate::app::clock;
+use crate::app::service::Manager;
 use crate::io::fetch;
 use crate::io::gate::{Answer, Gate, Request, Visitor};
 use crate::io::mailbox::{Mailbox, mailbox};
 use crate::io::pages::Pages;
 use crate::io::reactor::{Event, Reactor};
 use crate::io::save::SaveError;
-use crate::io::service::Notifier;
 use crate::io::signals::{self, Signal};
 use crate::io::sys;
 use crate::logic::registry::limit::Limit;
@@ -89,9 +89,7 @@ pub struct Tracker {
     reactor: Reactor,
     gate: Gate,
     udp: Udp,
-    notifier: Option<Notifier>,
-    watchdog: Option<Duration>,
-    next_alive: Instant,
+    manager: Manager,
     pages: Pages<Asker>,
     desk: Desk,
     watcher: Option<Watcher>,
@@ -166,15 +164,11 @@ impl Tracker {
         desk.trusted_proxies = settings.trusted_proxies;
         desk.stats = settings.stats;
         listening.into_iter().for_each(tell);
-        // Without one that can be reached, it is as if there were none.
-        let notifier = settings.notify.and_then(|address| Notifier::new(&address).ok());
         Ok(Tracker {
             reactor,
             gate,
             udp,
-            notifier,
-            watchdog: settings.watchdog.map(|period| period / 2),
-            next_alive: now,
+            manager: Manager::new(settings.notify.as_deref(), settings.watchdog, now),
             pages: Pages::new(settings.temporary),
             desk,
             watcher,
@@ -202,7 +196,7 @@ impl Tracker {
     /// The last writing of the state file, or the wait for events, fails.
     pub fn run(mut self, tell: &mut dyn FnMut(Notice)) -> Result<(), TrackerError> {
         let mut events = Vec::new();
-        self.say("READY=1");
+        self.manager.ready();
         let mut now = Instant::now();
         while !self.ended {
             let wait = match self.copying {
@@ -219,12 +213,8 @@ impl Tracker {
             self.on_events(&events, now);
             self.on_time(now, tell);
         }
-        self.say("STOPPING=1");
+        self.manager.stopping();
         self.end()
-    }
-
-    fn say(&self, words: &str) {
-        self.notifier.iter().for_each(|notifier| notifier.say(words));
     }
 
     /// How it goes, in one line.
@@ -243,10 +233,9 @@ impl Tracker {
 
     /// Tells the service manager that the tracker lives, and how.
     fn say_alive(&mut self, now: Instant) {
-        if self.notifier.is_some() && self.next_alive <= now {
-            self.next_alive = now + self.watchdog.unwrap_or(TELL_INTERVAL).min(TELL_INTERVAL);
-            let alive = if self.watchdog.is_some() { "\nWATCHDOG=1" } else { "" };
-            self.say(&format!("STATUS={}{alive}", self.status(now)));
+        if self.manager.wants(now) {
+            let status = self.status(now);
+            self.manager.alive(&status, now);
         }
     }
 
@@ -256,7 +245,7 @@ impl Tracker {
             self.pages.next_deadline(),
             self.checks.next_deadline(),
             self.multi.next_deadline(),
-            self.notifier.as_ref().map(|_| self.next_alive),
+            self.manager.next_deadline(),
             self.log.next_deadline(),
             Some(self.desk.registry.next_expiry()),
         ];

@@ -384,8 +384,27 @@ pub const OPTIONS: &[Opt] = &[
         "display_interval",
         Kind::Float { min: 0.1, max: 86_400.0 },
         "0.5",
-        "seconds between updates of the figures",
+        "seconds between updates of the figures: where they are printed one after the other, a line \
+         comes if there is something new, and no sooner",
     ),
     config::SAVE_OPTIONS,
     config::PRINT_CONFIG,
+];
+
+/// The options of those that print lines.
+pub const PLAIN: &[Opt] = &[
+    Opt::new(
+        "json",
+        Kind::Flag,
+        "0",
+        "print an object a line, for programs (see below), in place of what people read",
+    ),
+    Opt::new("quiet", Kind::Flag, "0", "print nothing but what is wrong"),
+    Opt::new(
+        "labels",
+        Kind::Flag,
+        "0",
+        "print the original's block of labelled lines, 'percent done:' and so on, whenever one of \
+         them changed, for scripts that read these",
+    ),
 ];

@@ -116,12 +116,16 @@ impl Engine {
 
     /// Answers who wants to look closer.
     pub(super) fn show(&mut self, look: Look, now: Instant) {
-        let Some(torrent) = self.torrent() else { return };
-        let details = match look {
-            Look::Peers => Report::Peers(torrent.peers(now)),
-            Look::Files => Report::Files(torrent.files()),
-            Look::Pieces => Report::Pieces(torrent.pieces()),
-            Look::WebSeeds => Report::WebSeeds(torrent.web_seeds(now)),
+        let details = match (look, self.torrent()) {
+            (Look::Figures, _) => {
+                self.outlet.last = None;
+                return self.report_figures(now);
+            }
+            (_, None) => return,
+            (Look::Peers, Some(torrent)) => Report::Peers(torrent.peers(now)),
+            (Look::Files, Some(torrent)) => Report::Files(torrent.files()),
+            (Look::Pieces, Some(torrent)) => Report::Pieces(torrent.pieces()),
+            (Look::WebSeeds, Some(torrent)) => Report::WebSeeds(torrent.web_seeds(now)),
         };
         self.outlet.send_details(details);
     }

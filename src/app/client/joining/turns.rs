@@ -7,7 +7,7 @@ use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::lsd::Lsd;
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
-use crate::app::client::{Company, Event};
+use crate::app::client::{Company, Event, Look};
 use crate::io::conn::{Conn, Outcome, Staging};
 use crate::io::fetch::{self, Fetch};
 use crate::io::lookup::{self, LookedUp};
@@ -268,6 +268,7 @@ impl Search {
             }
             Event::LookedUp(found) if found.id >= PEER_NAMES => self.on_peer_found(found, now),
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),
+            Event::Look(Look::Figures) => self.told = None,
             // There is no disk here.
             _ => {}
         }

@@ -107,7 +107,9 @@ impl Choker {
     /// [`LEAST_PREFERRED_RATE`]), as a seed those that take most. Of the others one interested
     /// peer at least is unchoked, and more until `min_uploads` are: as a seed those whose turn it
     /// is; while we download those first that have the fewest pieces and are not in debt with us,
-    /// then those whose turn it is. Who is not interested and stands before the last of them is
+    /// then those whose turn it is. Of those that take alike (nothing yet, mostly) who has a slot
+    /// keeps it, and a free one goes to who came last: else a crowd that never reads what it asked
+    /// for would have every slot once before the first who does. Who is not interested and stands before the last of them is
     /// unchoked too, so that it can start at once when it is. Every `round_robin_period` the turn
     /// goes to the first interested peer that is choked.
     pub fn choose(
@@ -193,14 +195,16 @@ fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> BTreeSet<PeerK
 
 /// The `most` interested peers with the highest rates.
 fn preferred(turns: &[&PeerView], most: usize, seeding: bool) -> BTreeSet<PeerKey> {
-    let mut rates: Vec<(f64, PeerKey)> = turns
+    let rate = |peer: &PeerView| if seeding { peer.upload_rate } else { peer.download_rate };
+    let mut wanted: Vec<&PeerView> = turns
         .iter()
+        .copied()
         .filter(|peer| peer.interested)
         .filter(|peer| seeding || peer.download_rate >= LEAST_PREFERRED_RATE && !peer.snubbed)
-        .map(|peer| (if seeding { peer.upload_rate } else { peer.download_rate }, peer.key))
         .collect();
-    rates.sort_by(|a, b| b.0.total_cmp(&a.0));
-    rates.into_iter().take(most).map(|(_, key)| key).collect()
+    let alike = |peer: &PeerView| (peer.unchoked, peer.key);
+    wanted.sort_by(|a, b| rate(b).total_cmp(&rate(a)).then_with(|| alike(b).cmp(&alike(a))));
+    wanted.into_iter().take(most).map(|peer| peer.key).collect()
 }
 
 #[cfg(test)]
@@ -283,6 +287,13 @@ mod tests {
         ];
         let mut choker = in_turn("abcde");
         assert_eq!(verdicts(&mut choker, &rows, slots(3, 3), true), "-c +b +d");
+    }
+
+    #[test]
+    fn of_those_who_took_nothing_yet_who_has_a_slot_keeps_it_and_the_newest_is_next() {
+        let rows = ["a i-- 0 0", "b iu- 0 0", "c i-- 0 0", "d i-- 0 0", "e i-- 0 1"];
+        assert_eq!(verdicts(&mut in_turn("abcde"), &rows, slots(4, 1), true), "+a +d +e");
+        assert_eq!(verdicts(&mut in_turn("abcde"), &rows, slots(3, 1), true), "+a +e");
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub mod ask;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::proto::address::dialable;
-use crate::proto::announce::answer::{Announce, Counts, Crypto, Key, Reply, Secrets, Told};
+use crate::proto::announce::answer::{Announce, Counts, Crypto, Key, Listed, Reply, Secrets, Told};
 use crate::proto::ids::{InfoHash, PeerId};
 
 /// The number that a request to connect begins with.
@@ -167,7 +167,7 @@ pub fn put_announced(out: &mut Vec<u8>, transaction: u32, reply: &Reply) {
     for number in [reply.interval, reply.incomplete, reply.complete] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    reply.peers.iter().for_each(|peer| peer.put(out));
+    Listed::put_all(&reply.peers, out);
 }
 
 /// Writes the answer to a scrape: the numbers in the order of the question.
@@ -189,7 +189,7 @@ pub fn put_error(out: &mut Vec<u8>, transaction: u32, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::announce::answer::{Form, Listed, More};
+    use crate::proto::announce::answer::{Form, More};
 
     fn packet(options: &[u8]) -> Vec<u8> {
         let mut packet = 7u64.to_be_bytes().to_vec();
@@ -268,7 +268,7 @@ mod tests {
         put_connected(&mut out, 5, 6);
         assert_eq!(out, [&[0; 4][..], &[0, 0, 0, 5], &[0, 0, 0, 0, 0, 0, 0, 6]].concat());
         let listed = |ip: &str| Listed {
-            id: PeerId([0; 20]),
+            id: None,
             ip: ip.parse().unwrap(),
             port: 258,
             crypto: Crypto::Plain,

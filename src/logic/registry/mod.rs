@@ -353,7 +353,7 @@ impl Registry {
             (0, _) | (_, true) => 0,
             (n, false) => n.saturating_add(1),
         };
-        let heard = swarm.packed()[at].was_heard();
+        let heard = swarm.was_heard(at);
         swarm.update(secret, at, &Peer { unreached, ..old }, heard);
         self.changed |= old.unreached != unreached;
         true
@@ -498,7 +498,7 @@ fn mix_in(peers: &mut Vec<Listed>, foreign: &[SocketAddr], asked: &Asked, rng: &
         let known = peers.iter().any(|p| (p.ip, p.port) == (at.ip(), at.port()));
         if !known && asked.six.is_none_or(|six| six == at.is_ipv6()) {
             let (ip, port) = (at.ip(), at.port());
-            peers.push(Listed { id: PeerId([0; 20]), ip, port, crypto: Crypto::Plain });
+            peers.push(Listed { id: None, ip, port, crypto: Crypto::Plain });
         }
     }
 }

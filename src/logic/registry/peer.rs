@@ -1,8 +1,8 @@
-//! A peer as the tracker keeps it: 46 bytes, whatever it says.
+//! A peer as the tracker keeps it: 42 bytes, in two parts.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use crate::proto::announce::answer::{Crypto, Form, Key, Listed};
+use crate::proto::announce::answer::{Crypto, Form, Key};
 use crate::proto::ids::PeerId;
 
 /// A peer, unpacked: what it told of itself.
@@ -33,26 +33,30 @@ impl Peer {
     }
 }
 
-/// The addresses of a peer of which one is IPv6.
+/// The addresses of a peer that has more than one, or one of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wide {
     /// Where it announces from, and the address it wants to be listed by.
     pub ips: (IpAddr, Option<IpAddr>),
 }
 
-/// A peer, packed.
+/// What others are told of a peer, packed, and what has to be known to tell it. These lie together,
+/// apart from the rest: an answer reads fifty of them, and so waits for an eighth of the memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Packed {
-    id: [u8; 20],
-    key: [u8; Key::MAX],
+pub struct Shown {
     /// The IPv4 address, or the number of a [`Wide`].
     ip: [u8; 4],
-    /// The IPv4 address it wants to be listed by; zero = none.
-    given: [u8; 4],
     port: [u8; 2],
-    left: [u8; 6],
     flags: u8,
     unreached: u8,
+}
+
+/// The rest of a peer, packed.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    id: [u8; 20],
+    key: [u8; Key::MAX],
+    left: [u8; 6],
 }
 
 /// The largest `left` there is room for.
@@ -65,74 +69,71 @@ const REQUIRED: u8 = 1 << 5;
 const HEARD: u8 = 1 << 6;
 const WIDE: u8 = 1 << 7;
 
-impl Packed {
-    /// Packs a peer that was heard of just now, or was not. Addresses for which there is no room
-    /// go to `wide`, which gives their number.
-    pub fn new(peer: &Peer, heard: bool, wide: impl FnOnce(Wide) -> u32) -> Packed {
-        let mut flags = match peer.crypto {
-            Crypto::Plain => 0,
-            Crypto::Supported => SUPPORTED,
-            Crypto::Required => REQUIRED,
-        };
-        let mut key = [0; Key::MAX];
-        if let Some(sent) = &peer.key {
-            let bytes = sent.as_bytes();
-            key[..bytes.len()].copy_from_slice(bytes);
-            flags |= u8::try_from(bytes.len()).expect("it has at most Key::MAX bytes");
-        }
-        if heard {
-            flags |= HEARD;
-        }
-        let (ip, given) = match (peer.ip, peer.given) {
-            (IpAddr::V4(ip), None) => (ip.octets(), [0; 4]),
-            (IpAddr::V4(ip), Some(IpAddr::V4(given))) => (ip.octets(), given.octets()),
-            _ => {
-                flags |= WIDE;
-                (wide(Wide { ips: (peer.ip, peer.given) }).to_be_bytes(), [0; 4])
-            }
-        };
-        let mut left = [0; 6];
-        left.copy_from_slice(&peer.left.min(MAX_LEFT).to_be_bytes()[2..]);
-        let (id, port, unreached) = (peer.id.0, peer.port.to_be_bytes(), peer.unreached);
-        Packed { id, key, ip, given, port, left, flags, unreached }
+/// Packs a peer that was heard of just now, or was not. Addresses for which there is no room go to
+/// `wide`, which gives their number.
+pub fn pack(peer: &Peer, heard: bool, wide: impl FnOnce(Wide) -> u32) -> (Shown, Kept) {
+    let mut flags = match peer.crypto {
+        Crypto::Plain => 0,
+        Crypto::Supported => SUPPORTED,
+        Crypto::Required => REQUIRED,
+    };
+    let mut key = [0; Key::MAX];
+    if let Some(sent) = &peer.key {
+        let bytes = sent.as_bytes();
+        key[..bytes.len()].copy_from_slice(bytes);
+        flags |= u8::try_from(bytes.len()).expect("it has at most Key::MAX bytes");
     }
-
-    /// Unpacks it; `wide` gives the addresses with a number.
-    pub fn unpack(&self, wide: impl FnOnce(u32) -> Wide) -> Peer {
-        let (ip, given) = match self.wide() {
-            Some(number) => wide(number).ips,
-            None => {
-                let given = Ipv4Addr::from(self.given);
-                (self.ip.into(), (!given.is_unspecified()).then_some(IpAddr::V4(given)))
-            }
-        };
-        let mut left = [0; 8];
-        left[2..].copy_from_slice(&self.left);
-        Peer {
-            id: PeerId(self.id),
-            ip,
-            given,
-            port: u16::from_be_bytes(self.port),
-            crypto: self.crypto(),
-            key: Key::new(&self.key[..usize::from(self.flags & KEY)]),
-            left: u64::from_be_bytes(left),
-            unreached: self.unreached,
-        }
+    if heard {
+        flags |= HEARD;
     }
+    let ip = match (peer.ip, peer.given) {
+        (IpAddr::V4(ip), None) => ip.octets(),
+        _ => {
+            flags |= WIDE;
+            wide(Wide { ips: (peer.ip, peer.given) }).to_be_bytes()
+        }
+    };
+    let mut left = [0; 6];
+    left.copy_from_slice(&peer.left.min(MAX_LEFT).to_be_bytes()[2..]);
+    let (port, unreached) = (peer.port.to_be_bytes(), peer.unreached);
+    (Shown { ip, port, flags, unreached }, Kept { id: peer.id.0, key, left })
+}
 
-    /// What others are told of it; `wide` gives the addresses with a number. Cheaper than to unpack
-    /// all of it, and done for fifty peers an answer.
-    pub fn listed(&self, wide: impl FnOnce(u32) -> Wide) -> Listed {
-        let ip = match self.wide() {
+/// Unpacks a peer; `wide` gives the addresses with a number.
+pub fn unpack(shown: &Shown, kept: &Kept, wide: impl FnOnce(u32) -> Wide) -> Peer {
+    let (ip, given) = match shown.wide() {
+        Some(number) => wide(number).ips,
+        None => (shown.ip.into(), None),
+    };
+    let mut left = [0; 8];
+    left[2..].copy_from_slice(&kept.left);
+    Peer {
+        id: PeerId(kept.id),
+        ip,
+        given,
+        port: u16::from_be_bytes(shown.port),
+        crypto: shown.crypto(),
+        key: Key::new(&kept.key[..usize::from(shown.flags & KEY)]),
+        left: u64::from_be_bytes(left),
+        unreached: shown.unreached,
+    }
+}
+
+impl Shown {
+    /// The address it is listed by; `wide` gives those with a number.
+    pub fn listed_ip(&self, wide: impl FnOnce(u32) -> Wide) -> IpAddr {
+        match self.wide() {
             Some(number) => {
                 let (ip, given) = wide(number).ips;
                 given.unwrap_or(ip)
             }
-            None if self.given == [0; 4] => IpAddr::V4(self.ip.into()),
-            None => IpAddr::V4(self.given.into()),
-        };
-        let port = u16::from_be_bytes(self.port);
-        Listed { id: PeerId(self.id), ip, port, crypto: self.crypto() }
+            None => IpAddr::V4(self.ip.into()),
+        }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        u16::from_be_bytes(self.port)
     }
 
     /// The number of its [`Wide`], if it has one.
@@ -143,22 +144,6 @@ impl Packed {
     /// Gives its [`Wide`] another number.
     pub fn set_wide(&mut self, number: u32) {
         self.ip = number.to_be_bytes();
-    }
-
-    /// Its name.
-    pub fn id(&self) -> &[u8; 20] {
-        &self.id
-    }
-
-    /// The last bytes of a name, which can be compared at once.
-    pub fn end_of(id: &[u8; 20]) -> u64 {
-        let [.., a, b, c, d, e, f, g, h] = *id;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
-    }
-
-    /// Whether it is complete.
-    pub fn is_seed(&self) -> bool {
-        self.left == [0; 6]
     }
 
     /// How it stands to crypto.
@@ -180,7 +165,7 @@ impl Packed {
         crypto && self.port != [0; 2] && self.unreached == 0
     }
 
-    /// Whether it was heard of since [`Packed::forget`].
+    /// Whether it was heard of since [`Shown::forget`].
     pub fn was_heard(&self) -> bool {
         self.flags & HEARD != 0
     }
@@ -191,13 +176,31 @@ impl Packed {
     }
 }
 
+impl Kept {
+    /// Its name.
+    pub fn id(&self) -> &[u8; 20] {
+        &self.id
+    }
+
+    /// The last bytes of a name, which can be compared at once.
+    pub fn end_of(id: &[u8; 20]) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = *id;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Whether it is complete.
+    pub fn is_seed(&self) -> bool {
+        self.left == [0; 6]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_packed_comes_back() {
-        assert_eq!(size_of::<Packed>(), 46);
+        assert_eq!((size_of::<Shown>(), size_of::<Kept>()), (8, 34));
         let plain = Peer {
             id: PeerId(*b"abcdefghijklmnopqrst"),
             ip: "1.2.3.4".parse().unwrap(),
@@ -212,26 +215,26 @@ mod tests {
         let six = Peer { ip: "2001:db8::1".parse().unwrap(), left: 7, ..plain };
         let given = Peer { given: "::5".parse().ok(), crypto: Crypto::Required, ..plain };
         let keyed = Peer { key: Key::new(b"12345678"), left: MAX_LEFT, unreached: 3, ..plain };
-        for (peer, wides) in [(plain, 0), (four, 0), (six, 1), (given, 1), (keyed, 0)] {
+        for (peer, wides) in [(plain, 0), (four, 1), (six, 1), (given, 1), (keyed, 0)] {
             let mut kept = None;
-            let packed = Packed::new(&peer, true, |wide| {
+            let (shown, rest) = pack(&peer, true, |wide| {
                 kept = Some(wide);
                 77
             });
-            assert_eq!(packed.wide().iter().count(), wides);
-            let back = packed.unpack(|number| {
+            assert_eq!(shown.wide().iter().count(), wides);
+            let back = unpack(&shown, &rest, |number| {
                 assert_eq!(number, 77);
                 kept.unwrap()
             });
             assert_eq!(back, peer);
-            let listed = packed.listed(|_| kept.unwrap());
-            assert_eq!((listed.ip, listed.port, listed.id), (peer.listed_ip(), 258, peer.id));
-            assert_eq!(packed.is_seed(), peer.left == 0);
-            assert_eq!(packed.crypto(), peer.crypto);
+            let listed = shown.listed_ip(|_| kept.unwrap());
+            assert_eq!((listed, shown.port(), *rest.id()), (peer.listed_ip(), 258, peer.id.0));
+            assert_eq!(rest.is_seed(), peer.left == 0);
+            assert_eq!(shown.crypto(), peer.crypto);
         }
-        let huge = Packed::new(&Peer { left: u64::MAX, ..plain }, false, |_| 0);
-        assert_eq!(huge.unpack(|_| unreachable!()).left, MAX_LEFT);
-        assert!(!huge.was_heard());
+        let (shown, rest) = pack(&Peer { left: u64::MAX, ..plain }, false, |_| 0);
+        assert_eq!(unpack(&shown, &rest, |_| unreachable!()).left, MAX_LEFT);
+        assert!(!shown.was_heard());
     }
 
     #[test]
@@ -246,11 +249,11 @@ mod tests {
             left: 0,
             unreached: 0,
         };
-        let mut packed = Packed::new(&peer, true, |_| 0);
+        let (mut packed, _) = pack(&peer, true, |_| 0);
         assert!(packed.was_heard() && packed.suits(Form::Compact));
         packed.forget();
         assert!(!packed.was_heard());
-        let hidden = Packed::new(&Peer { unreached: 1, ..peer }, true, |_| 0);
+        let (hidden, _) = pack(&Peer { unreached: 1, ..peer }, true, |_| 0);
         assert!(!hidden.suits(Form::Compact));
     }
 }

@@ -55,7 +55,7 @@ impl Registry {
         let Some(place) = all.max_by_key(|place| self.swarms.at(*place).1.len()) else { return };
         let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
         let Some(at) = swarm.oldest(rng) else { return };
-        self.seeds -= usize::from(swarm.packed()[at].is_seed());
+        self.seeds -= usize::from(swarm.is_seed(at));
         swarm.remove(secret, at);
         self.peers -= 1;
         self.evicted += 1;

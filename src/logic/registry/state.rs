@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::peer::{Packed, Peer, Wide};
+use super::peer::{Kept, Peer, Shown, Wide, unpack};
 use super::swarm::Swarm;
 use super::{MAX_PAST, Registry};
 use crate::proto::address::is_local;
@@ -37,7 +37,8 @@ pub struct Copy {
 
 #[derive(Debug)]
 struct Peers {
-    packed: Vec<Packed>,
+    shown: Vec<Shown>,
+    kept: Vec<Kept>,
     wides: Vec<(u32, Wide)>,
 }
 
@@ -113,15 +114,16 @@ impl Registry {
 
 impl Peers {
     fn of(swarm: &Swarm) -> Peers {
-        let packed = swarm.packed().to_vec();
-        let numbers = packed.iter().filter_map(Packed::wide);
+        let (shown, kept) = swarm.packed();
+        let numbers = shown.iter().filter_map(Shown::wide);
         let wides = numbers.map(|number| (number, swarm.wide(number))).collect();
-        Peers { packed, wides }
+        Peers { shown: shown.to_vec(), kept: kept.to_vec(), wides }
     }
 
     fn unpacked(&self) -> Vec<SavedPeer> {
         let wides: BTreeMap<u32, Wide> = self.wides.iter().copied().collect();
-        self.packed.iter().map(|peer| saved(&peer.unpack(|number| wides[&number]))).collect()
+        let peers = self.shown.iter().zip(&self.kept);
+        peers.map(|(shown, kept)| saved(&unpack(shown, kept, |number| wides[&number]))).collect()
     }
 }
 

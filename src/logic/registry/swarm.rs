@@ -1,10 +1,11 @@
 //! The peers of one torrent, and the choice among them.
 
 use super::index::{self, Index};
-use super::peer::{Packed, Peer, Wide};
+use super::peer::{Kept, Peer, Shown, Wide, pack, unpack};
 use crate::logic::rng::Rng;
 use crate::proto::announce::answer::{Counts, Form, Listed};
 use crate::proto::ids::PeerId;
+use std::ops::Range;
 
 /// Peers looked at for one answer, beyond four times those wanted. A swarm in which nearly all are
 /// unfit to be listed then costs a short list, not a walk through everybody.
@@ -32,7 +33,9 @@ pub struct Asked {
 #[derive(Debug, Default)]
 pub struct Swarm {
     /// Leechers first, then seeds; else in no order.
-    peers: Vec<Packed>,
+    shown: Vec<Shown>,
+    /// The rest of each, in the same order.
+    kept: Vec<Kept>,
     /// How many of them are leechers.
     leechers: u32,
     /// Completed downloads.
@@ -66,17 +69,17 @@ impl Wides {
 impl Swarm {
     /// How many peers there are.
     pub fn len(&self) -> usize {
-        self.peers.len()
+        self.shown.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.shown.is_empty()
     }
 
     /// How many of them are seeds.
     pub fn seeds(&self) -> usize {
-        self.peers.len() - self.leechers as usize
+        self.shown.len() - self.leechers as usize
     }
 
     /// What a scrape tells.
@@ -88,9 +91,19 @@ impl Swarm {
         }
     }
 
-    /// All peers as they are kept.
-    pub fn packed(&self) -> &[Packed] {
-        &self.peers
+    /// All peers as they are kept, in two parts.
+    pub fn packed(&self) -> (&[Shown], &[Kept]) {
+        (&self.shown, &self.kept)
+    }
+
+    /// Whether the peer at a place was heard of since the last [`Swarm::sweep`].
+    pub fn was_heard(&self, place: usize) -> bool {
+        self.shown[place].was_heard()
+    }
+
+    /// Whether the peer at a place is a seed.
+    pub fn is_seed(&self, place: usize) -> bool {
+        place >= self.leechers as usize
     }
 
     /// The addresses with this number.
@@ -100,42 +113,44 @@ impl Swarm {
 
     /// The peer at a place.
     pub fn get(&self, place: usize) -> Peer {
-        self.peers[place].unpack(|number| self.wide(number))
+        unpack(&self.shown[place], &self.kept[place], |number| self.wide(number))
     }
 
     /// The place of a peer, until the next change of the swarm.
     pub fn find(&self, secret: u64, id: &PeerId) -> Option<usize> {
         if self.places.capacity() == 0 {
             // The ends differ: most names begin with that of the same few programs.
-            let end = Packed::end_of(&id.0);
-            let is = |p: &Packed| Packed::end_of(p.id()) == end && *p.id() == id.0;
-            return self.peers.iter().position(is);
+            let end = Kept::end_of(&id.0);
+            let is = |p: &Kept| Kept::end_of(p.id()) == end && *p.id() == id.0;
+            return self.kept.iter().position(is);
         }
-        let is = |place: u32| *self.peers[place as usize].id() == id.0;
+        let is = |place: u32| *self.kept[place as usize].id() == id.0;
         self.places.find(index::hash(secret, &id.0), is).map(|place| place as usize)
     }
 
-    fn pack(&mut self, peer: &Peer, heard: bool) -> Packed {
+    fn pack(&mut self, peer: &Peer, heard: bool) -> (Shown, Kept) {
         let wides = &mut self.wides;
-        Packed::new(peer, heard, |wide| wides.get_or_insert_default().add(wide))
+        pack(peer, heard, |wide| wides.get_or_insert_default().add(wide))
     }
 
     /// Adds a peer that is not there yet.
     pub fn insert(&mut self, secret: u64, peer: &Peer, heard: bool) {
-        let packed = self.pack(peer, heard);
-        let (last, leecher) = (self.peers.len(), !packed.is_seed());
-        if last == self.peers.capacity() {
+        let (shown, kept) = self.pack(peer, heard);
+        let (last, leecher) = (self.shown.len(), !kept.is_seed());
+        if last == self.shown.capacity() {
             // Doubling would waste a third of a tracker's memory.
-            self.peers.reserve_exact(1 + last / 16);
+            self.shown.reserve_exact(1 + last / 16);
+            self.kept.reserve_exact(1 + last / 16);
         }
-        self.peers.push(packed);
+        self.shown.push(shown);
+        self.kept.push(kept);
         if self.places.capacity() > 0 {
-            let peers = &self.peers;
-            let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+            let kept = &self.kept;
+            let hash_of = |place: u32| index::hash(secret, kept[place as usize].id());
             self.places.insert(index::hash(secret, &peer.id.0), place(last), hash_of);
         } else if last >= SEARCHED {
-            let peers = &self.peers;
-            let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+            let kept = &self.kept;
+            let hash_of = |place: u32| index::hash(secret, kept[place as usize].id());
             for n in 0..=place(last) {
                 self.places.insert(hash_of(n), n, hash_of);
             }
@@ -150,8 +165,8 @@ impl Swarm {
     /// Puts a peer in place of the one that stands there under the same name.
     pub fn update(&mut self, secret: u64, at: usize, peer: &Peer, heard: bool) {
         self.drop_wide(at);
-        self.peers[at] = self.pack(peer, heard);
-        match (at < self.leechers as usize, self.peers[at].is_seed()) {
+        (self.shown[at], self.kept[at]) = self.pack(peer, heard);
+        match (at < self.leechers as usize, self.kept[at].is_seed()) {
             (true, true) => {
                 self.leechers -= 1;
                 self.swap(secret, at, self.leechers as usize);
@@ -166,7 +181,7 @@ impl Swarm {
     }
 
     fn drop_wide(&mut self, at: usize) {
-        if let (Some(number), Some(wides)) = (self.peers[at].wide(), &mut self.wides) {
+        if let (Some(number), Some(wides)) = (self.shown[at].wide(), &mut self.wides) {
             wides.free.push(number);
         }
     }
@@ -179,37 +194,39 @@ impl Swarm {
             self.swap(secret, at, self.leechers as usize);
             at = self.leechers as usize;
         }
-        let last = self.peers.len() - 1;
+        let last = self.shown.len() - 1;
         self.swap(secret, at, last);
-        let peers = &self.peers;
-        let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
+        let kept = &self.kept;
+        let hash_of = |place: u32| index::hash(secret, kept[place as usize].id());
         self.places.remove(hash_of(place(last)), place(last), hash_of);
-        self.peers.pop();
+        self.shown.pop();
+        self.kept.pop();
         self.check(secret);
     }
 
     /// Takes out the peers that were not heard of since the last call, and gives unused memory
     /// back.
     pub fn sweep(&mut self, secret: u64) {
-        let silent = self.peers.iter().filter(|p| !p.was_heard()).count();
-        if silent > self.peers.len() / 8 {
+        let silent = self.shown.iter().filter(|p| !p.was_heard()).count();
+        if silent > self.shown.len() / 8 {
             self.keep_heard(secret);
         } else if silent > 0 {
-            for at in (0..self.peers.len()).rev() {
-                if !self.peers[at].was_heard() {
+            for at in (0..self.shown.len()).rev() {
+                if !self.shown[at].was_heard() {
                     self.remove(secret, at);
                 }
             }
         }
-        self.peers.iter_mut().for_each(Packed::forget);
-        if self.peers.len() < self.peers.capacity() / 2 {
-            self.peers.shrink_to_fit();
+        self.shown.iter_mut().for_each(Shown::forget);
+        if self.shown.len() < self.shown.capacity() / 2 {
+            self.shown.shrink_to_fit();
+            self.kept.shrink_to_fit();
         }
-        if self.peers.len() <= SEARCHED {
+        if self.shown.len() <= SEARCHED {
             self.places = Index::default();
         } else {
-            let peers = &self.peers;
-            self.places.shrink(|place| index::hash(secret, peers[place as usize].id()));
+            let kept = &self.kept;
+            self.places.shrink(|place| index::hash(secret, kept[place as usize].id()));
         }
         self.gather_wides();
     }
@@ -218,16 +235,18 @@ impl Swarm {
     /// out one after the other.
     fn keep_heard(&mut self, secret: u64) {
         if let Some(wides) = &mut self.wides {
-            let silent = self.peers.iter().filter(|p| !p.was_heard());
-            wides.free.extend(silent.filter_map(Packed::wide));
+            let silent = self.shown.iter().filter(|p| !p.was_heard());
+            wides.free.extend(silent.filter_map(Shown::wide));
         }
-        let leechers = &self.peers[..self.leechers as usize];
+        let leechers = &self.shown[..self.leechers as usize];
         self.leechers = place(leechers.iter().filter(|p| p.was_heard()).count());
-        self.peers.retain(Packed::was_heard);
+        let mut heard = self.shown.iter().map(Shown::was_heard);
+        self.kept.retain(|_| heard.next() == Some(true));
+        self.shown.retain(Shown::was_heard);
         if self.places.capacity() > 0 {
-            let peers = &self.peers;
-            let hash_of = |place: u32| index::hash(secret, peers[place as usize].id());
-            self.places = Index::of(place(peers.len()), hash_of);
+            let kept = &self.kept;
+            let hash_of = |place: u32| index::hash(secret, kept[place as usize].id());
+            self.places = Index::of(place(kept.len()), hash_of);
         }
         self.check(secret);
     }
@@ -239,7 +258,7 @@ impl Swarm {
             return;
         }
         let old = std::mem::take(&mut **wides);
-        for peer in &mut self.peers {
+        for peer in &mut self.shown {
             if let Some(number) = peer.wide() {
                 peer.set_wide(wides.add(old.list[number as usize]));
             }
@@ -254,27 +273,29 @@ impl Swarm {
             return;
         }
         if self.places.capacity() > 0 {
-            let hash = |at: usize| index::hash(secret, self.peers[at].id());
+            let hash = |at: usize| index::hash(secret, self.kept[at].id());
             let (hash_a, hash_b) = (hash(a), hash(b));
             // By way of a place that no peer has, since two equal ones could not be told apart.
             self.places.moved(hash_a, place(a), ELSEWHERE);
             self.places.moved(hash_b, place(b), place(a));
             self.places.moved(hash_a, ELSEWHERE, place(b));
         }
-        self.peers.swap(a, b);
+        self.shown.swap(a, b);
+        self.kept.swap(a, b);
     }
 
     /// Up to `want` peers that suit the asker, at random. Leechers get their share of the answer
     /// as they have of the swarm, the rest are seeds; a seed is told of leechers only. Costs
     /// O(want), however large the swarm.
     pub fn choose(&self, asked: &Asked, rng: &mut Rng) -> Vec<Listed> {
-        let mut chosen = Vec::with_capacity(asked.want.min(self.peers.len()));
-        let (leechers, seeds) = self.peers.split_at(self.leechers as usize);
-        let mut walk = Walk::new(self, leechers, asked, rng);
+        let mut chosen = Vec::with_capacity(asked.want.min(self.shown.len()));
+        let leechers = 0..self.leechers as usize;
+        let seeds = leechers.end..self.len();
+        let mut walk = Walk::new(self, leechers.clone(), asked, rng);
         if !asked.for_seed {
             // 128 bits: a product of two counts may pass 32, and usize may have no more.
             let of_all = asked.want as u128 * leechers.len() as u128;
-            let share = of_all / self.peers.len().max(1) as u128;
+            let share = of_all / self.shown.len().max(1) as u128;
             walk.take(share as usize, &mut chosen);
             Walk::new(self, seeds, asked, rng).take(asked.want, &mut chosen);
         }
@@ -285,11 +306,11 @@ impl Swarm {
     /// A peer of which nothing was heard lately, if a few looks find one, else any.
     pub fn oldest(&self, rng: &mut Rng) -> Option<usize> {
         const TRIES: u32 = 8;
-        let count = u32::try_from(self.peers.len()).ok().filter(|n| *n > 0)?;
+        let count = u32::try_from(self.shown.len()).ok().filter(|n| *n > 0)?;
         let mut at = 0;
         for _ in 0..TRIES {
             at = rng.below(count) as usize;
-            if !self.peers[at].was_heard() {
+            if !self.was_heard(at) {
                 break;
             }
         }
@@ -302,12 +323,13 @@ impl Swarm {
     /// The borders between leechers and seeds, and the table, are true.
     #[cfg(debug_assertions)]
     fn check(&self, secret: u64) {
-        if self.peers.len() > 200 {
+        if self.shown.len() > 200 {
             return;
         }
-        let (leechers, seeds) = self.peers.split_at(self.leechers as usize);
-        assert!(leechers.iter().all(|p| !p.is_seed()) && seeds.iter().all(Packed::is_seed));
-        for (at, peer) in self.peers.iter().enumerate() {
+        assert_eq!(self.shown.len(), self.kept.len());
+        let (leechers, seeds) = self.kept.split_at(self.leechers as usize);
+        assert!(leechers.iter().all(|p| !p.is_seed()) && seeds.iter().all(Kept::is_seed));
+        for (at, peer) in self.kept.iter().enumerate() {
             assert_eq!(self.find(secret, &PeerId(*peer.id())), Some(at));
         }
     }
@@ -324,8 +346,10 @@ fn place(at: usize) -> u32 {
 /// all are listed equally often and neighbours are not always listed together.
 struct Walk<'a> {
     swarm: &'a Swarm,
-    peers: &'a [Packed],
+    /// The places of those it goes through.
+    places: Range<usize>,
     asked: &'a Asked,
+    /// From the first of them.
     at: usize,
     stride: usize,
     /// Peers it may still look at.
@@ -333,12 +357,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(swarm: &'a Swarm, peers: &'a [Packed], asked: &'a Asked, rng: &mut Rng) -> Walk<'a> {
-        let n = u32::try_from(peers.len()).unwrap_or(u32::MAX);
+    fn new(swarm: &'a Swarm, places: Range<usize>, asked: &'a Asked, rng: &mut Rng) -> Walk<'a> {
+        let n = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let mut stride = 1;
         // Most numbers have no divisor in common with n; a few draws find one. 1 always does.
         // Where all will be listed their order is all the same.
-        let draws = if asked.want < peers.len() { 8 } else { 0 };
+        let draws = if asked.want < places.len() { 8 } else { 0 };
         for _ in 0..draws {
             let draw = 1 + rng.below(n);
             if gcd(draw, n) == 1 {
@@ -346,25 +370,28 @@ impl<'a> Walk<'a> {
                 break;
             }
         }
-        let looks = peers.len().min(asked.want.saturating_mul(4).saturating_add(LOOKS));
-        Walk { swarm, peers, asked, at: rng.below(n) as usize, stride, looks }
+        let looks = places.len().min(asked.want.saturating_mul(4).saturating_add(LOOKS));
+        Walk { swarm, places, asked, at: rng.below(n) as usize, stride, looks }
     }
 
     /// Goes on until `chosen` holds `up_to`.
     fn take(&mut self, up_to: usize, chosen: &mut Vec<Listed>) {
+        let Walk { swarm, asked, .. } = *self;
+        let (shown, kept) = (&swarm.shown[self.places.clone()], &swarm.kept[self.places.clone()]);
         while chosen.len() < up_to && self.looks > 0 {
             self.looks -= 1;
-            let peer = &self.peers[self.at];
-            if peer.suits(self.asked.form) {
-                let listed = peer.listed(|number| self.swarm.wide(number));
-                if self.asked.six.is_none_or(|six| six == listed.ip.is_ipv6()) {
-                    chosen.push(listed);
+            let peer = &shown[self.at];
+            if peer.suits(asked.form) {
+                let ip = peer.listed_ip(|number| swarm.wide(number));
+                if asked.six.is_none_or(|six| six == ip.is_ipv6()) {
+                    let id = (asked.form == Form::Dicts).then(|| PeerId(*kept[self.at].id()));
+                    chosen.push(Listed { id, ip, port: peer.port(), crypto: peer.crypto() });
                 }
             }
             self.at += self.stride;
             // The stride is at most as long as the list.
-            if self.at >= self.peers.len() {
-                self.at -= self.peers.len();
+            if self.at >= shown.len() {
+                self.at -= shown.len();
             }
         }
     }
@@ -382,7 +409,7 @@ mod tests {
     use super::*;
     use crate::proto::announce::answer::Crypto;
     use std::collections::HashSet;
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
 
     /// The secret of these tests.
     const S: u64 = 5;
@@ -466,7 +493,7 @@ mod tests {
             for want in [0, 1, 5, 50, 1000] {
                 let all = swarm.choose(&asked(want, Form::Compact), &mut rng);
                 assert_eq!(all.len(), want.min(swarm.len()), "{leechers}+{seeds}, {want}");
-                assert_eq!(all.iter().map(|p| p.id).collect::<HashSet<_>>().len(), all.len());
+                assert_eq!(all.iter().map(|p| p.ip).collect::<HashSet<_>>().len(), all.len());
             }
         }
     }
@@ -474,7 +501,7 @@ mod tests {
     #[test]
     fn leechers_have_their_share_and_seeds_hear_of_leechers_only() {
         let (swarm, mut rng) = (swarm(90, 30), Rng::new(1));
-        let leechers = |list: &[Listed]| list.iter().filter(|p| p.id < peer(90, 0).id).count();
+        let leechers = |list: &[Listed]| list.iter().filter(|p| p.ip < peer(90, 0).ip).count();
         let list = swarm.choose(&asked(40, Form::Compact), &mut rng);
         assert_eq!((list.len(), leechers(&list)), (40, 30));
         let for_seed = Asked { for_seed: true, ..asked(100, Form::Compact) };
@@ -488,7 +515,7 @@ mod tests {
         let mut times = std::collections::HashMap::new();
         for _ in 0..4000 {
             for listed in swarm.choose(&asked(10, Form::Compact), &mut rng) {
-                *times.entry(listed.id).or_insert(0) += 1;
+                *times.entry(listed.ip).or_insert(0) += 1;
             }
         }
         // 200 expected; five standard deviations are 70.
@@ -503,7 +530,7 @@ mod tests {
         swarm.insert(S, &peer(5000, 1), true);
         let asked = asked(10, Form::Compact);
         assert!(swarm.choose(&asked, &mut Rng::new(1)).len() <= 1);
-        let walk = Walk::new(&swarm, swarm.packed(), &asked, &mut Rng::new(1));
+        let walk = Walk::new(&swarm, 0..swarm.len(), &asked, &mut Rng::new(1));
         assert_eq!(walk.looks, 104);
     }
 
@@ -513,9 +540,15 @@ mod tests {
         for (n, crypto) in (1..).zip([Crypto::Plain, Crypto::Supported, Crypto::Required]) {
             swarm.insert(S, &Peer { crypto, ..peer(n, 1) }, true);
         }
+        let id_of = |listed: &Listed| match listed.ip {
+            IpAddr::V4(ip) => peer(ip.into(), 1).id,
+            IpAddr::V6(_) => unreachable!("there is none"),
+        };
         let ids = |form| {
             let list = swarm.choose(&asked(9, form), &mut Rng::new(1));
-            let mut ids: Vec<u8> = list.iter().map(|p| p.id.0[3]).collect();
+            let told = form == Form::Dicts;
+            assert!(list.iter().all(|p| p.id == told.then_some(id_of(p))));
+            let mut ids: Vec<u8> = list.iter().map(|p| id_of(p).0[3]).collect();
             ids.sort_unstable();
             ids
         };

@@ -527,7 +527,7 @@ mod tests {
         assert_eq!(read.form(true), Some(answer::Form::Compact));
 
         let listed = |ip: &str| answer::Listed {
-            id: PeerId(*b"abcdefghijklmnopqrst"),
+            id: Some(PeerId(*b"abcdefghijklmnopqrst")),
             ip: ip.parse().unwrap(),
             port: 81,
             crypto: answer::Crypto::Plain,

@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(read(&out, false), Some((8, Said::Refused(printable(b"no\x1b[2J")))));
         let listed = |ip: &str, port| {
             let ip = ip.parse().unwrap();
-            Listed { id: PeerId([0; 20]), ip, port, crypto: Crypto::Plain }
+            Listed { id: None, ip, port, crypto: Crypto::Plain }
         };
         for (six, ips) in [(false, ["1.2.3.4", "5.6.7.8"]), (true, ["2001:db8::1", "::1"])] {
             let reply = answer::Reply {

@@ -25,8 +25,8 @@ pub enum Form {
 /// A peer in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
-    pub id: PeerId,
+    /// Its name, where the list tells it: in [`Form::Dicts`] alone.
+    pub id: Option<PeerId>,
     /// Where to find it.
     pub ip: IpAddr,
     /// Its port, never 0.
@@ -36,19 +36,34 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Appends address and port in their compact form: 6 bytes, or 18.
-    pub fn put(&self, out: &mut Vec<u8>) {
-        let [high, low] = self.port.to_be_bytes();
-        match self.ip {
-            // In one piece, since this is done fifty times an answer.
-            IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                out.extend_from_slice(&[a, b, c, d, high, low]);
-            }
-            IpAddr::V6(ip) => {
-                out.extend_from_slice(&ip.octets());
-                out.extend_from_slice(&[high, low]);
-            }
+    /// Appends addresses and ports in their compact form: 6 bytes, or 18.
+    pub fn put_all(peers: &[Listed], out: &mut Vec<u8>) {
+        put_fours(peers, out);
+        put_sixes(peers, out);
+    }
+}
+
+/// Those of IPv4. Room for fifty at once, since this is done with every answer.
+fn put_fours(peers: &[Listed], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + 6 * peers.len(), 0);
+    let mut places = out[start..].chunks_exact_mut(6);
+    let mut left = peers.len();
+    for peer in peers {
+        if let (IpAddr::V4(ip), Some(place)) = (peer.ip, places.next()) {
+            let ([a, b, c, d], [high, low]) = (ip.octets(), peer.port.to_be_bytes());
+            place.copy_from_slice(&[a, b, c, d, high, low]);
+            left -= 1;
+        }
+    }
+    out.truncate(out.len() - 6 * left);
+}
+
+fn put_sixes(peers: &[Listed], out: &mut Vec<u8>) {
+    for peer in peers {
+        if let IpAddr::V6(ip) = peer.ip {
+            out.extend_from_slice(&ip.octets());
+            out.extend_from_slice(&peer.port.to_be_bytes());
         }
     }
 }
@@ -138,13 +153,13 @@ impl Reply {
         let sixes = self.peers.iter().filter(|peer| peer.ip.is_ipv6()).count();
         // The lengths are known, so the lists need no place of their own before.
         put_length(out, (self.peers.len() - sixes) * 6);
-        self.peers.iter().filter(|peer| peer.ip.is_ipv4()).for_each(|peer| peer.put(out));
+        put_fours(&self.peers, out);
         if sixes == 0 {
             return;
         }
         put_bytes(out, b"peers6");
         put_length(out, sixes * 18);
-        self.peers.iter().filter(|peer| peer.ip.is_ipv6()).for_each(|peer| peer.put(out));
+        put_sixes(&self.peers, out);
     }
 
     fn put_dicts(&self, out: &mut Vec<u8>) {
@@ -153,9 +168,9 @@ impl Reply {
             out.push(b'd');
             put_bytes(out, b"ip");
             put_bytes(out, peer.ip.to_string().as_bytes());
-            if self.form == Form::Dicts {
+            if let (Form::Dicts, Some(id)) = (self.form, &peer.id) {
                 put_bytes(out, b"peer id");
-                put_bytes(out, &peer.id.0);
+                put_bytes(out, &id.0);
             }
             put_count(out, "port", peer.port.into());
             out.push(b'e');
@@ -261,7 +276,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn reply(form: Form) -> Vec<u8> {
         let peer = |ip: &str, crypto| Listed {
-            id: PeerId([b'p'; 20]),
+            id: Some(PeerId([b'p'; 20])),
             ip: ip.parse().unwrap(),
             port: 258,
             crypto,

@@ -10,8 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bittornado::io::fetch::{self, Done, Fault, Fetch, FetchError, Job, MAX_QUEUED};
+use bittornado::io::fetch::{self, Bounds, Done, Fault, Fetch, FetchError, Job, MAX_QUEUED};
 use bittornado::io::mailbox::mailbox;
+use bittornado::io::origin::Origin;
 use bittornado::io::reactor::Reactor;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -107,7 +108,8 @@ fn follows_redirects_of_every_kind_and_tells_where_they_led() {
 
 #[test]
 fn who_stays_at_home_asks_no_address_outside_and_looks_no_name_up() {
-    let get = |url: &str| fetch::get_within(url, 100, LONG, true);
+    let home = Bounds { local_only: true, ..Bounds::default() };
+    let get = |url: &str| fetch::get_within(url, 100, LONG, &home);
     let home = serve_bytes(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nhome");
     assert_eq!(get(&home).unwrap().body, b"home");
     for to in ["http://203.0.113.1/", "http://no.such.name.invalid/", "http://localhost:1/"] {
@@ -115,6 +117,22 @@ fn who_stays_at_home_asks_no_address_outside_and_looks_no_name_up() {
         let away = format!("HTTP/1.0 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
         assert_eq!(fault(get(&serve_bytes(away.as_bytes()))), Fault::Outside);
     }
+}
+
+#[test]
+fn requests_come_from_the_address_and_the_interface_that_were_named() {
+    let url = serve(|_, stream| {
+        let from = stream.peer_addr().unwrap().ip();
+        write!(stream, "HTTP/1.0 200 OK\r\n\r\n{from}").unwrap();
+    });
+    let get = |bind: &str, device| {
+        let origin = Origin::new(&[bind.parse().unwrap()], device);
+        fetch::get_within(&url, 100, LONG, &Bounds { origin, ..Bounds::default() })
+    };
+    assert_eq!(get("127.0.0.77", None).unwrap().body, b"127.0.0.77");
+    assert_eq!(get("127.0.0.77", Some("lo")).unwrap().body, b"127.0.0.77");
+    assert!(matches!(fault(get("0.0.0.0", Some("none0"))), Fault::Unreachable(_)));
+    assert!(matches!(fault(get("::1", None)), Fault::Unreachable(_)));
 }
 
 #[test]

@@ -73,6 +73,7 @@ fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
         ports: 10_000..=60_000,
         shuffle_ports: true,
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        device: None,
         slice_size: 16_384,
         config: Config { limits: Limits::default(), ..Config::default() },
         disk,

@@ -3,7 +3,7 @@
 mod face;
 
 use super::downloading::{
-    OPTIONS, PLAIN, join_settings, save_torrent, seconds, selected, settings, source,
+    OPTIONS, PLAIN, bounds, join_settings, save_torrent, seconds, selected, settings, source,
 };
 use super::env::Env;
 use super::options::{Opt, Parsed, joined};
@@ -52,11 +52,14 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Some(Err(wrong)) => return env.failed(format_args!("bad magnet link: {wrong}")),
         None => {}
     }
-    let (metainfo, bytes) =
-        match source.load_exact(seconds(parsed, "http_timeout"), parsed.flag("local_only")) {
-            Ok(loaded) => loaded,
-            Err(e) => return env.failed(e),
-        };
+    let bounds = match bounds(parsed) {
+        Ok(bounds) => bounds,
+        Err(wrong) => return env.wrong_usage(wrong),
+    };
+    let (metainfo, bytes) = match source.load_exact(seconds(parsed, "http_timeout"), &bounds) {
+        Ok(loaded) => loaded,
+        Err(e) => return env.failed(e),
+    };
     let settings = match settings(env, parsed, metainfo) {
         Ok(settings) => settings,
         Err(wrong) => return env.wrong_usage(wrong),

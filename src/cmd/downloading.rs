@@ -8,8 +8,8 @@ pub use options::{OPTIONS, PLAIN};
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
-    Allocation, Breakup, Config, DhtOptions, DiskOptions, Door, Encryption, Goal, JoinSettings,
-    Keep, Limits, Locks, Priority, Settings, Source, Way, priorities,
+    Allocation, Bounds, Breakup, Config, DhtOptions, DiskOptions, Door, Encryption, Goal,
+    JoinSettings, Keep, Limits, Locks, Origin, Priority, Settings, Source, Way, priorities,
 };
 use crate::io::save;
 use crate::proto::address::is_local;
@@ -74,6 +74,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         ports: ports(parsed)?,
         shuffle_ports: parsed.flag("random_port"),
         bind: bind(parsed)?,
+        device: device(parsed),
         config,
         disk: disk(parsed),
         goal: goal(parsed),
@@ -108,6 +109,7 @@ pub fn join_settings(env: &Env, parsed: &Parsed, magnet: Magnet) -> Result<JoinS
             ports: ports(parsed)?,
             shuffle_ports: parsed.flag("random_port"),
             bind: bind(parsed)?,
+            device: device(parsed),
         },
         config: config(parsed)?,
         dht: dht(env, parsed)?,
@@ -208,6 +210,19 @@ fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {
         .map(|a| a.parse().map_err(|_| format!("--bind: '{a}' is not an IP address")))
         .collect();
     named.map(|named| if named.is_empty() { all } else { named })
+}
+
+fn device(parsed: &Parsed) -> Option<String> {
+    Some(parsed.text("bind_device").to_string()).filter(|name| !name.is_empty())
+}
+
+/// How far what is fetched beforehand may come from.
+///
+/// # Errors
+/// What is wrong with the options, for one line.
+pub fn bounds(parsed: &Parsed) -> Result<Bounds, String> {
+    let origin = Origin::new(&bind(parsed)?, device(parsed).as_deref());
+    Ok(Bounds { local_only: parsed.flag("local_only"), origin })
 }
 
 /// Each of the three includes those before it, whatever these say.

@@ -12,6 +12,7 @@ mod outbox;
 pub use opening::Door;
 pub use outbox::{Outcome, Staging};
 
+use crate::io::origin::Origin;
 use crate::io::storage::Part;
 use crate::io::sys;
 use crate::proto::geometry::{BlockRef, Geometry};
@@ -100,9 +101,9 @@ impl Conn {
     /// [`connected`](Self::connected) tells which.
     ///
     /// # Errors
-    /// What `socket` or `connect` says at once.
-    pub fn dial(address: SocketAddr) -> io::Result<Conn> {
-        Ok(Conn::new(sys::connect(address, None)?))
+    /// What [`Origin::connect`] says at once.
+    pub fn dial(address: SocketAddr, origin: &Origin) -> io::Result<Conn> {
+        Ok(Conn::new(origin.connect(address)?))
     }
 
     /// Whether the connection came about.

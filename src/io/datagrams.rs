@@ -2,6 +2,7 @@
 //!
 //! For the client's parts that speak UDP. It knows nothing of what packets say.
 
+use crate::io::origin::Origin;
 use crate::io::reactor::{Interest, Reactor, Token};
 use crate::io::sys;
 use std::io::{self, ErrorKind};
@@ -12,11 +13,20 @@ use std::sync::Arc;
 /// Packets taken in one turn; more wait for the next.
 const PACKETS_PER_TURN: usize = 32;
 
-/// See the head of this file. New ones have no socket.
+/// See the head of this file. The default are without sockets, and speak through any interface.
 #[derive(Default)]
-pub struct Datagrams([Option<(Arc<OwnedFd>, Token)>; 2]);
+pub struct Datagrams {
+    sockets: [Option<(Arc<OwnedFd>, Token)>; 2],
+    origin: Origin,
+}
 
 impl Datagrams {
+    /// Without sockets yet; they are to speak through this origin's interface alone, if it names
+    /// one.
+    pub fn new(origin: Origin) -> Datagrams {
+        Datagrams { sockets: [None, None], origin }
+    }
+
     /// Opens the socket of the address's family there, if there is none yet.
     ///
     /// # Errors
@@ -34,9 +44,9 @@ impl Datagrams {
     }
 
     fn open_as(&mut self, at: SocketAddr, shared: bool, reactor: &mut Reactor) -> io::Result<()> {
-        let place = &mut self.0[usize::from(at.is_ipv6())];
+        let place = &mut self.sockets[usize::from(at.is_ipv6())];
         if place.is_none() {
-            let socket = sys::bind_udp(at, shared)?;
+            let socket = self.origin.bind_udp(at, shared)?;
             sys::set_nonblocking(&socket)?;
             let socket = Arc::new(socket);
             let token = reactor.add(Arc::clone(&socket), Interest::READ);
@@ -47,7 +57,7 @@ impl Datagrams {
 
     /// The socket of a family, if it is open.
     pub fn socket(&self, six: bool) -> Option<&OwnedFd> {
-        self.0[usize::from(six)].as_ref().map(|(socket, _)| &**socket)
+        self.sockets[usize::from(six)].as_ref().map(|(socket, _)| &**socket)
     }
 
     /// Takes what has come, into this space, if it is one of these that the token is of.
@@ -58,7 +68,7 @@ impl Datagrams {
         mut take: impl FnMut(SocketAddr, &[u8]),
     ) -> bool {
         let own = |socket: &&(Arc<OwnedFd>, Token)| socket.1 == token;
-        let Some((socket, _)) = self.0.iter().flatten().find(own) else { return false };
+        let Some((socket, _)) = self.sockets.iter().flatten().find(own) else { return false };
         for _ in 0..PACKETS_PER_TURN {
             match sys::recv_from(socket, space) {
                 Ok((length, from)) => take(from, &space[..length]),
@@ -75,7 +85,7 @@ impl Datagrams {
     /// # Errors
     /// The system refuses it, or no socket of that family is open.
     pub fn send(&self, to: SocketAddr, packet: &[u8]) -> io::Result<()> {
-        let Some((socket, _)) = &self.0[usize::from(to.is_ipv6())] else {
+        let Some((socket, _)) = &self.sockets[usize::from(to.is_ipv6())] else {
             return Err(ErrorKind::NotConnected.into());
         };
         match sys::send_to(socket, packet, to) {
@@ -86,7 +96,7 @@ impl Datagrams {
 
     /// Closes them.
     pub fn close(self, reactor: &mut Reactor) {
-        self.0.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
+        self.sockets.into_iter().flatten().for_each(|(_, token)| reactor.remove(token));
     }
 }
 

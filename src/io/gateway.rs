@@ -2,12 +2,13 @@
 //! to it over TCP, each on a thread of its own, for a router may take its time.
 
 use crate::io::mailbox::Post;
-use crate::io::sys::{self, Interest, Watch};
+use crate::io::origin::Origin;
+use crate::io::sys;
 use crate::proto::port_mapping::gateway::default_gateway;
 use crate::proto::port_mapping::upnp::MAX_ANSWER;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,12 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const STACK: usize = 256 * 1024;
 
 /// The IPv4 gateway to everywhere, and our address towards it: `own` if that is one. `None`: there
-/// is no such gateway, or the system does not tell. Sends nothing.
-pub fn find(own: Ipv4Addr) -> Option<(Ipv4Addr, Ipv4Addr)> {
+/// is no such gateway, or the system does not tell. With an interface the gateway there is meant.
+/// Sends nothing.
+pub fn find(own: Ipv4Addr, device: Option<&str>) -> Option<(Ipv4Addr, Ipv4Addr)> {
     let mut table = String::new();
     File::open(ROUTES).ok()?.take(MAX_ROUTES).read_to_string(&mut table).ok()?;
-    let gateway = default_gateway(&table)?;
-    let socket = UdpSocket::bind((own, 0)).ok()?;
+    let gateway = default_gateway(&table, device)?;
+    let socket = sys::bind_udp_through((own, 0).into(), false, device).ok()?;
+    let socket = UdpSocket::from(socket);
     // Of a socket for datagrams this only looks up the route.
     socket.connect((gateway, 9)).ok()?;
     match socket.local_addr().ok()?.ip() {
@@ -47,14 +50,14 @@ pub struct Exchanged {
     pub answer: Option<Vec<u8>>,
 }
 
-/// Sends a request from our address `own`, and posts what came until the connection ended. How many
+/// Sends a request from there, and posts what came until the connection ended. How many
 /// are under way at a time is the caller's to bound.
 ///
 /// # Errors
 /// The system has no thread for it.
 pub fn exchange<E>(
     number: u64,
-    (own, host): (Ipv4Addr, SocketAddrV4),
+    (origin, host): (Origin, SocketAddrV4),
     request: Vec<u8>,
     post: Post<E>,
 ) -> io::Result<()>
@@ -62,28 +65,19 @@ where
     E: From<Exchanged> + Send + 'static,
 {
     let work = move || {
-        let answer = ask(own, host, &request).ok();
+        let answer = ask(&origin, host, &request).ok();
         post.send(Exchanged { number, answer }.into());
     };
     thread::Builder::new().name("gateway".into()).stack_size(STACK).spawn(work).map(drop)
 }
 
-fn ask(own: Ipv4Addr, host: SocketAddrV4, request: &[u8]) -> io::Result<Vec<u8>> {
+fn ask(origin: &Origin, host: SocketAddrV4, request: &[u8]) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let left = || -> io::Result<Option<Duration>> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
     };
-    let socket = sys::connect(host.into(), Some(own.into()))?;
-    let (watch, mut is_over) = (Watch::new()?, false);
-    watch.add(&socket, Interest::WRITE, 0)?;
-    while !is_over {
-        watch.wait(left()?, |_, _| is_over = true)?;
-    }
-    watch.remove(&socket);
-    sys::take_error(&socket)?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_nonblocking(false)?;
+    let mut stream = origin.connect_within(host.into(), PATIENCE)?;
     stream.set_write_timeout(left()?)?;
     stream.write_all(request)?;
     let (mut answer, mut part) = (Vec::new(), [0; 4096]);
@@ -120,14 +114,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let IpAddr::V4(own) = listener.local_addr().unwrap().ip() else { unreachable!() };
         let host = SocketAddrV4::new(own, listener.local_addr().unwrap().port());
-        exchange(7, (own, host), b"ask".to_vec(), post.clone()).unwrap();
+        let origin = Origin::new(&[own.into()], None);
+        exchange(7, (origin.clone(), host), b"ask".to_vec(), post.clone()).unwrap();
         let (mut router, _) = listener.accept().unwrap();
         let mut asked = [0; 3];
         router.read_exact(&mut asked).unwrap();
         router.write_all(b"answer").unwrap();
         drop((router, listener));
         assert_eq!(wait(), Exchanged { number: 7, answer: Some(b"answer".to_vec()) });
-        exchange(8, (own, host), b"ask".to_vec(), post).unwrap();
+        exchange(8, (origin, host), b"ask".to_vec(), post).unwrap();
         assert_eq!(wait(), Exchanged { number: 8, answer: None });
     }
 }

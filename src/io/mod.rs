@@ -12,6 +12,7 @@ pub mod hook;
 pub mod lookup;
 pub mod mailbox;
 pub mod multicast;
+pub mod origin;
 pub mod pages;
 pub mod reactor;
 pub mod save;

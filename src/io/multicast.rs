@@ -4,6 +4,7 @@
 //! them. It knows nothing of what packets say.
 
 use crate::io::datagrams::Datagrams;
+use crate::io::origin::Origin;
 use crate::io::reactor::{Reactor, Token};
 use crate::io::sys;
 use crate::proto::address::is_local;
@@ -33,6 +34,8 @@ pub struct Multicast {
     groups: [SocketAddr; 2],
     /// The addresses that we are to be seen at; unspecified for all of that family.
     bind: Vec<IpAddr>,
+    /// Of this the interface, if it names one.
+    origin: Origin,
     sockets: Datagrams,
     networks: Vec<Network>,
     joined: BTreeSet<Place>,
@@ -41,10 +44,11 @@ pub struct Multicast {
 impl Multicast {
     /// For these groups, of IPv4 and of IPv6, with no socket yet. It is of the families of `bind`,
     /// and on the links where these addresses are, loopback left out.
-    pub fn new(groups: [SocketAddr; 2], bind: &[IpAddr]) -> Multicast {
+    pub fn new(groups: [SocketAddr; 2], bind: &[IpAddr], origin: Origin) -> Multicast {
         let bind = bind.iter().filter(|ip| !ip.is_loopback()).copied().collect();
-        let (sockets, networks, joined) = (Datagrams::default(), Vec::new(), BTreeSet::new());
-        Multicast { groups, bind, sockets, networks, joined }
+        let (sockets, networks, joined) =
+            (Datagrams::new(origin.clone()), Vec::new(), BTreeSet::new());
+        Multicast { groups, bind, origin, sockets, networks, joined }
     }
 
     /// Opens the sockets, and joins the groups on all links where that was not done yet. What the
@@ -67,7 +71,10 @@ impl Multicast {
     }
 
     fn places(&self, six: bool) -> BTreeSet<Place> {
-        let usable = |n: &&Network| n.address.is_ipv6() == six && !n.address.is_loopback();
+        let on = |name: &str| self.origin.device().is_none_or(|device| device == name);
+        let usable = |n: &&Network| {
+            n.address.is_ipv6() == six && !n.address.is_loopback() && on(&n.interface)
+        };
         let of = |network: &Network| {
             let mut own = self.bind.iter().filter(|ip| ip.is_ipv6() == six);
             let own = own.find(|ip| ip.is_unspecified() || network.contains(**ip))?;

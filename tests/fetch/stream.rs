@@ -2,7 +2,7 @@
 
 use super::{LONG, head, serve, serve_bytes};
 use bittornado::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
-use bittornado::io::fetch::{Fault, FetchError};
+use bittornado::io::fetch::{Bounds, Fault, FetchError};
 use bittornado::io::mailbox::{Mailbox, jobs, mailbox};
 use bittornado::io::reactor::Reactor;
 use std::io::Write;
@@ -26,7 +26,7 @@ impl Place {
     fn new(patience: Duration) -> Place {
         let reactor = Reactor::new().unwrap();
         let (post, inbox) = mailbox(8, reactor.waker());
-        let stream = Stream::start(patience, false, post).unwrap();
+        let stream = Stream::start(patience, Bounds::default(), post).unwrap();
         Place { reactor, inbox, stream, asked: 0 }
     }
 

@@ -12,10 +12,20 @@ const SOON: Duration = Duration::from_secs(90);
 /// Set where the network is there already.
 const LINK: &str = "BITTORNADO_TEST_LINK";
 
-/// A link with nobody else on it, in a network that leads nowhere.
+/// Set too: the process whose network is at the other end.
+const FAR: &str = "BITTORNADO_TEST_FAR";
+
+/// A link, and at its other end a network in which nothing runs yet.
 const SETUP: &str = r#"
-ip link set lo up && ip link add link0 type veth peer name link1 && ip link set link1 up &&
-ip address add 10.78.0.1/24 dev link0 && ip link set link0 up && exec "$0" --exact "$1" --ignored --nocapture
+ip link set lo up
+setpriv --pdeathsig KILL unshare --net sleep 3600 &
+export BITTORNADO_TEST_FAR=$!
+until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.05; done
+ip link add link0 type veth peer name far0 netns $! && ip address add 10.78.0.1/24 dev link0 &&
+ip address add 10.78.0.3/24 dev link0 && ip link set link0 up &&
+nsenter --target $! --net sh -c '
+    ip link set lo up && ip address add 10.78.0.2/24 dev far0 && ip link set far0 up
+' && exec "$0" --exact "$1" --ignored --nocapture
 "#;
 
 /// Whether this process is on that link. If not, runs the test of this name there.
@@ -102,6 +112,40 @@ fn we_and_libtorrent_find_each_other_without_a_tracker() {
     let leech = ours(&dir, magnet.trim(), "again", &["--lsd", "1", "--exit_on_done", "1"]);
     leech.wait(SOON).expect(0);
     assert!(dir.read("again") == dir.read("seed/x"));
+}
+
+/// Arguments: port. Prints the address of each that connects, and answers nothing.
+const SERVER: &str = r#"
+import socket, sys
+server = socket.create_server(("10.78.0.2", 8080))
+print("listening", flush=True)
+while True:
+    print("from", server.accept()[1][0], flush=True)
+"#;
+
+/// What speaks through one interface alone reaches nobody beside the other, not even a tracker.
+#[test]
+#[ignore = "needs link"]
+fn through_the_interface_that_was_named_and_no_other() {
+    if !on_a_link("neighbours::through_the_interface_that_was_named_and_no_other") {
+        return;
+    }
+    let dir = folder(&[]);
+    dir.write("seed/x", content("x", 100_000));
+    let announce = ["http://10.78.0.2:8080/announce", "seed/x", "--target", "x.torrent"];
+    dir.cmd("btmakemetafile").args(announce).run().expect(0);
+    let pid = std::env::var(FAR).unwrap();
+    let server = dir.program("nsenter").args(["--target", &pid, "--net", PYTHON, "-c", SERVER]);
+    let mut server = server.start();
+    server.wait_for("listening", SOON);
+    let hasty = ["--bind_device", "lo", "--http_timeout", "2"];
+    let failed = "Problem connecting to tracker";
+    let mut outside = ours(&dir, "x.torrent", "seed/x", &hasty);
+    outside.wait_for(failed, SOON);
+    assert_eq!(server.out().lines().count(), 1, "{}", server.out());
+    let options = ["--bind_device", "link0", "--bind", "10.78.0.3"];
+    let _inside = ours(&dir, "x.torrent", "seed/x", &options);
+    server.wait_for("from 10.78.0.3", SOON);
 }
 
 #[test]

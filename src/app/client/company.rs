@@ -5,6 +5,7 @@ use super::StartError;
 use super::dht::Node;
 use super::links::Links;
 use super::lsd::Lsd;
+use crate::io::origin::Origin;
 use crate::io::reactor::Reactor;
 use crate::io::sys;
 use crate::logic::inquiry::Legacy;
@@ -25,6 +26,15 @@ pub struct Door {
     pub shuffle_ports: bool,
     /// The addresses.
     pub bind: Vec<IpAddr>,
+    /// The only network interface that is used, if one is named.
+    pub device: Option<String>,
+}
+
+impl Door {
+    /// Where others are spoken to from.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::new(&self.bind, self.device.as_deref())
+    }
 }
 
 /// See the head of this file.
@@ -56,9 +66,10 @@ fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
     if door.shuffle_ports {
         Rng::new(seed).shuffle(&mut ports);
     }
+    let origin = door.origin();
     let mut source = io::Error::from(io::ErrorKind::InvalidInput);
     for port in ports {
-        let open = |ip: &IpAddr| sys::listen(SocketAddr::new(*ip, port), true);
+        let open = |ip: &IpAddr| origin.listen(SocketAddr::new(*ip, port), true);
         match door.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
             Ok(listeners) => return Ok((port, listeners)),
             Err(e) => source = e,

@@ -8,6 +8,7 @@ use super::Event;
 use crate::io::datagrams::Datagrams;
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::Post;
+use crate::io::origin::Origin;
 use crate::io::reactor::{Reactor, Token};
 use crate::io::{reason, save, sys};
 use crate::logic::dht::{Dht, Settings, Step};
@@ -74,14 +75,14 @@ impl Node {
     pub(super) fn start(
         options: &DhtOptions,
         (bind, port): (&[IpAddr], u16),
+        origin: Origin,
         reactor: &mut Reactor,
         now: Instant,
     ) -> io::Result<Node> {
-        let of = |six: bool| bind.iter().find(|ip| ip.is_ipv6() == six);
-        let own = [of(false), of(true)];
-        let mut sockets = Datagrams::default();
+        let own = Origin::of_families(bind);
+        let mut sockets = Datagrams::new(origin);
         for ip in own.into_iter().flatten() {
-            if let Err(e) = sockets.open(SocketAddr::new(*ip, port), reactor) {
+            if let Err(e) = sockets.open(SocketAddr::new(ip, port), reactor) {
                 sockets.close(reactor);
                 return Err(e);
             }

@@ -1,6 +1,7 @@
 //! Peers on the same link: the multicast sockets of `logic::lsd`.
 
 use crate::io::multicast::Multicast;
+use crate::io::origin::Origin;
 use crate::io::reactor::{Reactor, Token};
 use crate::io::sys;
 use crate::logic::lsd::{LocalDiscovery, Step};
@@ -18,11 +19,11 @@ pub(super) struct Lsd {
 impl Lsd {
     /// For those who take peers at these addresses and this port. `None`: nobody else is on a link
     /// with these. Nothing is sent before a torrent is wanted.
-    pub(super) fn new((bind, port): (&[IpAddr], u16), now: Instant) -> Option<Lsd> {
+    pub(super) fn new((bind, port): (&[IpAddr], u16), origin: Origin, now: Instant) -> Option<Lsd> {
         if bind.iter().all(IpAddr::is_loopback) {
             return None;
         }
-        let multicast = Multicast::new([GROUP, GROUP_V6], bind);
+        let multicast = Multicast::new([GROUP, GROUP_V6], bind, origin);
         let logic = LocalDiscovery::new(port, u64::from_ne_bytes(sys::random()), now);
         Some(Lsd { logic, multicast })
     }

@@ -54,6 +54,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use crate::app::target::TargetError;
+pub use crate::io::fetch::Bounds;
+pub use crate::io::origin::Origin;
 pub use crate::io::storage::{Allocation, Locks, Options as DiskOptions};
 pub use crate::logic::goal::{Goal, Reached};
 pub use crate::logic::port_mapping::Way;
@@ -92,8 +94,10 @@ pub struct Settings {
     pub ports: RangeInclusive<u16>,
     /// Whether they are tried in random order, else ascending.
     pub shuffle_ports: bool,
-    /// The addresses to listen on.
+    /// The addresses to listen on, and to speak to others from unless one is unspecified.
     pub bind: Vec<IpAddr>,
+    /// The only network interface that is used, if one is named.
+    pub device: Option<String>,
     /// How many bytes one request asks for.
     pub slice_size: u32,
     /// What is asked of the logic.
@@ -141,6 +145,7 @@ impl Settings {
             ports: 6881..=6889,
             shuffle_ports: false,
             bind: vec![Ipv4Addr::UNSPECIFIED.into()],
+            device: None,
             slice_size: BLOCK_LENGTH,
             config: Config::default(),
             disk: DiskOptions::default(),
@@ -161,8 +166,8 @@ impl Settings {
     }
 
     fn door(&self) -> Door {
-        let (ports, bind) = (self.ports.clone(), self.bind.clone());
-        Door { ports, shuffle_ports: self.shuffle_ports, bind }
+        let (ports, bind, device) = (self.ports.clone(), self.bind.clone(), self.device.clone());
+        Door { ports, shuffle_ports: self.shuffle_ports, bind, device }
     }
 }
 

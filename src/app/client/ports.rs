@@ -7,6 +7,7 @@ use super::Event;
 use crate::io::datagrams::Datagrams;
 use crate::io::gateway::{self, Exchanged};
 use crate::io::mailbox::Post;
+use crate::io::origin::Origin;
 use crate::io::reactor::{Reactor, Token};
 use crate::io::sys;
 use crate::logic::port_mapping::{Place, PortMapper, Step, Way, is_behind_gateway};
@@ -21,6 +22,8 @@ pub(super) struct Ports {
     bind: Ipv4Addr,
     /// Our address towards the gateway, when there is a socket.
     own: Ipv4Addr,
+    /// Of this the interface, if it names one.
+    origin: Origin,
     socket: Datagrams,
     /// The TCP port at which others reach us.
     public: u16,
@@ -29,14 +32,14 @@ pub(super) struct Ports {
 impl Ports {
     /// For `port` at these addresses, beginning in the way `first`. `None`: none of them is of use
     /// to anybody outside.
-    pub(super) fn new(bind: &[IpAddr], port: u16, first: Way) -> Option<Ports> {
+    pub(super) fn new(bind: &[IpAddr], origin: Origin, port: u16, first: Way) -> Option<Ports> {
         let outside = |ip: &IpAddr| match ip {
             IpAddr::V4(ip) if !ip.is_loopback() => Some(*ip),
             _ => None,
         };
         let bind = bind.iter().find_map(outside)?;
         let mapper = PortMapper::new(port, first, sys::random());
-        Some(Ports { mapper, bind, own: bind, socket: Datagrams::default(), public: port })
+        Some(Ports { mapper, bind, own: bind, origin, socket: Datagrams::default(), public: port })
     }
 
     /// The TCP port at which others reach us, as far as is known.
@@ -78,7 +81,8 @@ impl Ports {
                     let _ = self.socket.send(to, &packet);
                 }
                 Step::Exchange { number, host, request } => {
-                    let to = (self.own, host);
+                    let from = Origin::new(&[self.own.into()], self.origin.device());
+                    let to = (from, host);
                     if gateway::exchange(number, to, request, post.clone()).is_err() {
                         self.mapper.on_exchanged(number, None, now);
                     }
@@ -101,8 +105,10 @@ impl Ports {
 
     /// Where we are, with a socket for there; `None` where there is nobody to be asked.
     fn locate(&mut self, reactor: &mut Reactor) -> Option<Place> {
-        std::mem::take(&mut self.socket).close(reactor);
-        let (gateway, own) = gateway::find(self.bind).filter(|(_, own)| is_behind_gateway(*own))?;
+        let fresh = Datagrams::new(self.origin.clone());
+        std::mem::replace(&mut self.socket, fresh).close(reactor);
+        let found = gateway::find(self.bind, self.origin.device());
+        let (gateway, own) = found.filter(|(_, own)| is_behind_gateway(*own))?;
         self.socket.open(SocketAddr::new(own.into(), 0), reactor).ok()?;
         self.own = own;
         Some(Place { gateway, own })

@@ -1,6 +1,7 @@
 //! Where a .torrent comes from. Used by the commands that take a file or a URL.
 
-use crate::io::{fetch, reason};
+use crate::io::fetch::{self, Bounds};
+use crate::io::reason;
 use crate::proto::magnet::{Magnet, MagnetError};
 use crate::proto::metainfo::{MAX_SIZE, Metainfo, MetainfoError};
 use std::ffi::OsStr;
@@ -91,20 +92,20 @@ impl Source {
     }
 
     fn load_by(&self, timeout: Duration, decode: Decode) -> Result<Metainfo, LoadError> {
-        self.load_bytes((timeout, false), decode).map(|(metainfo, _)| metainfo)
+        self.load_bytes((timeout, &Bounds::default()), decode).map(|(metainfo, _)| metainfo)
     }
 
-    /// Like [`load`](Self::load), with the bytes as they are; where `local_only` is set, from a file
-    /// or a local address alone.
+    /// Like [`load`](Self::load), with the bytes as they are; from a URL within these
+    /// bounds.
     ///
     /// # Errors
     /// What was tried, and what came back.
     pub fn load_exact(
         &self,
         timeout: Duration,
-        local_only: bool,
+        bounds: &Bounds,
     ) -> Result<(Metainfo, Vec<u8>), LoadError> {
-        self.load_bytes((timeout, local_only), Metainfo::decode)
+        self.load_bytes((timeout, bounds), Metainfo::decode)
     }
 
     /// The link, if it is a magnet link.
@@ -120,7 +121,7 @@ impl Source {
 
     fn load_bytes(
         &self,
-        (timeout, local_only): (Duration, bool),
+        (timeout, bounds): (Duration, &Bounds),
         decode: Decode,
     ) -> Result<(Metainfo, Vec<u8>), LoadError> {
         let (name, bytes) = match self {
@@ -134,7 +135,7 @@ impl Source {
             Source::Url(url) => {
                 let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
                 let reply =
-                    fetch::get_within(url, limit, timeout, local_only).map_err(LoadError::Fetch)?;
+                    fetch::get_within(url, limit, timeout, bounds).map_err(LoadError::Fetch)?;
                 if reply.status != 200 {
                     return Err(LoadError::Status(url.clone(), reply.status));
                 }

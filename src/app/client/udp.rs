@@ -4,6 +4,7 @@ use super::Event;
 use crate::io::datagrams::Datagrams;
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::Post;
+use crate::io::origin::Origin;
 use crate::io::reactor::{Reactor, Token};
 use crate::io::{reason, sys};
 use crate::logic::announcer::Failure;
@@ -19,14 +20,17 @@ use std::time::{Duration, Instant};
 pub(super) struct Udp {
     trackers: UdpTrackers,
     sockets: Datagrams,
-    /// The addresses that peers are taken at.
-    bind: Vec<IpAddr>,
+    /// Where packets of each family leave.
+    own: [Option<IpAddr>; 2],
+    origin: Origin,
 }
 
 impl Udp {
-    pub(super) fn new(bind: Vec<IpAddr>) -> Udp {
+    /// For those who take peers at these addresses.
+    pub(super) fn new(bind: &[IpAddr], origin: Origin) -> Udp {
         let trackers = UdpTrackers::new(u64::from_ne_bytes(sys::random()));
-        Udp { trackers, sockets: Datagrams::default(), bind }
+        let (sockets, own) = (Datagrams::new(origin.clone()), Origin::of_families(bind));
+        Udp { trackers, sockets, own, origin }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -88,15 +92,14 @@ impl Udp {
         None
     }
 
-    /// Sends from the address that peers are taken at, if that is only one. What is lost on the
-    /// way is sent again.
+    /// Sends from an address that peers are taken at. What is lost on the way is sent again.
     fn send(&mut self, to: SocketAddr, packet: &[u8], reactor: &mut Reactor) -> io::Result<()> {
         let any: IpAddr = match to.is_ipv6() {
             true => Ipv6Addr::UNSPECIFIED.into(),
             false => Ipv4Addr::UNSPECIFIED.into(),
         };
-        let mut of_family = self.bind.iter().filter(|ip| ip.is_ipv6() == to.is_ipv6());
-        let ip = of_family.next().filter(|_| of_family.next().is_none()).copied().unwrap_or(any);
+        self.origin.source(to.ip())?;
+        let ip = self.own[usize::from(to.is_ipv6())].unwrap_or(any);
         self.sockets.open(SocketAddr::new(ip, 0), reactor)?;
         self.sockets.send(to, packet)
     }

@@ -8,6 +8,7 @@
 
 use super::dht::Node;
 use crate::io::datagrams::Datagrams;
+use crate::io::origin::Origin;
 use crate::io::reactor::{self, Interest, Reactor, Token};
 use crate::io::sys;
 use crate::logic::PeerKey;
@@ -70,20 +71,22 @@ pub(super) struct Utp {
 }
 
 impl Utp {
-    /// Streams at these addresses and this port; `shared`: a hash table has the sockets there.
+    /// Streams at these addresses and this port; without an origin a hash table has the sockets
+    /// there.
     ///
     /// # Errors
     /// The system has no socket for it there.
     pub(super) fn start(
         (bind, port): (&[IpAddr], u16),
-        shared: bool,
+        origin: Option<Origin>,
         local_only: bool,
         reactor: &mut Reactor,
         now: Instant,
     ) -> io::Result<Utp> {
-        let mut sockets = Datagrams::default();
-        for ip in bind.iter().filter(|_| !shared) {
-            if let Err(e) = sockets.open(SocketAddr::new(*ip, port), reactor) {
+        let own = if origin.is_some() { Origin::of_families(bind) } else { [None, None] };
+        let mut sockets = Datagrams::new(origin.unwrap_or_default());
+        for ip in own.into_iter().flatten() {
+            if let Err(e) = sockets.open(SocketAddr::new(ip, port), reactor) {
                 sockets.close(reactor);
                 return Err(e);
             }

@@ -44,7 +44,21 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new("minport", PORT, "6881", "first port to try to listen on"),
     Opt::new("maxport", PORT, "6889", "last port to try to listen on"),
     Opt::new("random_port", Kind::Flag, "0", "try the ports in random order"),
-    Opt::new("bind", Kind::Text, "", "comma-separated addresses to listen on; empty for all"),
+    Opt::new(
+        "bind",
+        Kind::Text,
+        "",
+        "comma-separated addresses to listen on, and to speak to peers, trackers and web servers \
+         from; empty for all",
+    ),
+    Opt::new(
+        "bind_device",
+        Kind::Text,
+        "",
+        "the only network interface to speak and to listen through, such as that of a tunnel; \
+         names are still looked up in the way of the system",
+    )
+    .arg("name"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too, if bind is empty"),
     Opt::new(
         "upnp_nat_access",

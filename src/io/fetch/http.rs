@@ -14,12 +14,14 @@ use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{Connector, DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
+use crate::io::origin::Origin;
 use crate::proto::address::is_local_url;
 
-use super::{Fault, FetchError, MAX_REDIRECTS, MAX_TIMEOUT, Reply, USER_AGENT, url};
+use super::connector::FromOrigin;
+use super::{Bounds, Fault, FetchError, MAX_REDIRECTS, MAX_TIMEOUT, Reply, USER_AGENT, url};
 
 /// The size of the buffers of a connection: enough for a request or a TLS record's worth.
 const BUFFER: usize = 16 * 1024;
@@ -32,7 +34,7 @@ const MAX_HEAD: usize = 8 * 1024;
 pub(super) struct Client {
     manner: Manner,
     /// Nothing but local addresses is asked, and no name looked up.
-    local_only: bool,
+    bounds: Bounds,
     plain: Agent,
     /// Made at the first https request, since the certificates take time and memory. A failure is
     /// not kept: they may be installed while we run.
@@ -73,21 +75,21 @@ enum Scheme {
 }
 
 impl Client {
-    pub(super) fn new(local_only: bool) -> Client {
-        Client::with_manner(Manner::Once, local_only)
+    pub(super) fn new(bounds: Bounds) -> Client {
+        Client::with_manner(Manner::Once, bounds)
     }
 
     /// One for long answers, whose connections are kept: none may go silent for longer than
     /// `patience`.
-    pub(super) fn keeping(patience: Duration, local_only: bool) -> Client {
-        Client::with_manner(Manner::Kept(patience), local_only)
+    pub(super) fn keeping(patience: Duration, bounds: Bounds) -> Client {
+        Client::with_manner(Manner::Kept(patience), bounds)
     }
 
-    fn with_manner(manner: Manner, local_only: bool) -> Client {
+    fn with_manner(manner: Manner, bounds: Bounds) -> Client {
         Client {
             manner,
-            local_only,
-            plain: agent(config(manner).build()),
+            plain: agent(config(manner).build(), &bounds.origin),
+            bounds,
             #[cfg(feature = "tls")]
             secure: Mutex::new(None),
         }
@@ -162,7 +164,7 @@ impl Client {
             return Err(Fault::TimedOut);
         }
         // A name is not even looked up.
-        if self.local_only && !is_local_url(url) {
+        if self.bounds.local_only && !is_local_url(url) {
             return Err(Fault::Outside);
         }
         judge::next_hop();
@@ -196,7 +198,9 @@ impl Client {
         }
         let roots = super::roots::load().map_err(Fault::NoCertificates)?;
         let tls = ureq::tls::TlsConfig::builder().root_certs(roots).build();
-        Ok(secure.insert(agent(config(self.manner).tls_config(tls).build())).clone())
+        Ok(secure
+            .insert(agent(config(self.manner).tls_config(tls).build(), &self.bounds.origin))
+            .clone())
     }
 
     #[cfg(not(feature = "tls"))]
@@ -236,8 +240,15 @@ fn config(manner: Manner) -> ureq::config::ConfigBuilder<ureq::typestate::AgentS
         .timeout_per_read(patience)
 }
 
-fn agent(config: Config) -> Agent {
-    Agent::with_parts(config, DefaultConnector::new(), Judge(DefaultResolver::default()))
+fn agent(config: Config, origin: &Origin) -> Agent {
+    let judge = Judge(DefaultResolver::default());
+    if origin.is_free() {
+        return Agent::with_parts(config, DefaultConnector::new(), judge);
+    }
+    let connector = ().chain(FromOrigin(origin.clone()));
+    #[cfg(feature = "tls")]
+    let connector = connector.chain(ureq::unversioned::transport::RustlsConnector::default());
+    Agent::with_parts(config, connector, judge)
 }
 
 fn scheme(url: &str) -> Result<Scheme, Fault> {

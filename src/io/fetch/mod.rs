@@ -16,8 +16,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
+use crate::io::origin::Origin;
 use http::Client;
 
+mod connector;
 mod http;
 #[cfg(feature = "tls")]
 mod roots;
@@ -151,6 +153,15 @@ pub struct Fetch {
     start: Box<dyn Fn() -> io::Result<()> + Send>,
 }
 
+/// How far requests may go, and from where they come.
+#[derive(Debug, Clone, Default)]
+pub struct Bounds {
+    /// Nothing but local addresses is asked, and no name is looked up.
+    pub local_only: bool,
+    /// Where they come from.
+    pub origin: Origin,
+}
+
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetch").field("crew", &self.crew).finish_non_exhaustive()
@@ -177,17 +188,16 @@ impl Fetch {
     where
         E: From<Done> + Send + 'static,
     {
-        Fetch::within(threads, false, post)
+        Fetch::within(threads, Bounds::default(), post)
     }
 
-    /// The same; where `local_only` is set nothing but local addresses is asked, and no name looked
-    /// up.
-    pub fn within<E>(threads: usize, local_only: bool, post: Post<E>) -> Fetch
+    /// The same, within these bounds.
+    pub fn within<E>(threads: usize, bounds: Bounds, post: Post<E>) -> Fetch
     where
         E: From<Done> + Send + 'static,
     {
         let (sender, receiver) = jobs(MAX_QUEUED);
-        let (client, crew) = (Arc::new(Client::new(local_only)), Arc::<Mutex<Crew>>::default());
+        let (client, crew) = (Arc::new(Client::new(bounds)), Arc::<Mutex<Crew>>::default());
         let theirs = Arc::clone(&crew);
         let start = move || {
             let (receiver, post) = (receiver.clone(), post.clone());
@@ -259,10 +269,10 @@ fn work<E: From<Done>>(
 /// # Errors
 /// No complete answer; an answer of any status is none.
 pub fn get(url: &str, limit: usize, timeout: Duration) -> Result<Reply, FetchError> {
-    get_within(url, limit, timeout, false)
+    get_within(url, limit, timeout, &Bounds::default())
 }
 
-/// The same; where `local_only` is set nothing but local addresses is asked, and no name looked up.
+/// The same, within these bounds.
 ///
 /// # Errors
 /// As [`get`].
@@ -270,9 +280,9 @@ pub fn get_within(
     url: &str,
     limit: usize,
     timeout: Duration,
-    local_only: bool,
+    bounds: &Bounds,
 ) -> Result<Reply, FetchError> {
-    Client::new(local_only).get(url, limit, timeout)
+    Client::new(bounds.clone()).get(url, limit, timeout)
 }
 
 /// Like [`get`], for a part of what is there: `length` bytes (at least one) from `offset` on. A server
@@ -289,7 +299,7 @@ pub fn get_part(
     timeout: Duration,
 ) -> Result<Reply, FetchError> {
     let limit = usize::try_from(length).unwrap_or(usize::MAX);
-    Client::new(false).get_part(url, Some((offset, length.into())), limit, timeout)
+    Client::new(Bounds::default()).get_part(url, Some((offset, length.into())), limit, timeout)
 }
 
 #[cfg(test)]

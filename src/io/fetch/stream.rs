@@ -18,7 +18,7 @@ use ureq::http::Response;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
 
 use super::http::{Client, fault};
-use super::{Fault, FetchError, STACK};
+use super::{Bounds, Fault, FetchError, STACK};
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 
 /// No answer takes longer than this, however steadily it drips.
@@ -132,7 +132,7 @@ pub struct Stream {
 struct Shared {
     patience: Duration,
     /// Nothing but local addresses is asked.
-    local_only: bool,
+    bounds: Bounds,
     state: Mutex<State>,
 }
 
@@ -151,19 +151,18 @@ impl Shared {
 }
 
 impl Stream {
-    /// Starts the thread. A server may go silent for no longer than `patience`. Where `local_only`
-    /// is set nothing but local addresses is asked, and no name looked up.
+    /// Starts the thread. A server may go silent for no longer than `patience`.
     ///
     /// # Errors
     /// The system has no thread for it.
-    pub fn start<E>(patience: Duration, local_only: bool, post: Post<E>) -> io::Result<Stream>
+    pub fn start<E>(patience: Duration, bounds: Bounds, post: Post<E>) -> io::Result<Stream>
     where
         E: From<Streamed> + Send + 'static,
     {
         let (courses, receiver) = jobs(MAX_COURSES);
-        let client = Arc::new(Client::keeping(patience, local_only));
+        let client = Arc::new(Client::keeping(patience, bounds.clone()));
         let state = Mutex::new(State { cancelled: 0, client });
-        let shared = Arc::new(Shared { patience, local_only, state });
+        let shared = Arc::new(Shared { patience, bounds, state });
         let worker = Worker { shared: Arc::clone(&shared), post };
         thread::Builder::new()
             .name("web-seed".into())
@@ -185,7 +184,7 @@ impl Stream {
     pub fn cancel(&self, id: u64) {
         let mut state = self.shared.lock();
         state.cancelled = state.cancelled.max(id);
-        let fresh = Arc::new(Client::keeping(self.shared.patience, self.shared.local_only));
+        let fresh = Arc::new(Client::keeping(self.shared.patience, self.shared.bounds.clone()));
         let old = std::mem::replace(&mut state.client, fresh);
         drop(state);
         old.shut_down();

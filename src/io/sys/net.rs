@@ -30,7 +30,20 @@ fn socket(address: &SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
 /// # Errors
 /// What can be told at once: no route, no such local address, out of descriptors.
 pub fn connect(to: SocketAddr, from: Option<IpAddr>) -> io::Result<OwnedFd> {
+    connect_through(to, from, None)
+}
+
+/// Like [`connect`], through the network interface of this name alone, if there is one.
+///
+/// # Errors
+/// As there; and there is no such interface.
+pub fn connect_through(
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    device: Option<&str>,
+) -> io::Result<OwnedFd> {
     let socket = socket(&to, SocketType::STREAM)?;
+    bind_device(&socket, device)?;
     if let Some(ip) = from {
         rustix::net::bind(&socket, &SocketAddr::new(ip, 0))?;
     }
@@ -58,7 +71,16 @@ pub fn connect_unix(path: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// The port is taken, the address not ours, or the right to it missing.
 pub fn listen(on: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
-    let socket = bound(on, reuse, SocketType::STREAM)?;
+    listen_through(on, reuse, None)
+}
+
+/// Like [`listen`], for what comes through the network interface of this name alone, if there is
+/// one.
+///
+/// # Errors
+/// As there; and there is no such interface.
+pub fn listen_through(on: SocketAddr, reuse: bool, device: Option<&str>) -> io::Result<OwnedFd> {
+    let socket = bound(on, (reuse, device), SocketType::STREAM)?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
@@ -68,17 +90,38 @@ pub fn listen(on: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
 /// # Errors
 /// As for [`listen`].
 pub fn bind_udp(on: SocketAddr, reuse: bool) -> io::Result<OwnedFd> {
-    bound(on, reuse, SocketType::DGRAM)
+    bind_udp_through(on, reuse, None)
 }
 
-fn bound(on: SocketAddr, reuse: bool, kind: SocketType) -> io::Result<OwnedFd> {
+/// Like [`bind_udp`], through the network interface of this name alone, if there is one.
+///
+/// # Errors
+/// As there; and there is no such interface.
+pub fn bind_udp_through(on: SocketAddr, reuse: bool, device: Option<&str>) -> io::Result<OwnedFd> {
+    bound(on, (reuse, device), SocketType::DGRAM)
+}
+
+fn bound(
+    on: SocketAddr,
+    (reuse, device): (bool, Option<&str>),
+    kind: SocketType,
+) -> io::Result<OwnedFd> {
     let socket = socket(&on, kind)?;
+    bind_device(&socket, device)?;
     sockopt::set_socket_reuseaddr(&socket, reuse)?;
     if on.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     rustix::net::bind(&socket, &on)?;
     Ok(socket)
+}
+
+/// Has a socket send and hear through the interface of this name alone, if there is one.
+fn bind_device(socket: &OwnedFd, device: Option<&str>) -> io::Result<()> {
+    match device {
+        Some(name) => socket2::SockRef::from(socket).bind_device(Some(name.as_bytes())),
+        None => Ok(()),
+    }
 }
 
 /// What a socket of the internet is for.

@@ -5,9 +5,13 @@ use std::net::Ipv4Addr;
 /// The route is in use, and leads through a gateway.
 const UP_AND_GATEWAY: u32 = 0x0003;
 
-/// The gateway to everywhere with the least metric, if there is one.
-pub fn default_gateway(table: &str) -> Option<Ipv4Addr> {
-    let routes = table.lines().skip(1).filter_map(default_route);
+/// The gateway to everywhere with the least metric, if there is one; with an interface, of those
+/// there.
+pub fn default_gateway(table: &str, device: Option<&str>) -> Option<Ipv4Addr> {
+    let on = |line: &&str| {
+        device.is_none_or(|device| line.split_ascii_whitespace().next() == Some(device))
+    };
+    let routes = table.lines().skip(1).filter(on).filter_map(default_route);
     routes.min_by_key(|(metric, _)| *metric).map(|(_, gateway)| gateway)
 }
 
@@ -43,7 +47,10 @@ mod tests {
              eth0\t00000000\t{near}\t0003\t0\t0\t100\t00000000\t0\n\
              eth0\t{net}\t00000000\t0001\t0\t0\t0\t{mask}\t0\n"
         );
-        assert_eq!(default_gateway(&table), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(default_gateway(&table, None), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        let far = Some(Ipv4Addr::new(192, 168, 1, 254));
+        assert_eq!(default_gateway(&table, Some("wlan0")), far);
+        assert_eq!(default_gateway(&table, Some("lo")), None);
     }
 
     #[test]
@@ -58,7 +65,7 @@ mod tests {
             "ppp0 00000000 00000000 0003 0 0 0 00000000",
             &format!("half 00000000 {gateway} 0003 0 0 0 {}", hex([128, 0, 0, 0])),
         ] {
-            assert_eq!(default_gateway(&format!("{HEAD}{line}\n")), None, "{line}");
+            assert_eq!(default_gateway(&format!("{HEAD}{line}\n"), None), None, "{line}");
         }
     }
 }

@@ -119,7 +119,7 @@ impl Engine {
     }
 
     pub(super) fn dial_by_tcp(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
-        match Conn::dial(address) {
+        match Conn::dial(address, &self.origin) {
             Ok(conn) => {
                 let geometry = Arc::clone(&self.geometry);
                 self.links.add_dialed(key, conn, Some(geometry), &mut self.reactor);

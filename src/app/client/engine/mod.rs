@@ -35,8 +35,9 @@ use super::utp::Utp;
 use super::{Event, Report, Settings};
 use crate::io::conn::{Outcome, Staging};
 use crate::io::disk::{self, Disk, DiskTorrent};
-use crate::io::fetch::{self, Fetch};
+use crate::io::fetch::{self, Bounds, Fetch};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
+use crate::io::origin::Origin;
 use crate::io::reactor::Reactor;
 use crate::io::reason;
 use crate::io::sole::Sole;
@@ -153,6 +154,7 @@ struct Engine {
     target: PathBuf,
     settings: Settings,
     port: u16,
+    origin: Origin,
     links: Links,
     /// What there was before the torrent's measures were known.
     legacy: Option<Legacy>,
@@ -237,10 +239,12 @@ impl Engine {
             Ok(workers) => workers,
             Err(e) => return Err((reporter, format!("cannot start a thread: {}", reason(&e)))),
         };
-        let fetch = Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone());
-        let udp = Udp::new(settings.bind.clone());
+        let origin = settings.door().origin();
+        let bounds = Bounds { local_only: settings.config.local_only, origin: origin.clone() };
+        let fetch = Fetch::within(FETCH_THREADS, bounds, post.clone());
+        let udp = Udp::new(&settings.bind, origin.clone());
         let first = settings.map_ports.filter(|_| !settings.config.local_only);
-        let ports = first.and_then(|first| Ports::new(&settings.bind, port, first));
+        let ports = first.and_then(|first| Ports::new(&settings.bind, origin.clone(), port, first));
         // All others can then be had beside them within the user's limit.
         let allowed = match storage.options().max_files_open {
             0 => usize::MAX,
@@ -250,6 +254,7 @@ impl Engine {
         let files = files.min(allowed);
         let now = Instant::now();
         Ok(Engine {
+            origin,
             links,
             legacy,
             secrecy: Secrecy::new(settings.metainfo.info_hash, seed, now),
@@ -519,7 +524,8 @@ impl Engine {
         }
         if self.dht.is_none() {
             let place = (&self.settings.bind[..], self.port);
-            match Node::start(options, place, &mut self.reactor, now) {
+            let origin = self.origin.clone();
+            match Node::start(options, place, origin, &mut self.reactor, now) {
                 Ok(node) => self.dht = Some(node),
                 Err(e) => self.outlet.push(Report::Notice(dht::unusable(&e))),
             }
@@ -533,7 +539,7 @@ impl Engine {
     fn ask_neighbours(&mut self, now: Instant) {
         let Settings { lsd, metainfo, config, bind, .. } = &self.settings;
         if *lsd && !config.local_only && !metainfo.info.private {
-            let start = || Lsd::new((bind, self.port), now);
+            let start = || Lsd::new((bind, self.port), self.origin.clone(), now);
             self.lsd = self.lsd.take().or_else(start);
             self.lsd.iter_mut().for_each(|lsd| lsd.want(metainfo.info_hash, now));
         }

@@ -18,7 +18,8 @@ impl Engine {
         }
         let place = (&self.settings.bind[..], self.port);
         let (shared, local_only) = (self.dht.is_some(), self.settings.config.local_only);
-        match Utp::start(place, shared, local_only, &mut self.reactor, now) {
+        let sockets = (!shared).then(|| self.origin.clone());
+        match Utp::start(place, sockets, local_only, &mut self.reactor, now) {
             Ok(utp) => self.utp = Some(utp),
             Err(e) => {
                 let why = format!("cannot use uTP: {}", reason(&e));

@@ -1,8 +1,8 @@
 //! Web seeds: a thread for each that is asked, and block buffers for what comes.
 
 use super::Engine;
-use crate::io::fetch::FetchError;
 use crate::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
+use crate::io::fetch::{Bounds, FetchError};
 use crate::io::mailbox::{JobSender, jobs};
 use crate::io::reason;
 use crate::logic::torrent::Torrent;
@@ -97,9 +97,10 @@ impl Engine {
             Some(n) => n,
             None => {
                 let patience = self.settings.http_timeout.min(PATIENCE);
-                let stream =
-                    Stream::start(patience, self.settings.config.local_only, self.post.clone())
-                        .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
+                let local_only = self.settings.config.local_only;
+                let bounds = Bounds { local_only, origin: self.origin.clone() };
+                let stream = Stream::start(patience, bounds, self.post.clone())
+                    .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
                 self.web.servers.push((source.clone(), stream));
                 self.web.servers.len() - 1
             }

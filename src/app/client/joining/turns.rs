@@ -9,9 +9,10 @@ use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event, Look};
 use crate::io::conn::{Conn, Outcome, Staging};
-use crate::io::fetch::{self, Fetch};
+use crate::io::fetch::{self, Bounds, Fetch};
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
+use crate::io::origin::Origin;
 use crate::io::reactor::{self, Token};
 use crate::io::reason;
 use crate::logic::PeerKey;
@@ -62,6 +63,7 @@ struct Search {
     post: Post<Event>,
     stop: Arc<AtomicBool>,
     reporter: JobSender<JoinReport>,
+    origin: Origin,
     fetch: Fetch,
     udp: Udp,
     secrecy: Secrecy,
@@ -83,9 +85,12 @@ struct Search {
 impl Search {
     fn new(parts: Parts) -> Search {
         let Parts { company, inquiry, settings, mail, post, stop, reporter } = parts;
+        let origin = settings.door.origin();
+        let bounds = Bounds { local_only: settings.config.local_only, origin: origin.clone() };
         Search {
-            fetch: Fetch::within(FETCH_THREADS, settings.config.local_only, post.clone()),
-            udp: Udp::new(settings.door.bind.clone()),
+            fetch: Fetch::within(FETCH_THREADS, bounds, post.clone()),
+            udp: Udp::new(&settings.door.bind, origin.clone()),
+            origin,
             secrecy: Secrecy::new(settings.magnet.info_hash, company.seed, Instant::now()),
             company,
             inquiry,
@@ -194,7 +199,13 @@ impl Search {
     fn ask_table(&mut self, now: Instant) {
         let Some(options) = &self.settings.dht else { return };
         let Company { reactor, port, .. } = &mut self.company;
-        match Node::start(options, (&self.settings.door.bind, *port), reactor, now) {
+        match Node::start(
+            options,
+            (&self.settings.door.bind, *port),
+            self.origin.clone(),
+            reactor,
+            now,
+        ) {
             Ok(mut node) => {
                 node.want(self.settings.magnet.info_hash, Vec::new(), &self.post, now);
                 self.company.dht = Some(node);
@@ -206,7 +217,8 @@ impl Search {
     /// Looks for peers on the same link too.
     fn ask_neighbours(&mut self, now: Instant) {
         if self.settings.lsd && !self.settings.config.local_only {
-            let mut lsd = Lsd::new((&self.settings.door.bind, self.company.port), now);
+            let mut lsd =
+                Lsd::new((&self.settings.door.bind, self.company.port), self.origin.clone(), now);
             lsd.iter_mut().for_each(|lsd| lsd.want(self.settings.magnet.info_hash, now));
             self.company.lsd = lsd;
         }
@@ -413,7 +425,7 @@ impl Search {
     }
 
     fn dial(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
-        match Conn::dial(address) {
+        match Conn::dial(address, &self.origin) {
             Ok(conn) => self.company.links.add_dialed(key, conn, None, &mut self.company.reactor),
             Err(_) => self.inquiry.on_connect_failed(key, now),
         }

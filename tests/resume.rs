@@ -103,11 +103,19 @@ impl Stage {
 /// How often a download said that all is there.
 /// The values of a parameter in the last words to a tracker, from its log.
 fn said_at_the_end(log: &str, parameter: &str) -> Vec<usize> {
-    let value = |line: &str| {
-        let (_, rest) = line.split_once(&format!("&{parameter}="))?;
-        rest.split_once('&')?.0.parse().ok()
+    let value = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("&{name}="))?;
+        Some(rest.split_once('&')?.0.to_owned())
     };
-    log.lines().filter(|line| line.contains("event=stopped")).filter_map(value).collect()
+    // Who ends while it hears from the tracker says it again, as that may have come before.
+    let mut last: Vec<(String, usize)> = Vec::new();
+    for line in log.lines().filter(|line| line.contains("event=stopped")) {
+        if let (Some(peer), Some(value)) = (value(line, "peer_id"), value(line, parameter)) {
+            last.retain(|(who, _)| *who != peer);
+            last.push((peer, value.parse().unwrap()));
+        }
+    }
+    last.into_iter().map(|(_, value)| value).collect()
 }
 
 fn completions(client: &Background) -> usize {

@@ -22,6 +22,7 @@ pub mod metainfo;
 pub mod mse;
 pub mod peer_priority;
 pub mod port_mapping;
+pub mod qr;
 pub mod ranges;
 pub mod resume;
 pub mod udp;

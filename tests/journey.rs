@@ -4,6 +4,8 @@
 
 #[path = "journey/face.rs"]
 mod face;
+#[path = "journey/publish.rs"]
+mod publish;
 mod util;
 #[path = "journey/web.rs"]
 mod web;

@@ -99,6 +99,14 @@ impl Civil {
         format!("{hour:02}:{minute:02}:{:02}", self.second % 60)
     }
 
+    /// `Fri, 02 Jan 2026 03:04:05 GMT`, as HTTP has it.
+    pub fn http_date(self) -> impl fmt::Display {
+        let Civil { year, month, day, weekday, second } = self;
+        let (name, weekday) = (MONTHS[(month - 1) as usize], WEEKDAYS[weekday as usize]);
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        format!("{weekday}, {day:02} {name} {year:04} {hour:02}:{minute:02}:{:02} GMT", second % 60)
+    }
+
     /// `2026-01-02 03:04`.
     pub fn minute(self) -> impl fmt::Display {
         let Civil { year, month, day, second, .. } = self;

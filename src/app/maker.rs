@@ -21,7 +21,8 @@ use crate::io::hasher::{self, Hasher, Hashes, Wish};
 use crate::io::signals::{self, Signal};
 use crate::io::storage::{DiskError, FileEntry, Links, Storage, Use};
 pub use crate::io::tree::Filter;
-use crate::io::tree::{self, Found, Skipped, Tree, TreeError};
+pub use crate::io::tree::Found;
+use crate::io::tree::{self, Skipped, Tree, TreeError};
 use crate::proto::geometry::{Geometry, PieceIndex};
 use crate::proto::metainfo::{
     Content, Draft, Info, MAX_SIZE, Metainfo, MetainfoError, PIECE_LENGTHS, Slot, Version,
@@ -264,6 +265,11 @@ impl Prepared {
     /// What is in the folder but not in the torrent, except names that begin with a dot.
     pub fn left_out(&self) -> &[Skipped] {
         &self.tree.skipped
+    }
+
+    /// The files, in the torrent's order, as they looked.
+    pub fn found(&self) -> &[Found] {
+        &self.tree.files
     }
 
     /// Hashes the content and returns the bytes of the .torrent. Calls `progress` with the number

@@ -5,6 +5,7 @@ pub mod checker;
 pub mod client;
 pub mod clock;
 pub mod maker;
+pub mod publisher;
 pub mod service;
 mod target;
 pub mod tracker;

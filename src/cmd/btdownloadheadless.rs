@@ -196,7 +196,7 @@ fn wait(
 }
 
 /// Ends the process, whatever hangs in it.
-fn end_at_once(called: &str, haste: Haste) {
+pub(super) fn end_at_once(called: &str, haste: Haste) {
     let why = match haste {
         Haste::Asked => "without telling the trackers",
         Haste::Late => "since something hangs, perhaps a disk",

@@ -120,7 +120,7 @@ fn variable(env: &Env, name: &str) -> Option<u64> {
 }
 
 /// How many sockets a service manager handed over to this process.
-fn handed_over(env: &Env) -> u32 {
+pub(super) fn handed_over(env: &Env) -> u32 {
     let for_us = variable(env, "LISTEN_PID") == Some(std::process::id().into());
     let count = variable(env, "LISTEN_FDS").filter(|_| for_us).unwrap_or(0);
     u32::try_from(count).unwrap_or(u32::MAX)

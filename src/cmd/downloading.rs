@@ -302,7 +302,7 @@ fn limits(parsed: &Parsed) -> Result<Limits, String> {
 }
 
 /// Where we remember things of downloads, if the environment names a place.
-fn state_dir(env: &Env) -> Option<PathBuf> {
+pub(super) fn state_dir(env: &Env) -> Option<PathBuf> {
     let absolute = |name| env.var(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
     absolute("XDG_STATE_HOME").or_else(home).map(|dir| dir.join("bittornado"))

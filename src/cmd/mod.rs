@@ -7,6 +7,7 @@ pub mod btcompletedir;
 pub mod btcopyannounce;
 pub mod btdownloadheadless;
 pub mod btmakemetafile;
+pub mod btpublish;
 pub mod btreannounce;
 pub mod btrename;
 pub mod btsethttpseeds;
@@ -37,6 +38,7 @@ pub const COMMANDS: &[&Command] = &[
     &btcopyannounce::COMMAND,
     &btdownloadheadless::COMMAND,
     &btmakemetafile::COMMAND,
+    &btpublish::COMMAND,
     &btreannounce::COMMAND,
     &btrename::COMMAND,
     &btsethttpseeds::COMMAND,

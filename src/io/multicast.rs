@@ -120,7 +120,7 @@ impl Multicast {
 }
 
 /// Those that begin at this machine, as far as the system tells.
-fn networks() -> Vec<Network> {
+pub fn networks() -> Vec<Network> {
     let read = |path: &str| -> io::Result<String> {
         let mut table = String::new();
         File::open(path)?.take(MAX_TABLE).read_to_string(&mut table)?;

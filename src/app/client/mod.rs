@@ -69,7 +69,7 @@ pub use dht::DhtOptions;
 pub use joining::{JoinReport, JoinSettings, Joined, Joining};
 pub use source::{LoadError, Source};
 pub use state::Keep;
-pub use stop::{Haste, StopSignals, Stopper};
+pub use stop::{Haste, Stop, StopSignals, Stopper};
 pub use wanted::priorities;
 
 /// Messages from workers that wait for the reactor; its memory is taken at once. A disk that is

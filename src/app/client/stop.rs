@@ -52,8 +52,27 @@ impl Stopper {
     }
 }
 
+/// What signals are told to. Neither call may wait.
+pub trait Stop: Send {
+    /// Ends it soon.
+    fn stop(&self);
+
+    /// Has it show how it goes.
+    fn show(&self);
+}
+
+impl Stop for Stopper {
+    fn stop(&self) {
+        Stopper::stop(self);
+    }
+
+    fn show(&self) {
+        Stopper::show(self);
+    }
+}
+
 impl Heard {
-    fn stopper(&self) -> MutexGuard<'_, Option<Stopper>> {
+    fn stopper(&self) -> MutexGuard<'_, Option<Box<dyn Stop>>> {
         // It is set whole or not at all.
         self.stopper.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,7 +87,7 @@ pub struct StopSignals(Arc<Heard>);
 #[derive(Default)]
 struct Heard {
     came: AtomicBool,
-    stopper: Mutex<Option<Stopper>>,
+    stopper: Mutex<Option<Box<dyn Stop>>>,
 }
 
 impl StopSignals {
@@ -85,7 +104,7 @@ impl StopSignals {
         let at_once = Arc::new(at_once);
         let on_signal = move |signal| {
             if signal == Signal::User1 {
-                heard.stopper().iter().for_each(Stopper::show);
+                heard.stopper().iter().for_each(|stopper| stopper.show());
                 return;
             }
             if heard.came.swap(true, Ordering::SeqCst) {
@@ -115,10 +134,11 @@ impl StopSignals {
     }
 
     /// This is what they stop from now on; at once, if one has come already.
-    pub fn stop(&self, stopper: Stopper) {
+    pub fn stop(&self, stopper: impl Stop + 'static) {
         // First the stopper, then the look at the flag; the signal does it the other way round,
         // so one of both sees the other.
-        *self.0.stopper() = Some(stopper.clone());
+        let mut place = self.0.stopper();
+        let stopper = place.insert(Box::new(stopper));
         if self.0.came.load(Ordering::SeqCst) {
             stopper.stop();
         }

@@ -317,7 +317,7 @@ fn too_often() -> Answer {
 }
 
 /// Says that a file is to be kept, and by which name.
-fn attached(path: &Path) -> String {
+pub(in crate::app) fn attached(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.chars().all(plain) {

@@ -2,18 +2,18 @@
 //! alone owns all of it. Other threads write the log and the state file and make pages; they are
 //! reached by messages, and none of them can hold up an announce.
 
-mod desk;
-mod door;
+pub(in crate::app) mod desk;
+pub(in crate::app) mod door;
 mod lists;
 mod log;
 mod multi;
 mod nat;
 mod notice;
-mod page;
+pub(in crate::app) mod page;
 mod settings;
 mod state;
 mod stats;
-mod udp;
+pub(in crate::app) mod udp;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -270,7 +270,7 @@ impl Snapshot {
 }
 
 /// A number of bytes for people.
-struct Size(u64);
+pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -174,6 +174,16 @@ pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
     Ok(SocketAddr::try_from(rustix::net::getsockname(socket)?)?)
 }
 
+/// The address of ours from which packets would go there. Nothing is sent.
+///
+/// # Errors
+/// There is no way there.
+pub fn source_towards(to: SocketAddr) -> io::Result<IpAddr> {
+    let socket = socket(&to, SocketType::DGRAM)?;
+    rustix::net::connect(&socket, &to)?;
+    Ok(local_address(&socket)?.ip())
+}
+
 /// How an attempt to connect ended, or what has gone wrong since.
 ///
 /// # Errors

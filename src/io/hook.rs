@@ -22,6 +22,8 @@ const STACK: usize = 128 * 1024;
 /// A program to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
+    /// Comes back with its end; means nothing here.
+    pub number: u64,
     /// The program; one without a slash is looked for in PATH.
     pub program: PathBuf,
     /// What is added to our own environment.
@@ -31,6 +33,8 @@ pub struct Hook {
 /// How a program ended.
 #[derive(Debug)]
 pub struct Done {
+    /// The hook's.
+    pub number: u64,
     program: PathBuf,
     result: io::Result<ExitStatus>,
 }
@@ -76,7 +80,7 @@ pub fn run<E: From<Done> + Send + 'static>(hook: Hook, post: Post<E>) -> io::Res
             .process_group(0)
             .spawn()
             .and_then(|mut child| child.wait());
-        post.send(Done { program: hook.program, result }.into());
+        post.send(Done { number: hook.number, program: hook.program, result }.into());
     })?;
     Ok(())
 }
@@ -92,7 +96,7 @@ mod tests {
     fn said(program: &str, variables: Vec<(&'static str, OsString)>) -> Option<String> {
         let mut reactor = Reactor::new().unwrap();
         let (post, mailbox) = mailbox::<Done>(1, reactor.waker());
-        run(Hook { program: program.into(), variables }, post).unwrap();
+        run(Hook { number: 4, program: program.into(), variables }, post).unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut events = vec![];
         loop {

@@ -146,12 +146,27 @@ pub struct Names(BTreeMap<[u8; 20], InfoHash>);
 impl Names {
     /// Those of these torrents.
     pub fn new(torrents: impl IntoIterator<Item = InfoHash>) -> Names {
-        Names(torrents.into_iter().map(|name| (hash(b"req2", &[&name.0]), name)).collect())
+        Names(torrents.into_iter().map(|name| (hidden(name), name)).collect())
+    }
+
+    /// One more.
+    pub fn add(&mut self, name: InfoHash) {
+        self.0.insert(hidden(name), name);
+    }
+
+    /// One less.
+    pub fn remove(&mut self, name: InfoHash) {
+        self.0.remove(&hidden(name));
     }
 
     fn find(&self, hidden: &[u8; 20]) -> Option<InfoHash> {
         self.0.get(hidden).copied()
     }
+}
+
+/// By what a torrent is named in a handshake, before that is hidden by the secret too.
+fn hidden(name: InfoHash) -> [u8; 20] {
+    hash(b"req2", &[&name.0])
 }
 
 /// What is wrong with a handshake. Closes that one connection, nothing else.

@@ -4,10 +4,10 @@
 //! the others are hashed, on all cores. Without a state of use that is every piece. Nothing is
 //! called had for any other reason, but where the user says that hashes need not be checked.
 
-use super::Event;
+use super::News;
+use super::engine::Errant;
 use super::state::{self, Keep, Place};
 use crate::io::hasher::{Hasher, threads};
-use crate::io::mailbox::Post;
 use crate::io::sole::{self, Sole};
 use crate::io::storage::{DiskError, Storage};
 use crate::io::sys;
@@ -32,7 +32,6 @@ const PAGE: usize = 4096;
 const FEW_DESCRIPTORS: u64 = 64;
 
 /// What the check needs to know.
-#[derive(Clone)]
 pub(super) struct Check {
     pub storage: Arc<Storage>,
     pub geometry: Arc<Geometry>,
@@ -43,6 +42,8 @@ pub(super) struct Check {
     pub trust: bool,
     /// The download's name among those on this machine, and where its data is.
     pub name: (Vec<u8>, PathBuf),
+    /// Whether states that are too old are removed afterwards.
+    pub expire: bool,
     /// Set by anybody: the check then ends soon and tells nothing.
     pub stop: Arc<AtomicBool>,
 }
@@ -67,25 +68,35 @@ pub(super) struct Found {
     pub sole: Option<Sole>,
 }
 
-/// Starts the check on a thread of its own, which posts its progress and its result.
+/// Whether what has to be hashed is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thorough {
+    /// If there is nothing to be hashed, what was found is told; else [`News::CheckDue`].
+    No,
+    /// It is.
+    Yes,
+}
+
+/// Starts the check on a thread of its own, which tells its progress and its result.
 ///
 /// # Errors
 /// The system has no thread for us.
-pub(super) fn start(check: Check, post: Post<Event>) -> io::Result<()> {
-    std::thread::Builder::new().name("check".into()).spawn(move || {
-        match run(&check, &post) {
-            Ok(Some(found)) => post.send(Event::CheckEnded(Ok(Box::new(found)))),
-            Ok(None) => true,
-            Err(e) => post.send(Event::CheckEnded(Err(e))),
+pub(super) fn start(check: Check, thorough: Thorough, mut errant: Errant) -> io::Result<()> {
+    let work = move || {
+        errant.begin();
+        match run(&check, thorough, &errant) {
+            Ok(Some(found)) => errant.tell(News::CheckEnded(Ok(Box::new(found)))),
+            Ok(None) => {}
+            Err(e) => errant.tell(News::CheckEnded(Err(e))),
         };
-        if let Some((_, keep)) = &check.place {
+        if let (Some((_, keep)), true) = (&check.place, check.expire) {
             state::expire(keep, SystemTime::now());
         }
-    })?;
-    Ok(())
+    };
+    std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
 }
 
-fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
+fn run(check: &Check, thorough: Thorough, errant: &Errant) -> Result<Option<Found>, DiskError> {
     let geometry = &check.geometry;
     let sole = match sole::take(&check.name.0) {
         // It takes one descriptor, and each counts then.
@@ -96,18 +107,21 @@ fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
         Err(_) => Ok(None),
     };
     let loaded = check.place.as_ref().map_or(Ok(None), |(place, _)| place.load());
-    let saved = loaded.unwrap_or_else(|why| {
-        post.send(Event::CheckNotice(why));
-        None
-    });
+    let (saved, unusable) = match loaded {
+        Ok(saved) => (saved, None),
+        Err(why) => (None, Some(why)),
+    };
     let files = check.storage.stamps()?;
     let plan = Plan::new(check, saved.as_ref(), &files);
-    if let (Some(text), false) = (plan.notice(), check.trust) {
-        post.send(Event::CheckNotice(text));
-    }
+    let notice = plan.notice().filter(|_| !check.trust);
     let Plan { mut have, doubtful, whole } = plan;
     let pieces: Vec<PieceIndex> =
         geometry.pieces().filter(|p| doubtful.get(p.get()) && whole.get(p.get())).collect();
+    if thorough == Thorough::No && !pieces.is_empty() && !check.trust {
+        errant.tell(News::CheckDue);
+        return Ok(None);
+    }
+    unusable.into_iter().chain(notice).for_each(|text| errant.tell(News::CheckNotice(text)));
     let mut unproven = Bitfield::new(geometry.piece_count());
     if check.trust {
         let all_there = |piece: &&PieceIndex| {
@@ -119,7 +133,7 @@ fn run(check: &Check, post: &Post<Event>) -> Result<Option<Found>, DiskError> {
             have.set(piece.get(), true);
             unproven.set(piece.get(), true);
         }
-    } else if !hash(check, pieces, post, &mut have)? {
+    } else if !hash(check, pieces, errant, &mut have)? {
         return Ok(None);
     }
     let sole = match sole {
@@ -209,9 +223,10 @@ pub(super) fn again(
     check: Check,
     file: usize,
     pieces: Vec<PieceIndex>,
-    post: Post<Event>,
+    mut errant: Errant,
 ) -> io::Result<()> {
     let work = move || {
+        errant.begin();
         // Before it is read, so that a change while it is will show.
         let stamp = check.storage.stamp(file).ok().flatten();
         let geometry = &check.geometry;
@@ -220,29 +235,28 @@ pub(super) fn again(
         let read = |range, buffer: &mut [u8]| check.storage.read(range, buffer);
         hasher.run(pieces.into_iter(), read, |piece, result| {
             let good = result.is_ok_and(|hash| hash == check.hashes[piece.at()]);
-            post.send(Event::CheckedAgain(piece, good));
+            errant.tell(News::CheckedAgain(piece, good));
         });
-        post.send(Event::CheckAgainEnded(file, stamp));
+        errant.tell(News::CheckAgainEnded(file, stamp));
     };
     std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
 }
 
-/// Hashes all pieces, on a thread of its own, which posts each result and then that it is through.
+/// Hashes all pieces, on a thread of its own, which tells each result and then that it is through.
 ///
 /// # Errors
 /// The system has no thread for us.
-pub(super) fn whole(check: Check, post: Post<Event>) -> io::Result<()> {
+pub(super) fn whole(check: Check, mut errant: Errant) -> io::Result<()> {
     let work = move || {
+        errant.begin();
         let geometry = &check.geometry;
         let hasher = Hasher { geometry, threads: 1, stop: &check.stop };
         let read = |range, buffer: &mut [u8]| check.storage.read(range, buffer);
         hasher.run(geometry.pieces(), read, |piece, result| {
             let good = result.is_ok_and(|hash| hash == check.hashes[piece.at()]);
-            post.queue(Event::Rechecked(piece, good), &check.stop);
-            post.ring();
+            errant.tell_unless(&check.stop, News::Rechecked(piece, good));
         });
-        post.queue(Event::RecheckEnded, &check.stop);
-        post.ring();
+        errant.tell_unless(&check.stop, News::RecheckEnded);
     };
     std::thread::Builder::new().name("check".into()).spawn(work).map(drop)
 }
@@ -251,7 +265,7 @@ pub(super) fn whole(check: Check, post: Post<Event>) -> io::Result<()> {
 fn hash(
     check: &Check,
     pieces: Vec<PieceIndex>,
-    post: &Post<Event>,
+    errant: &Errant,
     have: &mut Bitfield,
 ) -> Result<bool, DiskError> {
     let (geometry, expected) = (&check.geometry, pieces.len() as u32);
@@ -280,7 +294,7 @@ fn hash(
         }
         done += 1;
         if done % step == 0 {
-            post.send(Event::Checked(before + done));
+            errant.tell(News::Checked(before + done));
         }
     });
     failure.map_or(Ok(done == expected), Err)

@@ -1,8 +1,8 @@
 //! Space for the files, before peers come or while they do: on a thread of its own, since a file
 //! system may take its time.
 
-use super::Event;
-use crate::io::mailbox::Post;
+use super::News;
+use super::engine::Errant;
 use crate::io::storage::{Allocation, CLAIM, DiskError, Storage};
 use std::io;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) fn goes_along(storage: &Storage) -> bool {
     matches!(storage.options().allocation, Allocation::Background { .. })
 }
 
-/// Starts the thread, which posts its progress and its result. Once `stop` is set by anybody it
+/// Starts the thread, which tells its progress and its result. Once `stop` is set by anybody it
 /// ends soon and tells nothing.
 ///
 /// # Errors
@@ -33,17 +33,18 @@ pub(super) fn goes_along(storage: &Storage) -> bool {
 pub(super) fn start(
     storage: Arc<Storage>,
     stop: Arc<AtomicBool>,
-    post: Post<Event>,
+    mut errant: Errant,
 ) -> io::Result<()> {
     let work = move || {
-        if let Some(result) = run(&storage, &stop, &post) {
-            post.send(Event::ClaimEnded(result));
+        errant.begin();
+        if let Some(result) = run(&storage, &stop, &errant) {
+            errant.tell(News::ClaimEnded(result));
         }
     };
     std::thread::Builder::new().name("claim".into()).spawn(work).map(drop)
 }
 
-fn run(storage: &Storage, stop: &AtomicBool, post: &Post<Event>) -> Option<Result<(), DiskError>> {
+fn run(storage: &Storage, stop: &AtomicBool, errant: &Errant) -> Option<Result<(), DiskError>> {
     let pace = match storage.options().allocation {
         Allocation::Background { rate } => Some(rate),
         _ => None,
@@ -62,7 +63,7 @@ fn run(storage: &Storage, stop: &AtomicBool, post: &Post<Event>) -> Option<Resul
         }
         if settled - told > total / STEPS {
             told = settled;
-            post.send(Event::Claimed(settled as f64 / total as f64));
+            errant.tell(News::Claimed(settled as f64 / total as f64));
         }
         if pace.is_some() {
             std::thread::sleep(EVERY);

@@ -79,6 +79,6 @@ fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
 }
 
 /// A new name for this run, and the seed of its random choices.
-fn identity() -> (PeerId, u64) {
+pub(super) fn identity() -> (PeerId, u64) {
     (PeerId::generate(sys::random()), u64::from_le_bytes(sys::random()))
 }

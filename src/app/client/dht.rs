@@ -120,6 +120,11 @@ impl Node {
         self.meet(nodes, post, now);
     }
 
+    /// Looks for peers of a torrent no more.
+    pub(super) fn forget(&mut self, info_hash: &InfoHash) {
+        self.dht.forget(info_hash);
+    }
+
     pub(super) fn next_deadline(&self) -> Instant {
         self.dht.next_deadline()
     }

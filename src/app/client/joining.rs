@@ -8,7 +8,7 @@ mod turns;
 
 use super::company::Door;
 use super::dht::DhtOptions;
-use super::{Company, Event, MAX_MAIL, MAX_REPORTS, STACK, StartError, Stopper};
+use super::{Company, Event, MAX_MAIL, STACK, StartError, Stopper};
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::sys;
 use crate::logic::inquiry;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Reports that wait for whoever looks on.
+const MAX_REPORTS: usize = 64;
 
 /// What it takes to look for the metadata.
 pub struct JoinSettings {

@@ -33,6 +33,11 @@ impl Lsd {
         self.logic.want(info_hash, now);
     }
 
+    /// Tells of it no more.
+    pub(super) fn forget(&mut self, info_hash: InfoHash) {
+        self.logic.forget(info_hash);
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.logic.next_deadline()
     }

@@ -1,4 +1,4 @@
-//! Downloads and seeds one torrent.
+//! Downloads and seeds one torrent, or many.
 //!
 //! [`Client::start`] makes the target ready and starts the reactor's thread, which checks what is
 //! on disk, then opens the door to peers. What happens comes out of [`Client::next_report`]; the
@@ -22,6 +22,7 @@ mod lsd;
 mod ports;
 mod ready;
 mod secrecy;
+mod session;
 mod source;
 mod state;
 mod stop;
@@ -29,28 +30,24 @@ mod udp;
 mod utp;
 mod wanted;
 
-use crate::app::target;
 use crate::io::disk;
 use crate::io::fetch::{self, stream::Streamed};
 use crate::io::gateway;
 use crate::io::hook;
 use crate::io::lookup;
-use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
-use crate::io::storage::{DiskError, Storage, Use};
-use crate::io::{reason, signals, sys};
-use crate::proto::geometry::{BLOCK_LENGTH, Geometry, PieceIndex};
+use crate::io::reason;
+use crate::io::storage::DiskError;
+use crate::proto::geometry::{BLOCK_LENGTH, PieceIndex};
 use crate::proto::metainfo::Metainfo;
 use crate::proto::resume::client::Stamp;
 use check::Found;
-use state::{Place, Saved};
+use session::{Newcomer, Told};
+use state::Saved;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use crate::app::target::TargetError;
@@ -67,6 +64,7 @@ pub use crate::proto::wire::Limits;
 pub use company::{Company, Door};
 pub use dht::DhtOptions;
 pub use joining::{JoinReport, JoinSettings, Joined, Joining};
+pub use session::{Added, Session, SessionSettings, TorrentId};
 pub use source::{LoadError, Source};
 pub use state::Keep;
 pub use stop::{Haste, Stop, StopSignals, Stopper};
@@ -75,9 +73,6 @@ pub use wanted::priorities;
 /// Messages from workers that wait for the reactor; its memory is taken at once. A disk that is
 /// much ahead of the reactor waits for it, which is as well.
 const MAX_MAIL: usize = 256;
-
-/// Reports that wait for whoever looks on; further figures are dropped, messages are kept back.
-const MAX_REPORTS: usize = 64;
 
 /// The reactor's thread calls nothing deep.
 const STACK: usize = 256 * 1024;
@@ -227,6 +222,8 @@ pub struct Figures {
 /// What a download is doing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Phase {
+    /// Waiting until the data on disk is looked at: that of other torrents comes first.
+    Queued,
     /// Looking at the data on disk; so much of it has been looked at, 0 to 1.
     Checking(f64),
     /// Making room on the disk for what is missing; so much of it is made, 0 to 1.
@@ -257,6 +254,8 @@ pub enum StartError {
     },
     /// The system has no thread or descriptor for us.
     System(io::Error),
+    /// The session has had more torrents than it can count.
+    TooMany,
 }
 
 impl fmt::Display for StartError {
@@ -272,6 +271,7 @@ impl fmt::Display for StartError {
                     }
                 }
             }
+            StartError::TooMany => f.write_str("cannot start: too many torrents"),
             StartError::System(e) => write!(f, "cannot start: {}", reason(e)),
         }
     }
@@ -281,18 +281,33 @@ impl std::error::Error for StartError {}
 
 /// What reaches the reactor's thread from others.
 enum Event {
-    Disk(disk::Done),
+    /// A torrent comes into the session.
+    Add(Box<Newcomer>),
+    /// This one is to end.
+    Remove(TorrentId),
+    /// All torrents are to show something.
+    LookAtAll(Look),
+    /// Something about one torrent.
+    Of(TorrentId, News),
+    Disk(disk::Answer),
     Fetch(fetch::Done),
     Streamed(Streamed),
     LookedUp(lookup::LookedUp),
     Exchanged(gateway::Exchanged),
     Hook(hook::Done),
+    /// An errand of this kind has ended.
+    Over(engine::Kind),
+    /// The nodes that are known were written down.
+    Remembered,
+    Stop,
+}
+
+/// What reaches one torrent: what became of its errands, and what users wish.
+enum News {
     /// So many pieces have been looked at.
     Checked(u32),
-    /// So much of the space is claimed, 0 to 1.
-    Claimed(f64),
-    /// All of it is, or why it is not.
-    ClaimEnded(Result<(), DiskError>),
+    /// There is data that has to be hashed before it is known what is there.
+    CheckDue,
     /// What the check has to say to the user.
     CheckNotice(String),
     /// What is there, or why it could not be read.
@@ -301,11 +316,13 @@ enum Event {
     CheckedAgain(PieceIndex, bool),
     /// All pieces of this file were, and how it looked before.
     CheckAgainEnded(usize, Option<Stamp>),
+    /// So much of the space is claimed, 0 to 1.
+    Claimed(f64),
+    /// All of it is, or why it is not.
+    ClaimEnded(Result<(), DiskError>),
     /// What became of a snapshot.
     Saved(Saved),
     Look(Look),
-    /// The nodes that are known were written down.
-    Remembered,
     /// The files are to be wanted so much.
     Wish(Vec<Priority>),
     /// It is to rest, or to go on.
@@ -318,12 +335,11 @@ enum Event {
     Rechecked(PieceIndex, bool),
     /// All pieces were.
     RecheckEnded,
-    Stop,
 }
 
-impl From<disk::Done> for Event {
-    fn from(done: disk::Done) -> Event {
-        Event::Disk(done)
+impl From<disk::Answer> for Event {
+    fn from(answer: disk::Answer) -> Event {
+        Event::Disk(answer)
     }
 }
 
@@ -357,14 +373,11 @@ impl From<fetch::Done> for Event {
     }
 }
 
-/// A download that runs.
+/// A download that runs: a [`Session`] of one torrent.
 pub struct Client {
-    post: Post<Event>,
-    reports: JobReceiver<Report>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    session: Session,
+    id: TorrentId,
     target: PathBuf,
-    port: u16,
 }
 
 impl Client {
@@ -375,91 +388,55 @@ impl Client {
     /// What keeps it from starting. Nothing is left running then, and nothing was made, unless
     /// the system has no thread for us.
     pub fn start(mut settings: Settings) -> Result<Client, StartError> {
-        signals::survive_size_limit().map_err(StartError::System)?;
-        // Half of the descriptors for peers, a quarter for the files, the rest for ourselves.
-        let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
-        let peers = (descriptors / 2).saturating_sub(10).max(1);
-        settings.config.max_connections = settings.config.max_connections.min(peers);
-        let geometry = settings.metainfo.info.geometry();
-        let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
-        let target = target::choose(&settings.metainfo.info, &settings.saveas);
-        let place = place(&settings, &target, &geometry);
-        if let (Some(place), true) = (&place, settings.priorities.is_empty()) {
-            settings.priorities = place.priorities();
-        }
-        let storage = Arc::new(storage(&settings, target.clone(), &geometry));
-        // The storage knows them now, and a torrent may have very many. Web seeds are asked for
-        // them by their names.
-        if settings.metainfo.url_list.is_empty() {
-            settings.metainfo.info.files = Vec::new();
-        }
-        // Hybrids are taken as version 1.
-        settings.metainfo.info.roots = Vec::new();
-        let limits = settings.config.limits;
-        let company = match settings.company.take() {
+        let mut company = match settings.company.take() {
             Some(company) => company,
-            None => Company::alone(&settings.door(), limits)?,
+            None => Company::alone(&settings.door(), settings.config.limits)?,
         };
-        let Company { reactor, links, port, peer_id, seed, legacy, dht, lsd } = company;
-        // Last, since it makes folders.
-        storage.prepare().map_err(|e| StartError::Target(TargetError::from(e)))?;
-        let (post, mail) = mailbox(MAX_MAIL, reactor.waker());
-        let (reporter, reports) = jobs(MAX_REPORTS);
-        let stop = Arc::new(AtomicBool::new(false));
-        let parts = engine::Parts {
-            reactor,
-            mail,
-            post: post.clone(),
-            reporter,
-            stop: Arc::clone(&stop),
-            links,
-            legacy,
-            dht,
-            lsd,
-            storage,
-            place,
-            geometry,
-            peer_id,
-            seed,
-            target: target.clone(),
-            port,
-            settings,
-        };
-        let thread = std::thread::Builder::new()
-            .name("reactor".into())
-            .stack_size(STACK)
-            .spawn(move || engine::run(parts))
-            .map_err(StartError::System)?;
-        Ok(Client { post, reports, stop, thread: Some(thread), target, port })
+        let (peer_id, seed, legacy) = (company.peer_id, company.seed, company.legacy.take());
+        let ours = SessionSettings { ends_with_last: true, ..SessionSettings::of(&settings) };
+        let session = Session::open_with(ours, company)?;
+        let Added { id, target } = session.add_as(settings, peer_id, (seed, legacy))?;
+        Ok(Client { session, id, target })
     }
 
     /// Where the data is.
-    pub fn target(&self) -> &std::path::Path {
+    pub fn target(&self) -> &Path {
         &self.target
     }
 
     /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.session.port()
     }
 
     /// Waits for the next report. `None` after the last one.
     pub fn next_report(&self) -> Option<Report> {
-        self.reports.recv()
+        loop {
+            match self.session.next_report()? {
+                // The torrent's end was told.
+                (None, Report::Ended(Ok(()))) => {}
+                (_, report) => return Some(report),
+            }
+        }
     }
 
     /// Waits for the next report until `deadline`. `None`: there was none by then. `Some(None)`
     /// after the last one.
     pub fn next_report_by(&self, deadline: Instant) -> Option<Option<Report>> {
-        self.reports.recv_by(deadline)
+        loop {
+            match self.session.next_report_by(deadline)? {
+                // The torrent's end was told.
+                Some((None, Report::Ended(Ok(())))) => {}
+                told => return Some(told.map(|(_, report)| report)),
+            }
+        }
     }
 
     /// Asks for one look at the details; the answer is among the next reports. Before what is on
     /// disk is known there is none but to [`Look::Figures`], nor when reports are not fetched as
     /// fast as they come.
     pub fn look(&self, look: Look) {
-        // A mailbox that is full is as good a reason.
-        let _ = self.post.try_send(Event::Look(look));
+        self.session.look(self.id, look);
     }
 
     /// From now on the files are wanted so much: one [`Priority`] for each file of the torrent, as
@@ -470,79 +447,31 @@ impl Client {
     ///
     /// If a file cannot come to its place, that is a [`Report::Notice`], and nothing changes.
     pub fn set_priorities(&self, files: Vec<Priority>) {
-        self.tell(Event::Wish(files));
+        self.session.set_priorities(self.id, files);
     }
 
     /// Has it rest, or go on: while it rests nobody is served, nothing is asked of anybody and
     /// nobody is dialled. Connections stay, and trackers are told as ever. What is on disk is still
     /// looked at. It is not remembered for the next start.
     pub fn pause(&self, paused: bool) {
-        self.tell(Event::Pause(paused));
+        self.session.pause(self.id, paused);
     }
 
     /// From now on payload leaves, and is asked for, at so many bytes a second; `None` for no
     /// limit. An upload limit that finds itself does so no more.
     pub fn set_limits(&self, upload: Option<u64>, download: Option<u64>) {
-        self.tell(Event::Limit(upload, download));
+        self.session.limit(self.id, upload, download);
     }
 
     /// Has all the data on disk be looked at again, while the rest goes on: what is bad is fetched
     /// again, and what somebody else put there is taken. The end is a [`Report::Notice`]. Nothing
     /// happens while such a look is under way.
     pub fn recheck(&self) {
-        self.tell(Event::Recheck);
-    }
-
-    fn tell(&self, event: Event) {
-        // Whoever has been told to stop hears no more wishes.
-        self.post.queue(event, &self.stop);
-        self.post.ring();
+        self.session.recheck(self.id);
     }
 
     /// A handle to stop it by.
     pub fn stopper(&self) -> Stopper {
-        Stopper::new(self.post.clone(), Arc::clone(&self.stop))
+        self.session.stopper()
     }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.stopper().stop();
-        // Its reports have nowhere to go any more; it only has to end.
-        while self.reports.recv().is_some() {}
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn storage(settings: &Settings, root: PathBuf, geometry: &Arc<Geometry>) -> Storage {
-    let mut files = target::files(&settings.metainfo.info);
-    let mut disk = settings.disk.clone();
-    for (file, priority) in files.iter_mut().zip(&settings.priorities) {
-        if file.used == Use::Wanted && !priority.is_wanted() {
-            file.used = Use::Unwanted;
-        }
-    }
-    disk.aside = disk.aside.or_else(|| aside(settings, &root));
-    Storage::new(root, files, Arc::clone(geometry), disk)
-}
-
-/// Where the bytes of unwanted files go: with the other things that we remember, or else beside
-/// the torrent's folder; by the info hash and the place, since a torrent may be downloaded twice.
-fn aside(settings: &Settings, root: &Path) -> Option<PathBuf> {
-    let root = std::path::absolute(root).ok()?;
-    let name = state::file_name(settings.metainfo.info_hash, &root, state::PARTS);
-    match &settings.state_dir {
-        Some(dir) => Some(dir.join(name)),
-        None => Some(root.parent()?.join(format!(".{name}"))),
-    }
-}
-
-fn place(settings: &Settings, target: &Path, geometry: &Arc<Geometry>) -> Option<Arc<Place>> {
-    let keep = settings.keep.as_ref()?;
-    // It can only fail for an empty path, which has no state worth saving.
-    let target = std::path::absolute(target).ok()?;
-    let info_hash = settings.metainfo.info_hash;
-    Some(Arc::new(Place::new(&keep.dir, info_hash, &target, Arc::clone(geometry))))
 }

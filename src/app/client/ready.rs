@@ -162,7 +162,16 @@ impl Windows {
         }
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// When the next window has had its time.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.states.get(self.order.front()?)? {
+            State::Ready { until, .. } => Some(*until),
+            State::Asked { .. } => None,
+        }
+    }
+
+    /// Lets go of those that have had theirs.
+    pub(super) fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.order.front() {
             match self.states.get(oldest) {
                 Some(State::Ready { until, .. }) if *until > now => return,

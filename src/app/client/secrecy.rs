@@ -24,16 +24,21 @@ pub(super) struct Secrecy {
 }
 
 impl Secrecy {
-    /// For one torrent. Keys follow from the seed: what they hide is nothing that is worth more.
-    pub(super) fn new(info_hash: InfoHash, seed: u64, now: Instant) -> Secrecy {
+    /// For no torrent yet. Keys follow from the seed: what they hide is nothing that is worth more.
+    pub(super) fn new(seed: u64, now: Instant) -> Secrecy {
         // Another sequence than the torrent's, whose choices others see.
         let rng = Rng::new(Rng::new(!seed).next_u64());
-        Secrecy {
-            names: Names::new([info_hash]),
-            rng,
-            exchanges: MAX_EXCHANGES,
-            until: now + PERIOD,
-        }
+        Secrecy { names: Names::default(), rng, exchanges: MAX_EXCHANGES, until: now + PERIOD }
+    }
+
+    /// Strangers may mean this torrent.
+    pub(super) fn admit(&mut self, info_hash: InfoHash) {
+        self.names.add(info_hash);
+    }
+
+    /// They may not any more.
+    pub(super) fn dismiss(&mut self, info_hash: InfoHash) {
+        self.names.remove(info_hash);
     }
 
     /// Opens the door for a stranger.
@@ -67,7 +72,7 @@ mod tests {
     #[test]
     fn keys_are_exchanged_with_so_many_strangers_a_second_and_no_more() {
         let start = Instant::now();
-        let mut secrecy = Secrecy::new(InfoHash([1; 20]), 5, start);
+        let mut secrecy = Secrecy::new(5, start);
         let mut exchange = |milliseconds| {
             secrecy.meet(start + Duration::from_millis(milliseconds), |door| {
                 let may = *door.exchanges > 0;

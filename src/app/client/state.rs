@@ -5,7 +5,7 @@
 //! to the disk itself, then the state that speaks of it is written, whole or not at all. Nothing
 //! here is trusted by others but through `check`.
 
-use super::Event;
+use super::{Event, News, TorrentId};
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::reason;
 use crate::io::save::{SaveError, save};
@@ -161,6 +161,8 @@ pub(super) struct Snapshot {
     pub state: ClientState,
     /// The other files, whose looks are taken when their data is on the disk.
     pub written: Vec<usize>,
+    /// The hash of what was saved the last time: the same is not written twice.
+    pub digest: Option<[u8; 20]>,
 }
 
 /// Why a state was not saved. The one before it still stands.
@@ -172,57 +174,62 @@ pub(super) enum SaveFailure {
     State(SaveError),
 }
 
-/// A state was saved: how the written files look now.
-pub(super) type Saved = Result<Vec<(usize, Option<Stamp>)>, SaveFailure>;
-
-/// The thread that saves a download's state.
+/// A state was saved.
 #[derive(Debug)]
-pub(super) struct Saver {
-    jobs: JobSender<Snapshot>,
-    busy: bool,
+pub(super) struct Safe {
+    /// How the written files look now.
+    pub looks: Vec<(usize, Option<Stamp>)>,
+    /// The hash of what is in the file.
+    pub digest: Option<[u8; 20]>,
 }
 
+/// What became of a snapshot.
+pub(super) type Saved = Result<Safe, SaveFailure>;
+
+/// What the thread needs to save a state.
+#[derive(Debug)]
+pub(super) struct SaveJob {
+    pub id: TorrentId,
+    /// Where to; without a place the files are only looked at.
+    pub place: Option<Arc<Place>>,
+    pub storage: Arc<Storage>,
+    pub snapshot: Snapshot,
+}
+
+/// So many states wait to be saved at a time.
+const MAX_JOBS: usize = 4096;
+
+/// The thread that saves states.
+#[derive(Debug)]
+pub(super) struct Saver(JobSender<SaveJob>);
+
 impl Saver {
-    /// Starts the thread; without a place it only looks at the files. It tells of each snapshot by [`Event::Saved`]. Nobody waits for its end:
+    /// Starts the thread. It tells of each snapshot by [`News::Saved`]. Nobody waits for its end:
     /// what it has not renamed into its place was never there.
     ///
     /// # Errors
     /// The system has no thread for us.
-    pub(super) fn start(
-        place: Option<Arc<Place>>,
-        storage: Arc<Storage>,
-        post: Post<Event>,
-    ) -> io::Result<Saver> {
-        let (sender, receiver) = jobs::<Snapshot>(1);
+    pub(super) fn start(post: Post<Event>) -> io::Result<Saver> {
+        let (sender, receiver) = jobs::<SaveJob>(MAX_JOBS);
         let work = move || {
-            let mut last = Vec::new();
-            while let Some(snapshot) = receiver.recv() {
-                post.send(Event::Saved(put(place.as_deref(), &storage, snapshot, &mut last)));
+            while let Some(SaveJob { id, place, storage, snapshot }) = receiver.recv() {
+                let saved = put(place.as_deref(), &storage, snapshot);
+                post.send(Event::Of(id, News::Saved(saved)));
             }
         };
         thread::Builder::new().name("state".into()).spawn(work)?;
-        Ok(Saver { jobs: sender, busy: false })
+        Ok(Saver(sender))
     }
 
-    /// Whether a snapshot is being saved.
-    pub(super) fn is_busy(&self) -> bool {
-        self.busy
-    }
-
-    /// Hands a snapshot over; to be called when it is not busy.
-    pub(super) fn save(&mut self, snapshot: Snapshot) {
-        self.busy = self.jobs.try_send(snapshot).is_ok();
-    }
-
-    /// The answer has come.
-    pub(super) fn on_saved(&mut self) {
-        self.busy = false;
+    /// Hands a snapshot over. `false`: there is no room for it now.
+    pub(super) fn save(&self, job: SaveJob) -> bool {
+        self.0.try_send(job).is_ok()
     }
 }
 
 /// First the data, then its looks, then the state that tells of both.
-fn put(place: Option<&Place>, storage: &Storage, snapshot: Snapshot, last: &mut Vec<u8>) -> Saved {
-    let Snapshot { mut state, written } = snapshot;
+fn put(place: Option<&Place>, storage: &Storage, snapshot: Snapshot) -> Saved {
+    let Snapshot { mut state, written, digest } = snapshot;
     if place.is_some() {
         storage.sync().map_err(SaveFailure::Data)?;
     }
@@ -232,17 +239,17 @@ fn put(place: Option<&Place>, storage: &Storage, snapshot: Snapshot, last: &mut 
         state.files[file] = stamp;
         looks.push((file, stamp));
     }
-    let Some(place) = place else { return Ok(looks) };
+    let Some(place) = place else { return Ok(Safe { looks, digest: None }) };
     let bytes = state.encode(place.about());
-    if bytes != *last {
+    let now = Some(sha1(&bytes));
+    if now != digest {
         if let Some(dir) = place.path.parent() {
             // What goes wrong here is told when the file cannot be made.
             let _ = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         }
         save(&place.path, &bytes).map_err(SaveFailure::State)?;
-        *last = bytes;
     }
-    Ok(looks)
+    Ok(Safe { looks, digest: now })
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Stopper {
     pub fn show(&self) {
         for look in [Look::Figures, Look::Peers, Look::Files] {
             // Who is that busy shows itself by other reports.
-            let _ = self.post.try_send(Event::Look(look));
+            let _ = self.post.try_send(Event::LookAtAll(look));
         }
     }
 

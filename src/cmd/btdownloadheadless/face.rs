@@ -325,6 +325,7 @@ fn bar(done: f64, columns: u16) -> String {
 
 fn time_left(figures: &Figures) -> String {
     match figures.phase {
+        Phase::Queued => "waiting for hash check".into(),
         Phase::Checking(_) => "checking existing data".into(),
         Phase::Allocating(_) => "allocating disk space".into(),
         Phase::Waiting => "waiting for the disk".into(),

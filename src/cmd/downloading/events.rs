@@ -17,6 +17,7 @@ pub fn event(kind: &str) -> Object {
 /// A phase's name.
 pub fn phase(figures: &Figures) -> &'static str {
     match figures.phase {
+        Phase::Queued => "queued",
         Phase::Checking(_) => "checking",
         Phase::Allocating(_) => "allocating",
         Phase::Downloading => "downloading",

@@ -28,33 +28,36 @@ pub(super) struct Cursor {
     touched: u64,
 }
 
+/// A torrent's number, and a piece of it.
+pub(super) type Key = (u64, PieceIndex);
+
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
-    by_piece: HashMap<PieceIndex, Cursor>,
+    by_piece: HashMap<Key, Cursor>,
     clock: u64,
 }
 
 impl Cursors {
     /// The cursor of a piece, a new one at its start if it has none.
-    pub fn of(&mut self, piece: PieceIndex) -> &mut Cursor {
+    pub fn of(&mut self, key: Key) -> &mut Cursor {
         self.clock += 1;
-        if self.by_piece.len() >= MAX_CURSORS && !self.by_piece.contains_key(&piece) {
-            let oldest = self.by_piece.iter().min_by_key(|(_, c)| c.touched).map(|(p, _)| *p);
-            oldest.and_then(|piece| self.by_piece.remove(&piece));
+        if self.by_piece.len() >= MAX_CURSORS && !self.by_piece.contains_key(&key) {
+            let oldest = self.by_piece.iter().min_by_key(|(_, c)| c.touched).map(|(key, _)| *key);
+            oldest.and_then(|key| self.by_piece.remove(&key));
         }
-        let cursor = self.by_piece.entry(piece).or_default();
+        let cursor = self.by_piece.entry(key).or_default();
         cursor.touched = self.clock;
         cursor
     }
 
     /// Takes the cursor of a piece away.
-    pub fn take(&mut self, piece: PieceIndex) -> Cursor {
-        self.by_piece.remove(&piece).unwrap_or_default()
+    pub fn take(&mut self, key: Key) -> Cursor {
+        self.by_piece.remove(&key).unwrap_or_default()
     }
 
     /// Puts back what [`Cursors::take`] took.
-    pub fn put(&mut self, piece: PieceIndex, cursor: Cursor) {
-        *self.of(piece) = Cursor { touched: self.clock, ..cursor };
+    pub fn put(&mut self, key: Key, cursor: Cursor) {
+        *self.of(key) = Cursor { touched: self.clock, ..cursor };
     }
 
     #[cfg(test)]
@@ -115,13 +118,14 @@ mod tests {
         let piece = |n| geometry.piece(n).unwrap();
         let mut cursors = Cursors::default();
         for n in 0..MAX_CURSORS as u32 {
-            cursors.of(piece(n)).next = 1;
+            cursors.of((7, piece(n))).next = 1;
         }
-        cursors.of(piece(0));
-        cursors.of(piece(999));
+        cursors.of((7, piece(0)));
+        cursors.of((7, piece(999)));
         assert_eq!(cursors.count(), MAX_CURSORS);
-        assert_eq!(cursors.take(piece(1)).next, 0, "gave way");
-        assert_eq!(cursors.take(piece(0)).next, 1, "was touched");
+        assert_eq!(cursors.take((7, piece(1))).next, 0, "gave way");
+        assert_eq!(cursors.take((8, piece(0))).next, 0, "of another torrent");
+        assert_eq!(cursors.take((7, piece(0))).next, 1, "was touched");
     }
 
     #[test]

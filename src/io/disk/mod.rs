@@ -27,8 +27,10 @@ use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry, PieceIndex};
 use worker::{Answers, Worker};
 
 /// A torrent as the disk workers need it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DiskTorrent {
+    /// Comes back with its answers. No two torrents that use the workers at a time have the same.
+    pub number: u64,
     /// Its files.
     pub storage: Arc<Storage>,
     /// Its measures.
@@ -68,6 +70,15 @@ pub enum Job {
         /// Whether they are wanted from now on.
         wanted: bool,
     },
+}
+
+/// What a worker has to say.
+#[derive(Debug)]
+pub struct Answer {
+    /// The torrent it is about; `None`: all of them.
+    pub torrent: Option<u64>,
+    /// What became of its job.
+    pub done: Done,
 }
 
 /// What became of a job.
@@ -112,29 +123,30 @@ pub enum Done {
     /// Of no job: something about the files that a user should know.
     Warning(String),
     /// A worker has panicked, which its message on standard error tells more of. This is its
-    /// name; its jobs are lost.
+    /// name; its jobs are lost, those of all torrents.
     Died(&'static str),
 }
 
 /// Tells of a worker's end that was none of its own making.
-struct Obituary<E: From<Done>> {
+struct Obituary<E: From<Answer>> {
     name: &'static str,
     post: Post<E>,
     stop: Arc<AtomicBool>,
 }
 
-impl<E: From<Done>> Drop for Obituary<E> {
+impl<E: From<Answer>> Drop for Obituary<E> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.post.queue(E::from(Done::Died(self.name)), &self.stop);
+            let answer = Answer { torrent: None, done: Done::Died(self.name) };
+            self.post.queue(E::from(answer), &self.stop);
             self.post.ring();
         }
     }
 }
 
-/// How many verifies, syncs and flushes wait at most, beside the blocks and a verify for each of
+/// How many verifies, syncs and flushes wait at most, those of all torrents, beside the blocks and a verify for each of
 /// them. The blocks are bounded by the pool their buffers come from, which [`blocks`] measures.
-const WRITE_QUEUE: usize = 256;
+const WRITE_QUEUE: usize = 4096;
 /// A pool lends no fewer buffers, or many peers would wait for each other.
 const MIN_BLOCKS: usize = 32;
 /// How many ranges to be made ready wait at most.
@@ -142,11 +154,10 @@ const READY_QUEUE: usize = 256;
 /// The workers keep their buffers elsewhere; the deepest path is the lookup of a file.
 const STACK: usize = 256 * 1024;
 
-/// The disk workers of one torrent. When dropped, it waits until they have done what is queued;
+/// The disk workers, for all torrents of a process. When dropped, it waits until they have done what is queued;
 /// answers that the mailbox has no room for by then are lost.
 #[derive(Debug)]
 pub struct Disk {
-    torrent: DiskTorrent,
     /// `None` only while dropping: that is what ends the workers.
     queues: Option<Queues>,
     workers: Vec<JoinHandle<()>>,
@@ -157,9 +168,12 @@ pub struct Disk {
 
 #[derive(Debug)]
 struct Queues {
-    writes: JobSender<Job>,
-    ready: JobSender<Job>,
+    writes: JobSender<Order>,
+    ready: JobSender<Order>,
 }
+
+/// A job, and whose.
+pub(super) type Order = (Arc<DiskTorrent>, Job);
 
 /// How many block buffers go with a write buffer of so many bytes.
 pub fn blocks(write_buffer: usize) -> usize {
@@ -167,20 +181,19 @@ pub fn blocks(write_buffer: usize) -> usize {
 }
 
 impl Disk {
-    /// Starts the two workers of a torrent, which answer by `post`.
+    /// Starts the two workers, which answer by `post`; `write_buffer` bytes may wait to be written.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start<E>(torrent: DiskTorrent, post: Post<E>) -> io::Result<Disk>
+    pub fn start<E>(write_buffer: usize, post: Post<E>) -> io::Result<Disk>
     where
-        E: From<Done> + Send + 'static,
+        E: From<Answer> + Send + 'static,
     {
-        let most = 2 * blocks(torrent.storage.options().write_buffer) + WRITE_QUEUE;
+        let most = 2 * blocks(write_buffer) + WRITE_QUEUE;
         let (writes, write_jobs) = jobs(most);
         let (ready, ready_jobs) = jobs(READY_QUEUE);
         let (alive, ended) = mpsc::channel();
         let mut disk = Disk {
-            torrent: torrent.clone(),
             queues: Some(Queues { writes, ready }),
             workers: Vec::with_capacity(2),
             ended,
@@ -188,7 +201,7 @@ impl Disk {
         };
         for (name, jobs) in [("disk-write", write_jobs), ("disk-ready", ready_jobs)] {
             let answers = Answers { post: post.clone(), stop: Arc::clone(&disk.stop) };
-            let mut worker = Worker::new(torrent.clone(), jobs, answers);
+            let mut worker = Worker::new(write_buffer, jobs, answers);
             let alive = alive.clone();
             let (post, stop) = (post.clone(), Arc::clone(&disk.stop));
             let obituary = Obituary { name, post, stop };
@@ -206,19 +219,13 @@ impl Disk {
     ///
     /// # Errors
     /// The job itself: stop reading from the peer it came from, and try again after an answer.
-    pub fn try_send(&self, job: Job) -> Result<(), Job> {
+    pub fn try_send(&self, torrent: &Arc<DiskTorrent>, job: Job) -> Result<(), Job> {
         let Some(queues) = &self.queues else { return Err(job) };
-        match job {
-            Job::Ready { .. } => queues.ready.try_send(job),
-            _ => queues.writes.try_send(job),
-        }
-    }
-
-    /// The parts of a range, if its files are open already. Tells nothing about the page cache:
-    /// for the reactor's thread, which finds out when it reads, and saves two changes of thread
-    /// where all is there.
-    pub fn parts_if_open(&self, range: BlockRef) -> Option<Vec<Part>> {
-        self.torrent.storage.parts_if_open(range)
+        let queue = match job {
+            Job::Ready { .. } => &queues.ready,
+            _ => &queues.writes,
+        };
+        queue.try_send((Arc::clone(torrent), job)).map_err(|(_, job)| job)
     }
 }
 

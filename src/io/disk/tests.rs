@@ -17,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A torrent of two files, its right content, and a reactor's side of its disk workers.
 struct Bench {
     dir: PathBuf,
-    torrent: DiskTorrent,
+    torrent: Arc<DiskTorrent>,
     content: Vec<u8>,
     reactor: Reactor,
-    mailbox: Mailbox<Done>,
+    mailbox: Mailbox<Answer>,
     disk: Disk,
 }
 
@@ -50,10 +50,12 @@ impl Bench {
         let files = names.map(|(n, length)| FileEntry::new(n.into(), length)).collect();
         let storage = Storage::new(dir.clone(), files, Arc::clone(&geometry), options);
         let hashes = content.chunks(PIECE as usize).map(sha1).collect();
-        let torrent = DiskTorrent { storage: Arc::new(storage), geometry, hashes };
+        let write_buffer = storage.options().write_buffer;
+        let storage = Arc::new(storage);
+        let torrent = Arc::new(DiskTorrent { number: 3, storage, geometry, hashes });
         let reactor = Reactor::new().unwrap();
         let (post, mailbox) = mailbox(capacity, reactor.waker());
-        let disk = Disk::start(torrent.clone(), post).unwrap();
+        let disk = Disk::start(write_buffer, post).unwrap();
         Bench { dir, torrent, content, reactor, mailbox, disk }
     }
 
@@ -72,7 +74,7 @@ impl Bench {
 
     fn write(&self, piece: u32, n: u32) {
         let block = self.block(piece, n);
-        self.disk.try_send(Job::Write { block, data: self.data(block) }).unwrap();
+        self.disk.try_send(&self.torrent, Job::Write { block, data: self.data(block) }).unwrap();
     }
 
     /// The next `count` answers.
@@ -82,7 +84,7 @@ impl Bench {
         while answers.len() < count {
             assert!(Instant::now() < end, "{} of {count} answers", answers.len());
             self.reactor.turn(Some(Duration::from_secs(1)), &mut events).unwrap();
-            answers.extend(std::iter::from_fn(|| self.mailbox.try_recv()));
+            answers.extend(std::iter::from_fn(|| self.mailbox.try_recv()).map(|a| a.done));
         }
         assert_eq!(answers.len(), count);
         answers
@@ -90,7 +92,7 @@ impl Bench {
 
     /// Verifies a piece after `writes` writes that must all have gone well.
     fn verdict(&mut self, piece: u32, writes: usize) -> Result<bool, DiskError> {
-        self.disk.try_send(Job::Verify { piece: self.piece(piece) }).unwrap();
+        self.disk.try_send(&self.torrent, Job::Verify { piece: self.piece(piece) }).unwrap();
         let mut answers = self.answers(writes + 1);
         for written in answers.drain(..writes) {
             assert!(matches!(written, Done::Written { result: Ok(()), .. }), "{written:?}");
@@ -160,7 +162,7 @@ fn a_wrong_byte_makes_a_bad_piece_until_it_is_written_again() {
     let block = bench.block(0, 4);
     let mut data = bench.data(block);
     data[100] ^= 1;
-    bench.disk.try_send(Job::Write { block, data }).unwrap();
+    bench.disk.try_send(&bench.torrent, Job::Write { block, data }).unwrap();
     assert!(!bench.verdict(0, 8).unwrap());
     assert!(!bench.verdict(0, 0).unwrap(), "and read back it is no better");
     bench.write(0, 4);
@@ -173,7 +175,7 @@ fn the_buffer_comes_back_with_the_answer() {
     let block = bench.block(0, 0);
     let data = bench.data(block);
     let place = data.as_ptr();
-    bench.disk.try_send(Job::Write { block, data }).unwrap();
+    bench.disk.try_send(&bench.torrent, Job::Write { block, data }).unwrap();
     match bench.answers(1).pop() {
         Some(Done::Written { block: b, data, result: Ok(()) }) => {
             assert_eq!((b, data.as_ptr()), (block, place));
@@ -203,7 +205,7 @@ fn a_write_that_fails_is_told_and_the_others_are_tried() {
     bench.write(0, 1);
     bench.write(0, 0);
     assert!(bench.verdict(0, 2).unwrap());
-    bench.disk.try_send(Job::Sync).unwrap();
+    bench.disk.try_send(&bench.torrent, Job::Sync).unwrap();
     assert!(matches!(bench.answers(1).pop(), Some(Done::Synced(Ok(())))));
 }
 
@@ -214,8 +216,8 @@ fn ready_gives_the_parts_and_refuses_a_file_that_is_too_short() {
     fs::create_dir(&bench.dir).unwrap();
     fs::write(bench.dir.join("one"), &bench.content[..20_000]).unwrap();
     fs::write(bench.dir.join("two"), &bench.content[20_000..60_000]).unwrap();
-    assert!(bench.disk.parts_if_open(range).is_none(), "not open yet");
-    bench.disk.try_send(Job::Ready { range }).unwrap();
+    assert!(bench.torrent.storage.parts_if_open(range).is_none(), "not open yet");
+    bench.disk.try_send(&bench.torrent, Job::Ready { range }).unwrap();
     match bench.answers(1).pop() {
         Some(Done::Ready { range: r, result: Ok(parts) }) => {
             let parts: Vec<_> = parts.iter().map(|p| (p.offset, p.length)).collect();
@@ -224,12 +226,12 @@ fn ready_gives_the_parts_and_refuses_a_file_that_is_too_short() {
         other => panic!("{other:?}"),
     }
     let beyond = bench.torrent.geometry.range(0, 10_000, 50_001).unwrap();
-    bench.disk.try_send(Job::Ready { range: beyond }).unwrap();
+    bench.disk.try_send(&bench.torrent, Job::Ready { range: beyond }).unwrap();
     match bench.answers(1).pop() {
         Some(Done::Ready { result: Err(error), .. }) => assert!(error.is_absent(), "{error}"),
         other => panic!("{other:?}"),
     }
-    let parts = bench.disk.parts_if_open(range).unwrap();
+    let parts = bench.torrent.storage.parts_if_open(range).unwrap();
     assert_eq!(parts.iter().map(|p| p.length).sum::<u64>(), 50_000);
 }
 
@@ -239,8 +241,8 @@ fn dropping_it_finishes_what_is_queued_though_nobody_empties_the_mailbox() {
     for n in 0..16 {
         bench.write(n / 8, n % 8);
     }
-    let (post, _mailbox) = mailbox::<Done>(1, bench.reactor.waker());
-    let other = Disk::start(bench.torrent.clone(), post).unwrap();
+    let (post, _mailbox) = mailbox::<Answer>(1, bench.reactor.waker());
+    let other = Disk::start(1 << 20, post).unwrap();
     drop(std::mem::replace(&mut bench.disk, other));
     let two = fs::read(bench.dir.join("two")).unwrap();
     assert!(two == bench.content[20_000..]);
@@ -252,7 +254,7 @@ fn a_full_queue_gives_the_job_back() {
     let piece = bench.piece(0);
     // With nobody reading the answers the worker stops after two; then the queue fills.
     let refused = (0..WRITE_QUEUE + 2 * 128 + 10)
-        .find_map(|_| bench.disk.try_send(Job::Verify { piece }).err());
+        .find_map(|_| bench.disk.try_send(&bench.torrent, Job::Verify { piece }).err());
     assert_eq!(refused, Some(Job::Verify { piece }));
 }
 
@@ -311,6 +313,6 @@ fn a_warning_comes_with_the_first_answer() {
     let answers = bench.answers(2);
     assert!(matches!(&answers[0], Done::Written { result: Ok(()), .. }));
     assert!(matches!(&answers[1], Done::Warning(text) if text.contains("cannot lock files")));
-    bench.disk.try_send(Job::Flush).unwrap();
+    bench.disk.try_send(&bench.torrent, Job::Flush).unwrap();
     assert!(matches!(bench.answers(1)[..], [Done::Flushed(Ok(()))]));
 }

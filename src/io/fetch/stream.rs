@@ -92,6 +92,15 @@ pub enum Streamed {
     },
 }
 
+impl Streamed {
+    /// The course.
+    pub fn id(&self) -> u64 {
+        match self {
+            Streamed::Filled { id, .. } | Streamed::Ended { id, .. } => *id,
+        }
+    }
+}
+
 /// Why not all has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamError {

@@ -335,6 +335,13 @@ impl Torrent {
         torrent
     }
 
+    /// Its peers, which have no numbers yet, are numbered from here on: those of no two torrents may
+    /// be alike where they share what knows peers by them.
+    pub fn with_keys_from(self, first: u64) -> Torrent {
+        debug_assert!(self.peers.is_empty() && first >= self.next_key);
+        Torrent { next_key: first, ..self }
+    }
+
     /// What is to be done next; `None` until something happens or the time comes.
     pub fn next_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

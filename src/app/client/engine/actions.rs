@@ -1,19 +1,15 @@
 //! What the logic wants done.
 
 use super::ending::END;
-use super::{Engine, MAX_REPLY, SCRAPE, Stage};
-use crate::app::client::Report;
-use crate::app::client::lsd::Lsd;
+use super::{MAX_REPLY, SCRAPE, Stage, Work};
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
 use crate::io::{disk, fetch, reason};
 use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
-use crate::logic::candidates::Source;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
-use crate::proto::port_mapping::{Mapping, Protocol};
 use crate::proto::wire::Message;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -27,23 +23,18 @@ const HAVE_DELAY: Duration = Duration::from_millis(25);
 /// Those who cannot ask for them yet are told no oftener.
 const HAVE_GAP: Duration = Duration::from_millis(250);
 
-impl Engine {
+impl Work<'_> {
     /// Does all that is to be done, and sends all that is to be sent, once a turn.
     pub(super) fn perform(&mut self, now: Instant) {
         loop {
             self.drain_actions(now);
-            self.take_udp_answers(now);
-            self.take_dht_finds(now);
-            self.take_neighbours(now);
-            self.take_mappings(now);
-            self.drain_actions(now);
-            let Some(key) = self.dirty.pop_first() else { return };
+            let Some(key) = self.own.dirty.pop_first() else { return };
             self.flush(key, now);
         }
     }
 
     pub(super) fn drain_actions(&mut self, now: Instant) {
-        while let Stage::Running(torrent) = &mut self.stage {
+        while let Stage::Running(torrent) = &mut self.own.stage {
             let Some(action) = torrent.next_action() else { return };
             self.act(action, now);
         }
@@ -53,19 +44,19 @@ impl Engine {
         match action {
             Action::Dial { peer, address } => self.dial(peer, address, now),
             Action::Greet(key, methods) => {
-                let ours = (self.settings.metainfo.info_hash, self.peer_id);
-                if let Some(link) = self.links.peer(key) {
-                    self.secrecy.greet(&mut link.conn, methods, ours);
-                    self.dirty.insert(key);
+                let ours = (self.own.settings.metainfo.info_hash, self.own.peer_id);
+                if let Some(link) = self.hub.links.peer(key) {
+                    self.hub.secrecy.greet(&mut link.conn, methods, ours);
+                    self.own.dirty.insert(key);
                 }
             }
             Action::Send(key, message) => self.queue(key, |conn| conn.push(&message)),
-            Action::News => _ = self.tell_at.get_or_insert(now + HAVE_DELAY),
+            Action::News => _ = self.own.tell_at.get_or_insert(now + HAVE_DELAY),
             Action::SendBlock(key, block) => self.send_block(key, block, now),
             Action::Allow(key, bytes) => self.queue(key, |conn| conn.allow(bytes)),
             Action::Close(key) => self.close(key),
             Action::Write(block, data) => {
-                self.saving.on_write(block);
+                self.own.saving.on_write(block);
                 let job = disk::Job::Write { block, data };
                 // The pool lends fewer buffers than the queue has places.
                 self.order(job, now);
@@ -76,9 +67,10 @@ impl Engine {
                 self.announce(number, url, last, now);
             }
             Action::Announce { number, to: Tracker::Udp(url, request), last } => {
-                let timeout = if last { END } else { self.settings.http_timeout };
-                self.announces.insert(number);
-                self.udp.announce(number, (&url, *request), timeout, now);
+                let timeout = if last { END } else { self.own.settings.http_timeout };
+                self.own.announces.insert(number);
+                let tag = self.own.id.tag(number);
+                self.hub.udp.announce(tag, (&url, *request), timeout, now);
             }
             Action::Scrape(url) => self.scrape(url),
             Action::Fetch { run, source, start, length } => {
@@ -91,27 +83,27 @@ impl Engine {
 
     /// A write or a check, which must not get lost.
     pub(super) fn order(&mut self, job: disk::Job, now: Instant) {
-        match self.disk.try_send(job) {
-            Ok(()) => self.unwritten += 1,
+        match self.hub.disk.try_send(&self.own.disk, job) {
+            Ok(()) => self.own.unwritten += 1,
             Err(_) => self.end(Some("the disk's worker has ended".into()), now),
         }
     }
 
     fn queue(&mut self, key: PeerKey, push: impl FnOnce(&mut Conn)) {
-        if let Some(link) = self.links.peer(key) {
+        if let Some(link) = self.hub.links.peer(key) {
             push(&mut link.conn);
-            self.dirty.insert(key);
+            self.own.dirty.insert(key);
         }
     }
 
     /// Tells of the pieces that came, when that has waited long enough.
     pub(super) fn tell_news(&mut self, now: Instant) {
-        if self.tell_at.take_if(|at| *at <= now).is_none() {
+        if self.own.tell_at.take_if(|at| *at <= now).is_none() {
             return;
         }
-        let Stage::Running(torrent) = &mut self.stage else { return };
+        let Stage::Running(torrent) = &mut self.own.stage else { return };
         let news = torrent.take_news(HAVE_GAP, now);
-        self.tell_at = torrent.has_news().then_some(now + HAVE_DELAY);
+        self.own.tell_at = torrent.has_news().then_some(now + HAVE_DELAY);
         for (key, pieces) in news {
             let push = |conn: &mut Conn| pieces.iter().for_each(|p| conn.push(&Message::Have(*p)));
             self.queue(key, push);
@@ -119,60 +111,44 @@ impl Engine {
     }
 
     pub(super) fn dial_by_tcp(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
-        match Conn::dial(address, &self.origin) {
+        match Conn::dial(address, &self.hub.origin) {
             Ok(conn) => {
-                let geometry = Arc::clone(&self.geometry);
-                self.links.add_dialed(key, conn, Some(geometry), &mut self.reactor);
+                let geometry = Arc::clone(&self.own.geometry);
+                self.hub.links.add_dialed(key, conn, Some(geometry), &mut self.hub.reactor);
             }
             Err(_) => self.with_torrent(|t| t.on_connect_failed(key, now)),
         }
     }
 
     pub(super) fn send_block(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
-        if self.links.peer(key).is_none() || !self.may_send(key, block, now) {
+        if self.hub.links.peer(key).is_none() || !self.may_send(key, block, now) {
             return;
         }
-        match self.windows.wish(key, block, now) {
+        match self.own.windows.wish(key, block, now) {
             Wish::Wait => {}
-            Wish::Ask(range) => match self.disk.parts_if_open(range) {
+            Wish::Ask(range) => match self.own.storage.parts_if_open(range) {
                 Some(parts) => self.on_ready(range, parts, Warmth::Unknown, now),
-                None => self.warm_up(range),
+                None => self.hub.warm_up(&self.own.disk, range),
             },
             Wish::Send(parts, _) if !self.look_right(block, &parts, now) => {
                 self.with_torrent(|t| t.on_unsent(key, block, now));
             }
             Wish::Send(parts, warmth) => {
                 let looks = self.looks(block);
-                let Some(link) = self.links.peer(key) else { return };
+                let Some(link) = self.hub.links.peer(key) else { return };
                 link.conn.push_block(block, parts, looks, warmth == Warmth::Warm);
-                self.dirty.insert(key);
+                self.own.dirty.insert(key);
             }
         }
     }
 
     /// Most of the time all is in the page cache; this block was not.
     fn send_cold(&mut self, key: PeerKey, block: BlockRef, now: Instant) {
-        self.windows.chill(block);
-        match self.windows.wish(key, block, now) {
+        self.own.windows.chill(block);
+        match self.own.windows.wish(key, block, now) {
             Wish::Wait => {}
-            Wish::Ask(range) => self.warm_up(range),
+            Wish::Ask(range) => self.hub.warm_up(&self.own.disk, range),
             Wish::Send(..) => self.send_block(key, block, now),
-        }
-    }
-
-    fn warm_up(&mut self, range: BlockRef) {
-        self.unready.push_back(range);
-        self.send_unready();
-    }
-
-    pub(super) fn send_unready(&mut self) {
-        if self.retry_unready.is_some() {
-            return;
-        }
-        while let Some(range) = self.unready.pop_front() {
-            if self.disk.try_send(disk::Job::Ready { range }).is_err() {
-                return self.unready.push_front(range);
-            }
         }
     }
 
@@ -183,73 +159,39 @@ impl Engine {
         warmth: Warmth,
         now: Instant,
     ) {
-        for (peer, block) in self.windows.ready(range, parts, warmth, now) {
+        for (peer, block) in self.own.windows.ready(range, parts, warmth, now) {
             self.send_block(peer, block, now);
         }
     }
 
     fn announce(&mut self, number: u64, url: String, last: bool, now: Instant) {
-        let timeout = if last { END } else { self.settings.http_timeout };
-        let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
-        match self.fetch.try_send(job) {
+        let timeout = if last { END } else { self.own.settings.http_timeout };
+        let id = self.own.id.tag(number);
+        let job = fetch::Job { id, url, limit: MAX_REPLY, timeout };
+        match self.hub.fetch.try_send(job) {
             Ok(()) => {
-                self.announces.insert(number);
+                self.own.announces.insert(number);
             }
-            Err(job) => {
+            Err(_) => {
                 let failure = Failure::Unreachable("too many announces wait".into());
-                self.with_torrent(|t| t.on_announced(job.id, Err(failure), now));
+                self.with_torrent(|t| t.on_announced(number, Err(failure), now));
             }
         }
     }
 
     /// Nothing is lost if it does not come about.
     fn scrape(&mut self, url: String) {
-        let timeout = self.settings.http_timeout;
-        let _ = self.fetch.try_send(fetch::Job { id: SCRAPE, url, limit: MAX_REPLY, timeout });
-    }
-
-    fn take_udp_answers(&mut self, now: Instant) {
-        while let Some((number, result)) = self.udp.work(&mut self.reactor, &self.post, now) {
-            self.announces.remove(&number);
-            self.with_torrent(|t| t.on_announced(number, result, now));
-        }
-    }
-
-    fn take_dht_finds(&mut self, now: Instant) {
-        while let Some((_, peers)) = self.dht.as_mut().and_then(|node| node.work(&self.post, now)) {
-            self.with_torrent(|t| t.add_candidates(&peers, Source::Peer, now));
-        }
-    }
-
-    fn take_neighbours(&mut self, now: Instant) {
-        while let Some((_, peer)) = self.lsd.as_mut().and_then(Lsd::work) {
-            self.with_torrent(|t| t.add_candidates(&[peer], Source::Tracker, now));
-        }
-    }
-
-    fn take_mappings(&mut self, now: Instant) {
-        let Some(ports) = &mut self.ports else { return };
-        while let Some(mapping) = ports.work(&mut self.reactor, &self.post, now) {
-            let Mapping { external, internal, protocol: Protocol::Tcp, .. } = mapping else {
-                continue;
-            };
-            if external != internal {
-                let text = format!("the router took port {external} for our port {internal}");
-                self.outlet.push(Report::Notice(text));
-            }
-            if let Stage::Running(torrent) = &mut self.stage {
-                torrent.be_reached_at(external);
-            }
-        }
+        let (id, timeout) = (SCRAPE | self.own.id.tag(0), self.own.settings.http_timeout);
+        let _ = self.hub.fetch.try_send(fetch::Job { id, url, limit: MAX_REPLY, timeout });
     }
 
     fn flush(&mut self, key: PeerKey, now: Instant) {
-        let Some(link) = self.links.peer(key) else { return };
+        let Some(link) = self.hub.links.peer(key) else { return };
         if link.dialing {
             return;
         }
-        let mut blocks = std::mem::take(&mut self.flushed);
-        let outcome = link.conn.flush(&mut self.staging, &mut blocks);
+        let mut blocks = std::mem::take(&mut self.hub.flushed);
+        let outcome = link.conn.flush(&mut self.hub.staging, &mut blocks);
         if !blocks.sent.is_empty() {
             self.can_read();
         }
@@ -259,11 +201,11 @@ impl Engine {
         for block in blocks.cold.drain(..) {
             self.send_cold(key, block, now);
         }
-        self.flushed = blocks;
+        self.hub.flushed = blocks;
         match outcome {
             Ok(()) => {
-                self.links.settle(key, &mut self.reactor);
-                while let Some(deaf) = self.links.weigh(key, now) {
+                self.hub.links.settle(key, &mut self.hub.reactor);
+                while let Some(deaf) = self.hub.links.weigh(key, now) {
                     self.lose(deaf, now);
                 }
             }
@@ -273,7 +215,7 @@ impl Engine {
                     (ErrorKind::UnexpectedEof, _) => self.look_around(now),
                     // Of all that a socket or a file says, this is about the disk.
                     (_, Some(5)) => {
-                        let target = self.target.display();
+                        let target = self.own.target.display();
                         self.cannot_read(format!("cannot read '{target}': {}", reason(&e)), now);
                     }
                     _ => {}

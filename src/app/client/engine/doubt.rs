@@ -1,12 +1,13 @@
 //! Files that somebody else may have changed: noticed before the next block of them is sent, and
 //! checked again while the rest goes on. And pieces that nobody ever hashed, see `check`.
 
-use super::{Engine, Stage};
+use super::errands::Errand;
+use super::{Stage, Work};
+use crate::app::client::Report;
 use crate::app::client::ready::Waiting;
-use crate::app::client::{Report, check};
 use crate::io::disk::Job;
 use crate::io::storage::{DiskError, Part};
-use crate::io::{reason, sys};
+use crate::io::sys;
 use crate::logic::PeerKey;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
@@ -37,16 +38,16 @@ impl Doubts {
     }
 }
 
-impl Engine {
+impl Work<'_> {
     /// Whether a block may be sent: its piece is had, and is known to be. If not, that is seen to.
     pub(super) fn may_send(&mut self, key: PeerKey, block: BlockRef, now: Instant) -> bool {
-        let Stage::Running(torrent) = &mut self.stage else { return false };
+        let Stage::Running(torrent) = &mut self.own.stage else { return false };
         let piece = block.piece();
         if !torrent.have().get(piece.get()) {
             torrent.on_unsent(key, block, now);
             return false;
         }
-        if !self.doubts.unproven.get(piece.get()) {
+        if !self.own.doubts.unproven.get(piece.get()) {
             return true;
         }
         self.prove(piece, Some((key, block)), now);
@@ -55,10 +56,10 @@ impl Engine {
 
     /// Has a piece hashed that is had, but perhaps wrongly, for somebody who may wait for it.
     pub(super) fn prove(&mut self, piece: PieceIndex, waiting: Option<Waiting>, now: Instant) {
-        if !self.doubts.proving.contains_key(&piece) {
+        if !self.own.doubts.proving.contains_key(&piece) {
             self.order(Job::Verify { piece }, now);
         }
-        self.doubts.proving.entry(piece).or_default().extend(waiting);
+        self.own.doubts.proving.entry(piece).or_default().extend(waiting);
     }
 
     /// Takes the hash of a piece that was not proven; gives back what is about another one.
@@ -68,14 +69,14 @@ impl Engine {
         result: Result<bool, DiskError>,
         now: Instant,
     ) -> Option<Result<bool, DiskError>> {
-        let Some(waiting) = self.doubts.proving.remove(&piece) else { return Some(result) };
-        self.doubts.unproven.set(piece.get(), false);
+        let Some(waiting) = self.own.doubts.proving.remove(&piece) else { return Some(result) };
+        self.own.doubts.unproven.set(piece.get(), false);
         if let Ok(true) = result {
             waiting.into_iter().for_each(|(peer, block)| self.send_block(peer, block, now));
             return None;
         }
         let text = format!("piece {} on the disk is bad: it is fetched again", piece.get());
-        self.outlet.push(Report::Notice(text));
+        self.own.outlet.push(Report::Notice(text));
         self.with_torrent(|torrent| {
             torrent.doubt([piece], now);
             torrent.on_checked_again(piece, false, now);
@@ -86,24 +87,24 @@ impl Engine {
 
     /// How the files of a block must look, as far as anybody knows.
     pub(super) fn looks(&self, block: BlockRef) -> Vec<Option<Stamp>> {
-        self.geometry.file_ranges(block).map(|place| self.known_look(place.file)).collect()
+        self.own.geometry.file_ranges(block).map(|place| self.known_look(place.file)).collect()
     }
 
     fn known_look(&self, file: usize) -> Option<Stamp> {
-        let is_file = !self.is_claiming && self.storage.is_file(file);
-        self.saving.look(file).filter(|_| is_file)
+        let is_file = !self.own.is_claiming && self.own.storage.is_file(file);
+        self.own.saving.look(file).filter(|_| is_file)
     }
 
     /// Whether the files of a block look as they did when they were known to be good.
     pub(super) fn look_right(&mut self, block: BlockRef, parts: &[Part], now: Instant) -> bool {
         let mut changed = Vec::new();
-        for (place, part) in self.geometry.file_ranges(block).zip(parts) {
+        for (place, part) in self.own.geometry.file_ranges(block).zip(parts) {
             let Some(look) = self.known_look(place.file) else { continue };
-            if self.doubts.looked == Some(place.file) {
+            if self.own.doubts.looked == Some(place.file) {
                 continue;
             }
             match sys::stamp(&*part.file) {
-                Ok(stamp) if stamp == look => self.doubts.looked = Some(place.file),
+                Ok(stamp) if stamp == look => self.own.doubts.looked = Some(place.file),
                 _ => changed.push(place.file),
             }
         }
@@ -113,10 +114,11 @@ impl Engine {
 
     /// Something is wrong with some file of a range.
     pub(super) fn distrust_all(&mut self, range: BlockRef, now: Instant) {
-        let files: Vec<usize> = self.geometry.file_ranges(range).map(|place| place.file).collect();
+        let files: Vec<usize> =
+            self.own.geometry.file_ranges(range).map(|place| place.file).collect();
         for file in files {
-            let stamp = self.storage.stamp(file).ok().flatten();
-            let is_right = stamp.is_some() && stamp == self.saving.look(file);
+            let stamp = self.own.storage.stamp(file).ok().flatten();
+            let is_right = stamp.is_some() && stamp == self.own.saving.look(file);
             if !is_right {
                 self.distrust(file, now);
             }
@@ -125,9 +127,9 @@ impl Engine {
 
     /// Somewhere a file ended too early.
     pub(super) fn look_around(&mut self, now: Instant) {
-        for file in 0..self.geometry.file_count() {
-            let look = self.saving.look(file);
-            let stamp = self.storage.stamp(file).ok().flatten();
+        for file in 0..self.own.geometry.file_count() {
+            let look = self.own.saving.look(file);
+            let stamp = self.own.storage.stamp(file).ok().flatten();
             if look.is_some_and(|look| Some(look) != stamp) || self.is_too_short(file, stamp) {
                 self.distrust(file, now);
             }
@@ -137,47 +139,46 @@ impl Engine {
     /// Whether a file is shorter than the pieces that are had of it, or is not there.
     pub(super) fn is_too_short(&self, file: usize, stamp: Option<Stamp>) -> bool {
         let Some(torrent) = self.torrent() else { return false };
-        let last = self.geometry.pieces_of_file(file).rev().find(|p| torrent.have().get(*p));
-        let Some(piece) = last.and_then(|piece| self.geometry.piece(piece)) else { return false };
-        let places = self.geometry.file_ranges(self.geometry.whole_piece(piece));
+        let last = self.own.geometry.pieces_of_file(file).rev().find(|p| torrent.have().get(*p));
+        let Some(piece) = last.and_then(|piece| self.own.geometry.piece(piece)) else {
+            return false;
+        };
+        let places = self.own.geometry.file_ranges(self.own.geometry.whole_piece(piece));
         let ends = places.filter(|place| place.file == file).map(|p| p.offset + p.length);
         ends.max().unwrap_or(0) > stamp.map_or(0, |stamp| stamp.size)
     }
 
     /// A file is not what it was: its pieces are not had until they were hashed again.
     pub(super) fn distrust(&mut self, file: usize, now: Instant) {
-        if self.ending.is_some() || !self.doubts.again.insert(file) {
+        if self.own.ending.is_some() || !self.own.doubts.again.insert(file) {
             return;
         }
-        let path = self.storage.path(file);
+        let path = self.own.storage.path(file);
         let text = format!(
             "'{}' was changed by somebody else: its pieces are checked again",
             path.display()
         );
-        self.outlet.push(Report::Notice(text));
-        self.outlet.hurry();
-        self.storage.forget(file);
-        self.windows.forget();
-        self.saving.forget(file);
-        let pieces = self.geometry.pieces_of_file(file);
-        let pieces: Vec<PieceIndex> = pieces.filter_map(|p| self.geometry.piece(p)).collect();
+        self.own.outlet.push(Report::Notice(text));
+        self.own.outlet.hurry();
+        self.own.storage.forget(file);
+        self.own.windows.forget();
+        self.own.saving.forget(file);
+        let pieces = self.own.geometry.pieces_of_file(file);
+        let pieces: Vec<PieceIndex> = pieces.filter_map(|p| self.own.geometry.piece(p)).collect();
         let mut doubted = Vec::new();
         self.with_torrent(|torrent| doubted = torrent.doubt(pieces, now));
-        let (check, post) = (self.check.clone(), self.post.clone());
-        if let Err(e) = check::again(check, file, doubted, post) {
-            self.end(Some(format!("cannot start a thread: {}", reason(&e))), now);
-        }
+        self.send_on(Errand::CheckAgain(file, doubted));
     }
 
     pub(super) fn on_checked_again(&mut self, piece: PieceIndex, good: bool, now: Instant) {
-        self.doubts.unproven.set(piece.get(), false);
+        self.own.doubts.unproven.set(piece.get(), false);
         self.with_torrent(|torrent| torrent.on_checked_again(piece, good, now));
     }
 
     pub(super) fn on_check_again_ended(&mut self, file: usize, stamp: Option<Stamp>, now: Instant) {
         self.with_torrent(|torrent| torrent.on_check_over(now));
-        self.doubts.again.remove(&file);
-        self.saving.look_again(file, stamp);
-        self.outlet.hurry();
+        self.own.doubts.again.remove(&file);
+        self.own.saving.look_again(file, stamp);
+        self.own.outlet.hurry();
     }
 }

@@ -2,9 +2,8 @@
 //! our last word. All of it has a limit, so that neither a tracker nor a disk that hangs delays
 //! the end.
 
-use super::Engine;
-use crate::app::client::dht::Node;
-use crate::app::client::ports::Ports;
+use super::Work;
+use crate::app::client::Report;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -33,43 +32,49 @@ impl Ending {
     }
 }
 
-impl Engine {
+impl Work<'_> {
     /// Begins the end.
     pub(super) fn end(&mut self, failure: Option<String>, now: Instant) {
-        match &mut self.ending {
+        match &mut self.own.ending {
             Some(ending) => ending.failure = ending.failure.take().or(failure),
-            None => self.ending = Some(Ending { at: now + END, failure }),
+            None => self.own.ending = Some(Ending { at: now + END, failure }),
         }
-        self.stop.store(true, Ordering::Relaxed);
-        self.trouble.give_up();
-        if let Some(node) = self.dht.as_mut().filter(|node| !node.is_saving()) {
-            node.remember(&self.post);
-        }
-        if let Some(ports) = &mut self.ports {
-            ports.end(now);
-        }
+        self.own.stop.store(true, Ordering::Relaxed);
+        self.own.trouble.give_up();
+        self.hub.shut(self.own.settings.metainfo.info_hash, self.own.id);
+        self.hub.errands.forget(self.own.id);
         // The totals.
-        self.saving.on_change();
+        self.own.saving.on_change();
         self.with_torrent(|t| t.stop(now));
     }
 
     /// Whether nothing is left to be waited for, or there is no more time.
     pub(super) fn has_ended(&self, now: Instant) -> bool {
-        let Some(ending) = &self.ending else { return false };
-        let at_rest = self.announces.is_empty() && self.unwritten == 0 && self.saving.is_at_rest();
-        let at_rest = at_rest && !self.dht.as_ref().is_some_and(Node::is_saving);
-        let at_rest = at_rest && self.ports.as_ref().is_none_or(Ports::is_at_rest);
+        let Some(ending) = &self.own.ending else { return false };
+        let own = &*self.own;
+        let is_told = own.announces.is_empty();
+        let at_rest = is_told && own.unwritten == 0 && own.saving.is_at_rest();
         at_rest || self.torrent().is_none() || ending.at <= now
     }
 
-    /// How it ended, once it has.
-    pub(super) fn outcome(&mut self) -> Result<(), String> {
-        let failure = self.ending.take().and_then(|e| e.failure);
+    /// The last of it: what was not told yet, and how it ended.
+    pub(super) fn close_all(&mut self, now: Instant) {
+        self.report_figures(now);
+        self.give_up_web();
+        let outcome = self.outcome();
+        let id = Some(self.own.id);
+        for report in self.own.outlet.take_notices().chain([Report::Ended(outcome)]) {
+            self.hub.tell(id, report);
+        }
+    }
+
+    fn outcome(&mut self) -> Result<(), String> {
+        let failure = self.own.ending.take().and_then(|e| e.failure);
         let late = || {
-            let count = self.unwritten;
+            let count = self.own.unwritten;
             format!("the disk hangs: {count} blocks and checks were not done in time")
         };
-        match failure.or_else(|| (self.unwritten > 0).then(late)) {
+        match failure.or_else(|| (self.own.unwritten > 0).then(late)) {
             Some(failure) => Err(failure),
             None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! When everything wanted is there: the user's program is run, and the torrent ends once it has
 //! been shared as much as the user wishes.
 
-use super::Engine;
+use super::{Download, Work};
 use crate::app::client::Report;
 use crate::app::clock::{self, Civil};
 use crate::io::hook::{self, Hook};
@@ -30,39 +30,7 @@ impl Finish {
     }
 }
 
-impl Engine {
-    /// More may be wanted now: what follows when all is there follows anew. The user's program
-    /// runs once.
-    pub(super) fn look_for_more(&mut self) {
-        if !self.torrent().is_some_and(|t| t.is_done()) {
-            self.finish.since = None;
-        }
-    }
-
-    /// To be called once a turn.
-    pub(super) fn look_at_goal(&mut self, now: Instant) {
-        if self.ending.is_some() || !self.torrent().is_some_and(|t| t.is_done()) {
-            return;
-        }
-        if self.finish.since.is_none() {
-            self.finish.since = Some(now);
-            if let Some(program) = self.settings.on_done.take() {
-                self.run_hook(program, now);
-            }
-        }
-        if self.finish.hook.is_some_and(|until| until <= now) {
-            self.finish.hook = None;
-            let seconds = PATIENCE.as_secs();
-            let text = format!("the command of --on_done still runs after {seconds} seconds");
-            self.outlet.push(Report::Notice(text));
-        }
-        let progress = self.progress().filter(|_| self.finish.hook.is_none());
-        if let Some(reached) = progress.and_then(|p| self.settings.goal.reached(&p, now)) {
-            self.outlet.push(Report::Enough(reached));
-            self.end(None, now);
-        }
-    }
-
+impl Download {
     /// When to look again, if nothing happens before.
     pub(super) fn goal_deadline(&self, now: Instant) -> Option<Instant> {
         let goal = self.progress().and_then(|p| self.settings.goal.next_deadline(&p, now));
@@ -80,32 +48,68 @@ impl Engine {
             wanted: torrent.wanted(),
         })
     }
+}
+
+impl Work<'_> {
+    /// More may be wanted now: what follows when all is there follows anew. The user's program
+    /// runs once.
+    pub(super) fn look_for_more(&mut self) {
+        if !self.torrent().is_some_and(|t| t.is_done()) {
+            self.own.finish.since = None;
+        }
+    }
+
+    /// To be called once a turn.
+    pub(super) fn look_at_goal(&mut self, now: Instant) {
+        if self.own.ending.is_some() || !self.torrent().is_some_and(|t| t.is_done()) {
+            return;
+        }
+        if self.own.finish.since.is_none() {
+            self.own.finish.since = Some(now);
+            if let Some(program) = self.own.settings.on_done.take() {
+                self.run_hook(program, now);
+            }
+        }
+        if self.own.finish.hook.is_some_and(|until| until <= now) {
+            self.own.finish.hook = None;
+            let seconds = PATIENCE.as_secs();
+            let text = format!("the command of --on_done still runs after {seconds} seconds");
+            self.own.outlet.push(Report::Notice(text));
+        }
+        let progress = self.own.progress().filter(|_| self.own.finish.hook.is_none());
+        if let Some(reached) = progress.and_then(|p| self.own.settings.goal.reached(&p, now)) {
+            self.own.outlet.push(Report::Enough(reached));
+            self.end(None, now);
+        }
+    }
 
     fn run_hook(&mut self, program: PathBuf, now: Instant) {
         let variables = self.hook_variables();
-        match hook::run(Hook { program, variables }, self.post.clone()) {
-            Ok(()) => self.finish.hook = Some(now + PATIENCE),
+        let number = self.own.id.number();
+        match hook::run(Hook { number, program, variables }, self.hub.post.clone()) {
+            Ok(()) => self.own.finish.hook = Some(now + PATIENCE),
             Err(e) => {
                 let text = format!("cannot run the command of --on_done: {}", reason(&e));
-                self.outlet.push(Report::Notice(text));
+                self.own.outlet.push(Report::Notice(text));
             }
         }
     }
 
     pub(super) fn on_hook(&mut self, done: &hook::Done) {
-        self.finish.hook = None;
+        self.own.finish.hook = None;
         if let Some(trouble) = done.trouble() {
-            self.outlet.push(Report::Notice(trouble.to_string()));
+            self.own.outlet.push(Report::Notice(trouble.to_string()));
         }
     }
 
     /// The names and meanings are transmission's. The data is at DIR/NAME, whatever its name in
     /// the torrent.
     fn hook_variables(&self) -> Vec<(&'static str, OsString)> {
-        let target = std::path::absolute(&self.target).unwrap_or_else(|_| self.target.clone());
-        let metainfo = &self.settings.metainfo;
+        let target =
+            std::path::absolute(&self.own.target).unwrap_or_else(|_| self.own.target.clone());
+        let metainfo = &self.own.settings.metainfo;
         let now = self.torrent().map_or(0, |t| t.transferred().0);
-        let downloaded = self.saving.earlier().0 + now;
+        let downloaded = self.own.saving.earlier().0 + now;
         let zone = clock::zone(std::env::var_os("TZ").as_deref());
         let moment = Civil::local(SystemTime::now(), &zone).ctime().to_string();
         let trackers: Vec<String> = metainfo.tiers().into_iter().flatten().collect();

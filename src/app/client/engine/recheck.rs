@@ -4,9 +4,9 @@
 //! had and looks bad is hashed once more by the disk's worker, in turn with our own writes, and so
 //! is one that is not had and looks good.
 
-use super::Engine;
-use crate::app::client::{Report, check};
-use crate::io::reason;
+use super::Work;
+use super::errands::Errand;
+use crate::app::client::Report;
 use crate::proto::geometry::PieceIndex;
 use std::time::Instant;
 
@@ -20,41 +20,36 @@ pub(super) struct Recheck {
     found: u32,
 }
 
-impl Engine {
+impl Work<'_> {
     pub(super) fn on_recheck(&mut self) {
-        if self.torrent().is_none() || self.recheck.is_some() || self.ending.is_some() {
+        if self.torrent().is_none() || self.own.recheck.is_some() || self.own.ending.is_some() {
             return;
         }
-        match check::whole(self.check.clone(), self.post.clone()) {
-            Ok(()) => self.recheck = Some(Recheck::default()),
-            Err(e) => {
-                let text = format!("cannot start a thread: {}", reason(&e));
-                self.outlet.push(Report::Notice(text));
-            }
-        }
-        self.outlet.hurry();
+        self.own.recheck = Some(Recheck::default());
+        self.send_on(Errand::Recheck);
+        self.own.outlet.hurry();
     }
 
     /// How much of it is done, 0 to 1.
     pub(super) fn rechecked(&self) -> f64 {
-        let done = self.recheck.as_ref().map_or(0, |recheck| recheck.done);
-        f64::from(done) / f64::from(self.geometry.piece_count().max(1))
+        let done = self.own.recheck.as_ref().map_or(0, |recheck| recheck.done);
+        f64::from(done) / f64::from(self.own.geometry.piece_count().max(1))
     }
 
     pub(super) fn on_rechecked(&mut self, piece: PieceIndex, good: bool, now: Instant) {
         let had = self.torrent().is_some_and(|torrent| torrent.have().get(piece.get()));
-        let Some(recheck) = &mut self.recheck else { return };
+        let Some(recheck) = &mut self.own.recheck else { return };
         recheck.done += 1;
         match (had, good) {
             (true, false) => {
                 recheck.bad += 1;
-                self.doubts.unproven.set(piece.get(), true);
+                self.own.doubts.unproven.set(piece.get(), true);
                 self.prove(piece, None, now);
             }
             (false, true) => {
                 let mut begun = false;
                 self.with_torrent(|torrent| begun = torrent.on_found_piece(piece));
-                if let Some(recheck) = self.recheck.as_mut().filter(|_| begun) {
+                if let Some(recheck) = self.own.recheck.as_mut().filter(|_| begun) {
                     recheck.found += 1;
                 }
             }
@@ -63,12 +58,12 @@ impl Engine {
     }
 
     pub(super) fn on_recheck_ended(&mut self) {
-        let Some(Recheck { bad, found, .. }) = self.recheck.take() else { return };
+        let Some(Recheck { bad, found, .. }) = self.own.recheck.take() else { return };
         let text = match (bad, found) {
             (0, 0) => "all data was checked again: it is as it was known".into(),
             _ => format!("all data was checked again: {bad} bad and {found} new good pieces"),
         };
-        self.outlet.push(Report::Notice(text));
-        self.outlet.hurry();
+        self.own.outlet.push(Report::Notice(text));
+        self.own.outlet.hurry();
     }
 }

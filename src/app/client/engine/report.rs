@@ -1,18 +1,18 @@
 //! What whoever looks on gets to know: messages, all of them, and figures, while they change.
 
-use super::{Engine, Room, Stage};
-use crate::app::client::{Figures, Look, Phase, Report};
+use super::{MAX_NOTICES, Room, Stage, Work};
+use crate::app::client::{Figures, Look, Phase, Report, Told, TorrentId};
 use crate::io::mailbox::JobSender;
 use crate::logic::torrent::{Notice, Torrent};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Messages for the user that wait; the oldest give way.
-const MAX_NOTICES: usize = 256;
+/// When there is no room for a message, it is tried again so much later.
+const NEXT_TRY: Duration = Duration::from_millis(100);
 
 /// The way out.
 pub(super) struct Outlet {
-    reports: JobSender<Report>,
+    id: TorrentId,
     notices: VecDeque<Report>,
     interval: Duration,
     last: Option<Figures>,
@@ -22,9 +22,9 @@ pub(super) struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(reports: JobSender<Report>, interval: Duration) -> Outlet {
+    pub(super) fn new(id: TorrentId, interval: Duration) -> Outlet {
         let notices = VecDeque::new();
-        Outlet { reports, notices, interval, last: None, told: None, asleep: false }
+        Outlet { id, notices, interval, last: None, told: None, asleep: false }
     }
 
     /// A message that must not get lost.
@@ -47,55 +47,53 @@ impl Outlet {
         self.asleep = false;
     }
 
-    /// When the next figures are due, if there may be new ones.
+    /// When the next figures are due, if there may be new ones, or what waits is to be sent on.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        match self.notices.is_empty() {
+            true => self.figures_due(now),
+            false => Some(now + NEXT_TRY),
+        }
+    }
+
+    fn figures_due(&self, now: Instant) -> Option<Instant> {
         (!self.asleep).then(|| self.told.map_or(now, |told| told + self.interval))
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.next_deadline(now).is_some_and(|at| at <= now)
+        self.figures_due(now).is_some_and(|at| at <= now)
     }
 
     /// Sends the messages on, as far as there is room.
-    fn send_notices(&mut self) {
+    fn send_notices(&mut self, reports: &JobSender<Told>) {
         while let Some(report) = self.notices.pop_front() {
-            if let Err(report) = self.reports.try_send(report) {
+            if let Err((_, report)) = reports.try_send((Some(self.id), report)) {
                 return self.notices.push_front(report);
             }
         }
     }
 
-    fn send_figures(&mut self, figures: Figures, now: Instant) {
+    fn send_figures(&mut self, figures: Figures, reports: &JobSender<Told>, now: Instant) {
         self.told = Some(now);
         self.asleep = self.last.as_ref() == Some(&figures);
         if !self.asleep {
-            self.last = Some(figures.clone());
             // Whoever looks on is behind: the next figures are as good.
-            let _ = self.reports.try_send(Report::Figures(figures));
+            let sent = reports.try_send((Some(self.id), Report::Figures(figures.clone())));
+            self.last = sent.is_ok().then_some(figures);
         }
     }
 
-    /// Sends details on, if there is room: whoever is behind will ask again.
-    fn send_details(&mut self, details: Report) {
-        let _ = self.reports.try_send(details);
-    }
-
-    /// The last messages, waited for.
-    pub(super) fn close(self, outcome: Result<(), String>) {
-        for report in self.notices.into_iter().chain([Report::Ended(outcome)]) {
-            if !self.reports.send(report) {
-                return;
-            }
-        }
+    /// The messages that were not sent on.
+    pub(super) fn take_notices(&mut self) -> impl Iterator<Item = Report> + use<> {
+        std::mem::take(&mut self.notices).into_iter()
     }
 }
 
-impl Engine {
+impl Work<'_> {
     pub(super) fn on_notice(&mut self, notice: Notice) {
         if matches!(notice, Notice::Complete | Notice::Done) {
-            self.saving.hurry();
+            self.own.saving.hurry();
         }
-        self.outlet.push(match notice {
+        self.own.outlet.push(match notice {
             Notice::Complete => Report::Complete,
             Notice::Done => Report::Done,
             Notice::HashFailed(piece) => Report::Notice(format!(
@@ -118,7 +116,7 @@ impl Engine {
     pub(super) fn show(&mut self, look: Look, now: Instant) {
         let details = match (look, self.torrent()) {
             (Look::Figures, _) => {
-                self.outlet.last = None;
+                self.own.outlet.last = None;
                 return self.report_figures(now);
             }
             (_, None) => return,
@@ -127,35 +125,40 @@ impl Engine {
             (Look::Pieces, Some(torrent)) => Report::Pieces(torrent.pieces()),
             (Look::WebSeeds, Some(torrent)) => Report::WebSeeds(torrent.web_seeds(now)),
         };
-        self.outlet.send_details(details);
+        // Whoever is behind will ask again.
+        let _ = self.hub.reports.try_send((Some(self.own.id), details));
     }
 
     pub(super) fn report(&mut self, now: Instant) {
-        self.outlet.send_notices();
-        if self.outlet.is_due(now) {
+        self.own.outlet.send_notices(&self.hub.reports);
+        if self.own.outlet.is_due(now) {
             self.report_figures(now);
         }
     }
 
     pub(super) fn report_figures(&mut self, now: Instant) {
         let status = self.torrent().map(|t| t.status(now));
-        let total = status.as_ref().map_or(self.geometry.total(), |s| s.wanted);
-        let phase = match (&self.ending, &self.stage) {
+        let total = status.as_ref().map_or(self.own.geometry.total(), |s| s.wanted);
+        let phase = match (&self.own.ending, &self.own.stage) {
             (Some(_), _) => Phase::Stopping,
-            _ if self.trouble.is_there() => Phase::Waiting,
-            (None, Stage::Checking { done }) => match self.room {
+            _ if self.own.trouble.is_there() => Phase::Waiting,
+            (None, Stage::Checking { .. }) if self.hub.errands.waits_for_check(self.own.id) => {
+                Phase::Queued
+            }
+            (None, Stage::Checking { done }) => match self.own.room {
                 Room::Waited(part) => Phase::Allocating(part),
                 _ => {
-                    let count = self.geometry.piece_count().max(1);
+                    let count = self.own.geometry.piece_count().max(1);
                     Phase::Checking(f64::from(*done) / f64::from(count))
                 }
             },
-            _ if self.recheck.is_some() => Phase::Checking(self.rechecked()),
+            _ if self.own.recheck.is_some() => Phase::Checking(self.rechecked()),
             (None, Stage::Running(torrent)) if torrent.is_paused() => Phase::Paused,
             (None, Stage::Running(torrent)) if Torrent::is_done(torrent) => Phase::Seeding,
             (None, Stage::Running(_)) => Phase::Downloading,
         };
         let left = status.as_ref().map_or(total, |s| s.left);
-        self.outlet.send_figures(Figures { phase, total, left, status }, now);
+        let figures = Figures { phase, total, left, status };
+        self.own.outlet.send_figures(figures, &self.hub.reports, now);
     }
 }

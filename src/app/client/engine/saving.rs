@@ -1,9 +1,9 @@
 //! When the state is saved: after something changed, now and then, and at the end.
 
-use super::{Engine, Stage};
+use super::{Stage, Work};
 use crate::app::client::Report;
 use crate::app::client::check::Found;
-use crate::app::client::state::{SaveFailure, Saved, Saver, Snapshot};
+use crate::app::client::state::{Place, SaveFailure, SaveJob, Saved, Snapshot};
 use crate::logic::priority::Priority;
 use crate::logic::torrent::Torrent;
 use crate::proto::bitfield::Bitfield;
@@ -19,7 +19,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(20);
 
 /// What is saved, and what has changed since.
 pub(super) struct Saving {
-    saver: Saver,
+    place: Option<Arc<Place>>,
     geometry: Arc<Geometry>,
     /// What was last known of the disk, and the totals of earlier runs.
     state: ClientState,
@@ -31,6 +31,10 @@ pub(super) struct Saving {
     moving: BTreeSet<usize>,
     /// The files that are being looked at, ascending.
     in_save: Vec<usize>,
+    /// A snapshot is being saved.
+    busy: bool,
+    /// The hash of what was saved last.
+    digest: Option<[u8; 20]>,
     changed: bool,
     last: Option<Instant>,
     /// Trouble that was told already.
@@ -38,11 +42,29 @@ pub(super) struct Saving {
 }
 
 impl Saving {
-    pub(super) fn new(saver: Saver, geometry: Arc<Geometry>) -> Saving {
+    pub(super) fn new(place: Option<Arc<Place>>, geometry: Arc<Geometry>) -> Saving {
         let state = ClientState::empty(&geometry);
         let (written, on_way, moving) = Default::default();
-        let (in_save, changed, last, told) = Default::default();
-        Saving { saver, geometry, state, written, on_way, moving, in_save, changed, last, told }
+        let (in_save, busy, digest, changed, last, told) = Default::default();
+        Saving {
+            place,
+            geometry,
+            state,
+            written,
+            on_way,
+            moving,
+            in_save,
+            busy,
+            digest,
+            changed,
+            last,
+            told,
+        }
+    }
+
+    /// Where it is saved, if it is.
+    pub(super) fn place(&self) -> Option<Arc<Place>> {
+        self.place.clone()
     }
 
     /// The check is over.
@@ -54,7 +76,7 @@ impl Saving {
     /// How a file looked when it was last known to be good; `None` while we write it, and until
     /// it was looked at after that.
     pub(super) fn look(&self, file: usize) -> Option<Stamp> {
-        let is_looked_at = || self.saver.is_busy() && self.in_save.binary_search(&file).is_ok();
+        let is_looked_at = || self.busy && self.in_save.binary_search(&file).is_ok();
         self.state.files[file].filter(|_| !self.written.contains(&file) && !is_looked_at())
     }
 
@@ -124,33 +146,41 @@ impl Saving {
     }
 
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let waits = self.changed && !self.saver.is_busy();
+        let waits = self.changed && !self.busy;
         waits.then(|| self.last.map_or(now, |last| last + SAVE_EVERY))
     }
 
     /// Whether all is saved, or nothing is.
     pub(super) fn is_at_rest(&self) -> bool {
-        !self.saver.is_busy() && !self.changed && self.on_way.is_empty()
+        !self.busy && !self.changed && self.on_way.is_empty()
     }
 
-    /// Hands over what is known now. `last` means that nothing will follow.
-    fn save(&mut self, torrent: &Torrent, unproven: &Bitfield, last: bool, now: Instant) {
+    /// Whether to save now. `last` means that nothing will follow.
+    fn is_due(&self, last: bool, now: Instant) -> bool {
         let is_due = self.next_deadline(now).is_some_and(|at| at <= now);
         let is_end = last && self.changed && self.on_way.is_empty();
-        if self.saver.is_busy() || !is_due && !is_end {
-            return;
-        }
+        !self.busy && (is_due || is_end)
+    }
+
+    /// What is known now, to be saved.
+    fn snapshot(&mut self, torrent: &Torrent, unproven: &Bitfield, now: Instant) -> Snapshot {
         let snapshot = Snapshot {
             state: self.state(torrent, unproven, now),
             written: self.written.iter().copied().collect(),
+            digest: self.digest,
         };
         self.in_save.clone_from(&snapshot.written);
-        self.saver.save(snapshot);
-        self.changed = false;
-        self.last = Some(now);
+        (self.busy, self.changed, self.last) = (true, false, Some(now));
         let geometry = &self.geometry;
         let open = self.on_way.iter().flat_map(|block| geometry.file_ranges(*block));
         self.written = open.map(|part| part.file).chain(self.moving.iter().copied()).collect();
+        snapshot
+    }
+
+    /// It could not be handed over.
+    fn on_refused(&mut self) {
+        self.written.extend(self.in_save.iter());
+        (self.busy, self.changed) = (false, true);
     }
 
     /// Only what the disk has answered for.
@@ -177,12 +207,13 @@ impl Saving {
 
     /// What became of it. Returns what is to be told, once.
     fn on_saved(&mut self, saved: &Saved) -> Option<String> {
-        self.saver.on_saved();
+        self.busy = false;
         let failure = match saved {
-            Ok(looks) => {
-                for (file, stamp) in looks {
+            Ok(safe) => {
+                for (file, stamp) in &safe.looks {
                     self.state.files[*file] = *stamp;
                 }
+                self.digest = safe.digest;
                 self.told = None;
                 return None;
             }
@@ -212,25 +243,32 @@ fn priorities(torrent: &Torrent) -> Vec<i8> {
     }
 }
 
-impl Engine {
+impl Work<'_> {
     /// Saves what is to be saved by now.
     pub(super) fn save(&mut self, now: Instant) {
-        if let Stage::Running(torrent) = &self.stage {
-            self.saving.save(torrent, &self.doubts.unproven, self.ending.is_some(), now);
+        let Work { hub, own } = self;
+        let Stage::Running(torrent) = &own.stage else { return };
+        if !own.saving.is_due(own.ending.is_some(), now) {
+            return;
+        }
+        let snapshot = own.saving.snapshot(torrent, &own.doubts.unproven, now);
+        let (id, place, storage) = (own.id, own.saving.place.clone(), Arc::clone(&own.storage));
+        if !hub.saver.save(SaveJob { id, place, storage, snapshot }) {
+            own.saving.on_refused();
         }
     }
 
     pub(super) fn on_saved(&mut self, saved: Saved, now: Instant) {
-        if let Some(trouble) = self.saving.on_saved(&saved) {
-            self.outlet.push(Report::Notice(trouble));
+        if let Some(trouble) = self.own.saving.on_saved(&saved) {
+            self.own.outlet.push(Report::Notice(trouble));
         }
         match saved {
-            Ok(looks) => {
+            Ok(safe) => {
                 self.on_safe(now);
                 // A file that we wrote, and that is gone or was cut meanwhile. One that we went on
                 // writing is longer by now, and looked at the next time.
-                for (file, stamp) in looks {
-                    if !self.saving.is_written(file) && self.is_too_short(file, stamp) {
+                for (file, stamp) in safe.looks {
+                    if !self.own.saving.is_written(file) && self.is_too_short(file, stamp) {
                         self.distrust(file, now);
                     }
                 }

@@ -1,6 +1,7 @@
 //! What sockets tell: somebody knocks, a connection stands, bytes came.
 
-use super::{DOOR_SHUT, Engine, Stage};
+use super::{Engine, Hub, Stage, Work};
+use crate::app::client::TorrentId;
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::io::reactor::{self, Token};
 use crate::logic::PeerKey;
@@ -10,39 +11,78 @@ use std::time::Instant;
 
 impl Engine {
     pub(super) fn on_socket(&mut self, event: reactor::Event, now: Instant) {
-        match self.links.who(event.token) {
-            Some(Who::Listener(i)) => self.accept(i, now),
+        match self.hub.links.who(event.token) {
+            Some(Who::Listener(i)) => self.hub.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
-            Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => self.on_datagrams(event, now),
-        }
-    }
-
-    fn accept(&mut self, listener: usize, now: Instant) {
-        let methods = self.settings.config.encryption.methods();
-        if self.links.take_in(listener, methods, now, &mut self.reactor).is_err() {
-            self.door_opens = Some(now + DOOR_SHUT);
+            Some(Who::Peer(key)) => {
+                self.visit(TorrentId::of_key(key), |work| work.on_peer(key, event, now));
+            }
+            None => self.hub.on_datagrams(event, now),
         }
     }
 
     fn hear_stranger(&mut self, token: Token, now: Instant) {
-        let Engine { secrecy, staging, pool, reactor, .. } = self;
+        let Hub { secrecy, staging, pool, reactor, links, names, .. } = &mut self.hub;
         let with = Reception { secrecy, staging, pool };
-        let guest = self.links.hear_stranger(token, with, now, reactor);
-        let Some(Introduced { hello, address, encrypted }) = guest else { return };
-        let Stage::Running(torrent) = &mut self.stage else { return };
-        let taken = match hello.info_hash == torrent.info_hash() {
-            true => torrent.on_incoming(address, encrypted, now).ok(),
-            false => None,
+        let Some(guest) = links.hear_stranger(token, with, now, reactor) else { return };
+        match names.get(&guest.hello.info_hash).copied() {
+            Some(id) => self.visit(id, |work| work.take_in(token, guest, now)),
+            None => links.drop_stranger(token, reactor),
+        }
+    }
+
+    /// Those that waited for a buffer may go on.
+    pub(super) fn resume_stalled(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.hub.buffers_came) {
+            return;
+        }
+        for key in self.hub.links.stalled() {
+            if !self.hub.pool.has_room() {
+                return;
+            }
+            self.visit(TorrentId::of_key(key), |work| work.resume(key, now));
+        }
+    }
+
+    /// While others wait for a buffer nobody may keep one without filling it.
+    pub(super) fn drop_dawdlers(&mut self, now: Instant) {
+        if !self.hub.pool.has_room() {
+            for key in self.hub.links.dawdlers(now) {
+                self.visit(TorrentId::of_key(key), |work| work.lose(key, now));
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    /// A stranger has named this torrent.
+    fn take_in(&mut self, token: Token, guest: Introduced, now: Instant) {
+        let Work { hub, own } = self;
+        let Introduced { hello, address, encrypted } = guest;
+        let taken = match &mut own.stage {
+            Stage::Running(torrent) => torrent.on_incoming(address, encrypted, now).ok(),
+            Stage::Checking { .. } => None,
         };
-        let Some(key) = taken else { return self.links.drop_stranger(token, &mut self.reactor) };
-        torrent.on_hello(key, hello, now);
-        self.links.promote(token, key, Some(Arc::clone(&self.geometry)));
+        let Some(key) = taken else { return hub.links.drop_stranger(token, &mut hub.reactor) };
+        self.with_torrent(|t| t.on_hello(key, hello, now));
+        let geometry = Arc::clone(&self.own.geometry);
+        self.hub.links.promote(token, key, Some(geometry));
         self.hear(key, now);
     }
 
+    /// There are block buffers again.
+    fn resume(&mut self, key: PeerKey, now: Instant) {
+        if self.torrent().is_none() {
+            return;
+        }
+        if let Some(link) = self.hub.links.peer(key) {
+            link.stalled = false;
+            self.hear(key, now);
+        }
+    }
+
     fn on_peer(&mut self, key: PeerKey, event: reactor::Event, now: Instant) {
-        let Some(link) = self.links.peer(key) else { return };
+        let Some(link) = self.hub.links.peer(key) else { return };
         if link.dialing {
             return self.on_dialed(key, now);
         }
@@ -50,17 +90,17 @@ impl Engine {
             self.hear(key, now);
         }
         if event.writable {
-            self.dirty.insert(key);
+            self.own.dirty.insert(key);
         }
     }
 
     fn on_dialed(&mut self, key: PeerKey, now: Instant) {
-        let Some(link) = self.links.peer(key) else { return };
+        let Some(link) = self.hub.links.peer(key) else { return };
         link.dialing = false;
         let stands = link.conn.connected().is_ok();
         if stands {
             self.with_torrent(|t| t.on_connected(key, now));
-            self.links.settle(key, &mut self.reactor);
+            self.hub.links.settle(key, &mut self.hub.reactor);
         } else {
             self.close(key);
             self.with_torrent(|t| t.on_connect_failed(key, now));
@@ -71,13 +111,10 @@ impl Engine {
     pub(super) fn hear(&mut self, key: PeerKey, now: Instant) {
         let mut hearing = Hearing::default();
         loop {
-            let Some(link) = self.links.peer(key) else { return };
-            let torrent = match &self.stage {
-                Stage::Running(torrent) => Some(torrent),
-                Stage::Checking { .. } => None,
-            };
+            let Some(link) = self.hub.links.peer(key) else { return };
+            let torrent = self.own.torrent();
             let is_asked = |block| torrent.is_some_and(|t| t.expects(key, block));
-            match link.hear(&mut hearing, &mut self.pool, is_asked) {
+            match link.hear(&mut hearing, &mut self.hub.pool, is_asked) {
                 Heard::Got(incoming) => {
                     link.block_began = None;
                     self.on_incoming(key, incoming, now);
@@ -94,10 +131,10 @@ impl Engine {
                 }
             }
         }
-        if let Some(link) = self.links.peer(key).filter(|link| link.conn.is_in_block()) {
+        if let Some(link) = self.hub.links.peer(key).filter(|link| link.conn.is_in_block()) {
             link.block_began.get_or_insert(now);
         }
-        self.links.settle(key, &mut self.reactor);
+        self.hub.links.settle(key, &mut self.hub.reactor);
     }
 
     fn on_incoming(&mut self, key: PeerKey, incoming: Incoming, now: Instant) {
@@ -112,41 +149,15 @@ impl Engine {
     }
 
     pub(super) fn give_back(&mut self, buffer: Vec<u8>) {
-        self.pool.give(buffer);
-        self.buffers_came = true;
-    }
-
-    /// Those that waited for a buffer may go on.
-    pub(super) fn resume_stalled(&mut self, now: Instant) {
-        if !std::mem::take(&mut self.buffers_came) || self.torrent().is_none() {
-            return;
-        }
-        for key in self.links.stalled() {
-            if !self.pool.has_room() {
-                return;
-            }
-            if let Some(link) = self.links.peer(key) {
-                link.stalled = false;
-                self.hear(key, now);
-            }
-        }
-    }
-
-    /// While others wait for a buffer nobody may keep one without filling it.
-    pub(super) fn drop_dawdlers(&mut self, now: Instant) {
-        if !self.pool.has_room() {
-            for key in self.links.dawdlers(now) {
-                self.lose(key, now);
-            }
-        }
+        self.hub.give_back(buffer);
     }
 
     pub(super) fn close(&mut self, key: PeerKey) {
-        self.links.close(key, &mut self.pool, &mut self.reactor);
-        if let Some(utp) = &mut self.utp {
+        self.hub.links.close(key, &mut self.hub.pool, &mut self.hub.reactor);
+        if let Some(utp) = &mut self.hub.utp {
             utp.forget(key);
         }
-        self.buffers_came = true;
+        self.hub.buffers_came = true;
     }
 
     pub(super) fn lose(&mut self, key: PeerKey, now: Instant) {

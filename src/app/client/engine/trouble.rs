@@ -1,8 +1,10 @@
 //! What the disk's workers answer, and what is done when the machine refuses: the download waits,
 //! and tries again by itself.
 
-use super::{DESCRIPTORS_SHORT, Engine, Warmth};
-use crate::app::client::{Report, check};
+use super::Work;
+use super::errands::Errand;
+use crate::app::client::Report;
+use crate::app::client::ready::Warmth;
 use crate::io::disk::{Done, Job};
 use crate::io::storage::DiskError;
 use crate::io::sys;
@@ -80,10 +82,10 @@ fn may_pass(error: &DiskError) -> bool {
     error.is_transient() || matches!(error.source.kind(), FileTooLarge | PermissionDenied)
 }
 
-impl Engine {
+impl Work<'_> {
     pub(super) fn on_disk(&mut self, done: Done, now: Instant) {
         if matches!(done, Done::Written { .. } | Done::Verified { .. } | Done::Settled { .. }) {
-            self.unwritten -= 1;
+            self.own.unwritten -= 1;
         }
         match done {
             Done::Written { block, data, result } => self.on_written(block, data, result, now),
@@ -91,30 +93,25 @@ impl Engine {
             Done::Ready { range, result: Ok(parts) } => {
                 self.can_read();
                 self.on_ready(range, parts, Warmth::Warm, now);
-                self.send_unready();
+                self.hub.send_unready();
             }
             Done::Ready { range, result: Err(e) } if sys::is_out_of_descriptors(&e.source) => {
-                // What is being sent holds files open. When it is sent, there is room again.
-                self.windows.forget();
-                self.unready.push_front(range);
-                self.retry_unready = Some(now + DESCRIPTORS_SHORT);
+                self.hub.wait_for_descriptors(&self.own.disk, range, now);
             }
             Done::Ready { range, result: Err(e) } => {
                 self.on_unready(range, &e, now);
-                self.send_unready();
+                self.hub.send_unready();
             }
             Done::Synced(Ok(())) | Done::Flushed(Ok(())) => {}
             // The next save tries the same, and waits if it fails.
             Done::Synced(Err(e)) | Done::Flushed(Err(e)) => {
-                self.outlet.push(Report::Notice(e.to_string()));
+                self.own.outlet.push(Report::Notice(e.to_string()));
             }
             Done::Settled { files, wanted: true, result } => self.on_taken_up(&files, result, now),
             Done::Settled { files, wanted: false, .. } => self.on_put_off(&files, now),
-            Done::Warning(text) => self.outlet.push(Report::Notice(text)),
-            Done::Died(thread) => {
-                let why = format!("the thread '{thread}' has failed: a fault of this program");
-                self.end(Some(why), now);
-            }
+            Done::Warning(text) => self.own.outlet.push(Report::Notice(text)),
+            // It is about all torrents.
+            Done::Died(_) => {}
         }
     }
 
@@ -125,8 +122,8 @@ impl Engine {
         result: Result<(), DiskError>,
         now: Instant,
     ) {
-        self.saving.on_written(block);
-        let was_tried = self.trouble.tried == Some(Tried::Write(block));
+        self.own.saving.on_written(block);
+        let was_tried = self.own.trouble.tried == Some(Tried::Write(block));
         let Err(e) = result else {
             self.give_back(data);
             if was_tried {
@@ -138,8 +135,8 @@ impl Engine {
         if !was_tried {
             self.with_torrent(|t| t.on_unwritten(block, now));
         }
-        let is_first = self.trouble.probe.is_none() && self.trouble.tried.is_none();
-        if self.ending.is_none() && (was_tried || is_first) {
+        let is_first = self.own.trouble.probe.is_none() && self.own.trouble.tried.is_none();
+        if self.own.ending.is_none() && (was_tried || is_first) {
             self.suffer(Probe::Write(block, data), e, now);
         } else {
             self.give_back(data);
@@ -147,8 +144,8 @@ impl Engine {
     }
 
     fn on_verified(&mut self, piece: PieceIndex, result: Result<bool, DiskError>, now: Instant) {
-        self.saving.on_change();
-        let was_tried = self.trouble.tried == Some(Tried::Verify(piece));
+        self.own.saving.on_change();
+        let was_tried = self.own.trouble.tried == Some(Tried::Verify(piece));
         let result = match self.on_proven(piece, result, now) {
             Some(result) => result,
             None => return,
@@ -167,19 +164,19 @@ impl Engine {
                 // If a block of it could not be written, nobody took it away.
                 if self.torrent().is_some_and(|t| t.is_checking(piece)) {
                     self.with_torrent(|t| t.on_gone(piece, now));
-                    self.distrust_all(self.geometry.whole_piece(piece), now);
+                    self.distrust_all(self.own.geometry.whole_piece(piece), now);
                 }
             }
-            Err(e) if was_tried || self.trouble.probe.is_none() => {
+            Err(e) if was_tried || self.own.trouble.probe.is_none() => {
                 self.suffer(Probe::Verify(piece), e, now);
             }
-            Err(_) => self.trouble.unread.push(piece),
+            Err(_) => self.own.trouble.unread.push(piece),
         }
     }
 
     /// What peers asked for cannot be read.
     fn on_unready(&mut self, range: BlockRef, error: &DiskError, now: Instant) {
-        for (peer, block) in self.windows.failed(range) {
+        for (peer, block) in self.own.windows.failed(range) {
             self.with_torrent(|t| t.on_unsent(peer, block, now));
         }
         if error.is_absent() {
@@ -189,14 +186,14 @@ impl Engine {
     }
 
     pub(super) fn cannot_read(&mut self, why: String, now: Instant) {
-        let trouble = &mut self.trouble;
+        let trouble = &mut self.own.trouble;
         if trouble.told_of_reading.as_ref() == Some(&why) {
             return;
         }
         let last = trouble.last_of_reading.take();
         trouble.is_old = last.is_some_and(|(last, at)| last == why && at + CALM > now);
         if !trouble.is_old {
-            self.outlet.push(Report::Notice(format!("{why}; others wait for it")));
+            self.own.outlet.push(Report::Notice(format!("{why}; others wait for it")));
         }
         trouble.last_of_reading = Some((why.clone(), now));
         trouble.told_of_reading = Some(why);
@@ -204,8 +201,8 @@ impl Engine {
 
     /// Something was read for others.
     pub(super) fn can_read(&mut self) {
-        if self.trouble.told_of_reading.take().is_some() && !self.trouble.is_old {
-            self.outlet.push(Report::Notice("reading works again".into()));
+        if self.own.trouble.told_of_reading.take().is_some() && !self.own.trouble.is_old {
+            self.own.outlet.push(Report::Notice("reading works again".into()));
         }
     }
 
@@ -214,10 +211,10 @@ impl Engine {
         if !may_pass(&error) {
             return self.end(Some(error.to_string()), now);
         }
-        if self.ending.is_some() {
+        if self.own.ending.is_some() {
             return;
         }
-        let trouble = &mut self.trouble;
+        let trouble = &mut self.own.trouble;
         let is_same = trouble.told.is_some()
             || trouble.over.is_some_and(|over| now.duration_since(over) < CALM);
         trouble.wait = if is_same { (trouble.wait * 2).min(RETRY_MAX) } else { RETRY_FIRST };
@@ -226,38 +223,36 @@ impl Engine {
         let text = error.to_string();
         if trouble.told.as_ref() != Some(&text) {
             let notice = format!("{text}; the download waits and tries again");
-            self.outlet.push(Report::Notice(notice));
-            self.trouble.told = Some(text);
+            self.own.outlet.push(Report::Notice(notice));
+            self.own.trouble.told = Some(text);
         }
-        self.outlet.hurry();
+        self.own.outlet.hurry();
         self.with_torrent(|t| t.hold(now));
     }
 
     /// Tries again, if it is time.
     pub(super) fn try_again(&mut self, now: Instant) {
-        if self.trouble.at.is_none_or(|at| at > now) {
+        if self.own.trouble.at.is_none_or(|at| at > now) {
             return;
         }
-        self.trouble.at = None;
-        let Some(probe) = self.trouble.probe.take() else { return };
+        self.own.trouble.at = None;
+        let Some(probe) = self.own.trouble.probe.take() else { return };
         let (tried, job) = match probe {
             Probe::Write(block, data) => {
-                self.saving.on_write(block);
+                self.own.saving.on_write(block);
                 (Tried::Write(block), Some(Job::Write { block, data }))
             }
             Probe::Verify(piece) => (Tried::Verify(piece), Some(Job::Verify { piece })),
             Probe::Save => {
-                self.saving.hurry();
+                self.own.saving.hurry();
                 (Tried::Save, None)
             }
             Probe::Check => {
-                if let Err(e) = check::start(self.check.clone(), self.post.clone()) {
-                    return self.end(Some(e.to_string()), now);
-                }
+                self.send_on(Errand::Check);
                 (Tried::Check, None)
             }
         };
-        self.trouble.tried = Some(tried);
+        self.own.trouble.tried = Some(tried);
         // With the download held the queue is all but empty.
         if let Some(job) = job {
             self.order(job, now);
@@ -266,29 +261,29 @@ impl Engine {
 
     /// What was refused has gone well.
     fn recover(&mut self, now: Instant) {
-        let trouble = &mut self.trouble;
+        let trouble = &mut self.own.trouble;
         (trouble.tried, trouble.told, trouble.over) = (None, None, Some(now));
         for piece in std::mem::take(&mut trouble.unread) {
             self.order(Job::Verify { piece }, now);
         }
-        self.outlet.push(Report::Notice("the disk works again: the download goes on".into()));
-        self.outlet.hurry();
+        self.own.outlet.push(Report::Notice("the disk works again: the download goes on".into()));
+        self.own.outlet.hurry();
         self.with_torrent(|t| t.go_on(now));
     }
 
     /// The data could not be brought to the disk itself.
     pub(super) fn on_unsaved(&mut self, error: DiskError, now: Instant) {
-        match &mut self.ending {
+        match &mut self.own.ending {
             // Nothing is left to try again, and whoever started us must not take it for safe.
             Some(ending) => ending.fail(error.to_string()),
-            None if self.trouble.probe.is_some() => {}
+            None if self.own.trouble.probe.is_some() => {}
             None => self.suffer(Probe::Save, error, now),
         }
     }
 
     /// It could.
     pub(super) fn on_safe(&mut self, now: Instant) {
-        if self.trouble.tried == Some(Tried::Save) {
+        if self.own.trouble.tried == Some(Tried::Save) {
             self.recover(now);
         }
     }
@@ -300,7 +295,7 @@ impl Engine {
 
     /// The check at the start went well.
     pub(super) fn on_found(&mut self, now: Instant) {
-        if self.trouble.tried == Some(Tried::Check) {
+        if self.own.trouble.tried == Some(Tried::Check) {
             self.recover(now);
         }
     }

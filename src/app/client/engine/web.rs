@@ -1,6 +1,7 @@
 //! Web seeds: a thread for each that is asked, and block buffers for what comes.
 
-use super::Engine;
+use super::{Stage, Work};
+use crate::app::client::TorrentId;
 use crate::io::fetch::stream::{Course, Request, Stream, StreamError, Streamed, What};
 use crate::io::fetch::{Bounds, FetchError};
 use crate::io::mailbox::{JobSender, jobs};
@@ -45,37 +46,38 @@ struct Feed {
     files: Vec<usize>,
 }
 
-impl Engine {
+impl Work<'_> {
     /// The web seeds of the .torrent, if they are to be used.
     pub(super) fn web_sources(&self) -> Vec<Source> {
-        if !self.settings.web_seeds {
+        if !self.own.settings.web_seeds {
             return Vec::new();
         }
         let of = |urls: &[String], style| -> Vec<Source> {
             urls.iter().map(|url| Source { url: url.trim().to_owned(), style }).collect()
         };
-        let metainfo = &self.settings.metainfo;
+        let metainfo = &self.own.settings.metainfo;
         let mut sources = of(&metainfo.httpseeds, Style::Pieces);
         sources.extend(of(&metainfo.url_list, Style::Files));
-        sources.retain(|source| !self.settings.config.local_only || is_local_url(&source.url));
+        sources.retain(|source| !self.own.settings.config.local_only || is_local_url(&source.url));
         sources
     }
 
     /// Begins a run.
     pub(super) fn fetch(&mut self, run: u64, source: Source, range: (u64, u64), now: Instant) {
         let parts: Vec<FileRange> =
-            self.geometry.file_ranges_between(range.0, range.0 + range.1).collect();
+            self.own.geometry.file_ranges_between(range.0, range.0 + range.1).collect();
         let requests = match source.style {
             Style::Pieces => self.request_of_piece(&source, range),
             Style::Files => parts.iter().map(|part| self.request_of_file(&source, part)).collect(),
         };
         let files = parts.iter().map(|part| part.file).collect();
         let (sender, buffers) = jobs(MAX_LENT);
+        let tag = self.own.id.tag(run);
         let sent = self.server(&source).and_then(|stream| {
-            stream.try_send(Course { id: run, requests, buffers }).map_err(|_| "it hangs".into())
+            stream.try_send(Course { id: tag, requests, buffers }).map_err(|_| "it hangs".into())
         });
         match sent {
-            Ok(()) => self.web.feeds.push(Feed {
+            Ok(()) => self.own.web.feeds.push(Feed {
                 run,
                 source,
                 buffers: Some(sender),
@@ -92,24 +94,24 @@ impl Engine {
 
     /// The thread for a server.
     fn server(&mut self, source: &Source) -> Result<&Stream, String> {
-        let known = self.web.servers.iter().position(|(known, _)| known == source);
+        let known = self.own.web.servers.iter().position(|(known, _)| known == source);
         let n = match known {
             Some(n) => n,
             None => {
-                let patience = self.settings.http_timeout.min(PATIENCE);
-                let local_only = self.settings.config.local_only;
-                let bounds = Bounds { local_only, origin: self.origin.clone() };
-                let stream = Stream::start(patience, bounds, self.post.clone())
+                let patience = self.own.settings.http_timeout.min(PATIENCE);
+                let local_only = self.own.settings.config.local_only;
+                let bounds = Bounds { local_only, origin: self.hub.origin.clone() };
+                let stream = Stream::start(patience, bounds, self.hub.post.clone())
                     .map_err(|e| format!("cannot start a thread: {}", reason(&e)))?;
-                self.web.servers.push((source.clone(), stream));
-                self.web.servers.len() - 1
+                self.own.web.servers.push((source.clone(), stream));
+                self.own.web.servers.len() - 1
             }
         };
-        Ok(&self.web.servers[n].1)
+        Ok(&self.own.web.servers[n].1)
     }
 
     fn request_of_file(&self, source: &Source, part: &FileRange) -> Request {
-        let info = &self.settings.metainfo.info;
+        let info = &self.own.settings.metainfo.info;
         let what = match info.files.get(part.file) {
             Some(file) if !file.pad => What::Part {
                 url: seed_url(&source.url, info, part.file),
@@ -123,68 +125,79 @@ impl Engine {
 
     /// Runs of this style lie in one piece.
     fn request_of_piece(&self, source: &Source, (start, length): (u64, u64)) -> Vec<Request> {
-        let piece_length = u64::from(self.geometry.piece_length());
+        let piece_length = u64::from(self.own.geometry.piece_length());
         let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let (index, begin) = (number(start / piece_length), number(start % piece_length));
-        let Some(range) = self.geometry.range(index, begin, number(length)) else {
+        let Some(range) = self.own.geometry.range(index, begin, number(length)) else {
             return Vec::new();
         };
-        let whole = range == self.geometry.whole_piece(range.piece());
-        let url = piece_url(&source.url, self.settings.metainfo.info_hash, range, whole);
+        let whole = range == self.own.geometry.whole_piece(range.piece());
+        let url = piece_url(&source.url, self.own.settings.metainfo.info_hash, range, whole);
         vec![Request { what: What::All(url), length }]
     }
 
     /// Ends a run of which nothing more is wanted.
     pub(super) fn abandon(&mut self, run: u64) {
-        let Some(feed) = self.web.feeds.iter_mut().find(|feed| feed.run == run) else { return };
+        let Some(feed) = self.own.web.feeds.iter_mut().find(|feed| feed.run == run) else { return };
         feed.buffers = None;
-        let mut servers = self.web.servers.iter();
+        let mut servers = self.own.web.servers.iter();
         if let Some((_, stream)) = servers.find(|(source, _)| *source == feed.source) {
-            stream.cancel(run);
+            stream.cancel(self.own.id.tag(run));
         }
     }
 
     /// Gives each run as many buffers as it may have now.
     pub(super) fn feed_web(&mut self, now: Instant) {
-        let most = (self.pool.limit() / SHARE).clamp(1, MAX_LENT);
+        let most = (self.hub.pool.limit() / SHARE).clamp(1, MAX_LENT);
         // Nobody is always first, which matters under a download limit.
-        let first = usize::from(self.web.feeds.len() > 1);
-        self.web.feeds.rotate_left(first);
-        for feed in &mut self.web.feeds {
-            let super::Stage::Running(torrent) = &mut self.stage else { return };
-            while feed.lent < feed.most.min(most) && self.pool.has_room() {
+        let first = usize::from(self.own.web.feeds.len() > 1);
+        self.own.web.feeds.rotate_left(first);
+        for feed in &mut self.own.web.feeds {
+            let Stage::Running(torrent) = &mut self.own.stage else { return };
+            while feed.lent < feed.most.min(most) && self.hub.pool.has_room() {
                 let Some(sender) = &feed.buffers else { break };
                 let Some(block) = torrent.lend(feed.run, now) else { break };
                 let length = usize::try_from(block.length()).unwrap_or(usize::MAX);
-                let Some(buffer) = self.pool.take(length) else { break };
+                let Some(buffer) = self.hub.pool.take(length) else { break };
                 feed.lent += 1;
                 // If the thread has gone the buffer has, too: its last word will tell.
                 let _ = sender.try_send(buffer);
             }
         }
-        if self.web.feeds.is_empty() && self.torrent().is_some_and(Torrent::is_done) {
-            self.web.servers.clear();
+        if self.own.web.feeds.is_empty() && self.torrent().is_some_and(Torrent::is_done) {
+            self.own.web.servers.clear();
         }
     }
 
     pub(super) fn on_streamed(&mut self, streamed: Streamed, now: Instant) {
+        let (_, run) = TorrentId::of_tag(streamed.id());
         match streamed {
-            Streamed::Filled { id, data } => {
-                if let Some(feed) = self.web.feeds.iter_mut().find(|feed| feed.run == id) {
+            Streamed::Filled { data, .. } => {
+                let feeds = &mut self.own.web.feeds;
+                if let Some(feed) = feeds.iter_mut().find(|feed| feed.run == run) {
                     feed.lent -= 1;
                     feed.most = (feed.most + 1).min(MAX_LENT);
                 }
-                self.with_torrent(|t| t.on_web_block(id, data, now));
+                self.with_torrent(|t| t.on_web_block(run, data, now));
             }
-            Streamed::Ended { id, result } => {
-                let Some(n) = self.web.feeds.iter().position(|feed| feed.run == id) else { return };
-                let feed = self.web.feeds.remove(n);
-                self.pool.write_off(feed.lent);
-                self.buffers_came |= feed.lent > 0;
+            Streamed::Ended { result, .. } => {
+                let feeds = &mut self.own.web.feeds;
+                let Some(n) = feeds.iter().position(|feed| feed.run == run) else { return };
+                let feed = feeds.remove(n);
+                self.hub.pool.write_off(feed.lent);
+                self.hub.buffers_came |= feed.lent > 0;
                 let result = result.map_err(|(request, error)| failure(&feed, request, error));
-                self.with_torrent(|t| t.on_web_end(id, result, now));
+                self.with_torrent(|t| t.on_web_end(run, result, now));
             }
         }
+    }
+
+    /// Nothing more comes of any run: the buffers that were lent will not come back.
+    pub(super) fn give_up_web(&mut self) {
+        let web = std::mem::take(&mut self.own.web);
+        let lent: usize = web.feeds.iter().map(|feed| feed.lent).sum();
+        self.hub.pool.write_off(lent);
+        self.hub.buffers_came |= lent > 0;
     }
 }
 

@@ -4,7 +4,8 @@
 //! wanted no more is first asked for no more, and then kept aside. So nothing is ever written to
 //! the place where a file was.
 
-use super::{Engine, Stage};
+use super::errands::Errand;
+use super::{Stage, Work};
 use crate::app::client::{Report, claim};
 use crate::io::disk::Job;
 use crate::io::storage::DiskError;
@@ -20,17 +21,17 @@ pub(super) struct Wishes {
     moving: bool,
 }
 
-impl Engine {
+impl Work<'_> {
     /// It is to rest, or to go on. Before there is a torrent, that is how it will begin.
     pub(super) fn on_pause(&mut self, paused: bool, now: Instant) {
-        self.settings.config.paused = paused;
+        self.own.settings.config.paused = paused;
         self.with_torrent(|torrent| torrent.set_paused(paused, now));
-        self.outlet.hurry();
+        self.own.outlet.hurry();
     }
 
     /// The limits are to be these.
     pub(super) fn on_limit(&mut self, upload: Option<u64>, download: Option<u64>, now: Instant) {
-        let config = &mut self.settings.config;
+        let config = &mut self.own.settings.config;
         (config.upload_limit, config.download_limit) = (upload, download);
         config.auto_upload_limit = false;
         self.with_torrent(|torrent| torrent.set_limits(upload, download, now));
@@ -38,30 +39,30 @@ impl Engine {
 
     /// Somebody wants the files so much; of several wishes the last counts.
     pub(super) fn on_wish(&mut self, mut files: Vec<Priority>, now: Instant) {
-        files.resize(self.geometry.file_count(), Priority::default());
-        self.wishes.wish = Some(files);
+        files.resize(self.own.geometry.file_count(), Priority::default());
+        self.own.wishes.wish = Some(files);
         self.fulfil_wish(now);
     }
 
     /// Does what was wished for, as far as it can be done by now.
     pub(super) fn fulfil_wish(&mut self, now: Instant) {
-        if self.wishes.moving || self.ending.is_some() || self.torrent().is_none() {
+        if self.own.wishes.moving || self.own.ending.is_some() || self.torrent().is_none() {
             return;
         }
-        let Some(wish) = self.wishes.wish.take() else { return };
-        let aside = |file: &usize| wish[*file].is_wanted() && self.storage.is_aside(*file);
+        let Some(wish) = self.own.wishes.wish.take() else { return };
+        let aside = |file: &usize| wish[*file].is_wanted() && self.own.storage.is_aside(*file);
         let files: Vec<usize> = (0..wish.len()).filter(aside).collect();
         if files.is_empty() {
             return self.want(&wish, now);
         }
-        self.wishes = Wishes { wish: Some(wish), moving: true };
-        self.saving.on_move(&files);
+        self.own.wishes = Wishes { wish: Some(wish), moving: true };
+        self.own.saving.on_move(&files);
         self.order(Job::Settle { files, wanted: true }, now);
     }
 
     /// All that is wanted is in its place.
     fn want(&mut self, wish: &[Priority], now: Instant) {
-        let Stage::Running(torrent) = &mut self.stage else { return };
+        let Stage::Running(torrent) = &mut self.own.stage else { return };
         let before = torrent.priorities();
         torrent.set_priorities(wish, now);
         let changed = before.iter().zip(wish).enumerate().filter(|(_, (old, new))| old != new);
@@ -69,19 +70,19 @@ impl Engine {
         let files: Vec<usize> = off.collect();
         if !files.is_empty() {
             // It finds its turn behind the last block that was written for them.
-            self.saving.on_move(&files);
-            self.wishes.moving = true;
+            self.own.saving.on_move(&files);
+            self.own.wishes.moving = true;
             self.order(Job::Settle { files, wanted: false }, now);
         }
         self.look_for_more();
-        self.saving.hurry();
-        self.outlet.hurry();
+        self.own.saving.hurry();
+        self.own.outlet.hurry();
     }
 
     /// Files are kept aside from now on, unless something of them is there.
     pub(super) fn on_put_off(&mut self, files: &[usize], now: Instant) {
-        self.wishes.moving = false;
-        self.saving.on_moved(files);
+        self.own.wishes.moving = false;
+        self.own.saving.on_moved(files);
         self.fulfil_wish(now);
     }
 
@@ -92,20 +93,23 @@ impl Engine {
         result: Result<Vec<usize>, DiskError>,
         now: Instant,
     ) {
-        self.wishes.moving = false;
+        self.own.wishes.moving = false;
         // What is known of the file aside is of no more use.
-        self.windows.forget();
-        self.saving.on_moved(files);
+        self.own.windows.forget();
+        self.own.saving.on_moved(files);
         match result {
             Ok(strange) => strange.into_iter().for_each(|file| self.distrust(file, now)),
             Err(e) => {
-                self.wishes.wish = None;
+                self.own.wishes.wish = None;
                 let text = format!("{e}; the files are wanted as before");
-                return self.outlet.push(Report::Notice(text));
+                return self.own.outlet.push(Report::Notice(text));
             }
         }
-        if claim::goes_along(&self.storage) && !self.is_claiming && self.ending.is_none() {
-            self.start_claiming(now);
+        if claim::goes_along(&self.own.storage)
+            && !self.own.is_claiming
+            && self.own.ending.is_none()
+        {
+            self.start_claiming(Errand::ClaimAlong);
         }
         self.fulfil_wish(now);
     }

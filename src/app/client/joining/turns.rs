@@ -85,13 +85,15 @@ struct Search {
 impl Search {
     fn new(parts: Parts) -> Search {
         let Parts { company, inquiry, settings, mail, post, stop, reporter } = parts;
+        let mut secrecy = Secrecy::new(company.seed, Instant::now());
+        secrecy.admit(settings.magnet.info_hash);
         let origin = settings.door.origin();
         let bounds = Bounds { local_only: settings.config.local_only, origin: origin.clone() };
         Search {
             fetch: Fetch::within(FETCH_THREADS, bounds, post.clone()),
             udp: Udp::new(&settings.door.bind, origin.clone()),
             origin,
-            secrecy: Secrecy::new(settings.magnet.info_hash, company.seed, Instant::now()),
+            secrecy,
             company,
             inquiry,
             settings,
@@ -280,7 +282,7 @@ impl Search {
             }
             Event::LookedUp(found) if found.id >= PEER_NAMES => self.on_peer_found(found, now),
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),
-            Event::Look(Look::Figures) => self.told = None,
+            Event::LookAtAll(Look::Figures) => self.told = None,
             // There is no disk here.
             _ => {}
         }

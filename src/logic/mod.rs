@@ -20,6 +20,7 @@ pub mod priority;
 pub mod rate;
 pub mod registry;
 pub mod rng;
+pub mod share;
 pub mod superseed;
 pub mod timers;
 pub mod torrent;

@@ -125,7 +125,8 @@ impl Torrent {
         }
         let others = self.peers.values().map(|peer| peer.address);
         self.config.admit(address, &self.candidates, others)?;
-        if self.peers.len() >= self.config.max_connections && !self.make_room(address, now) {
+        let is_full = self.peers.len() >= self.config.max_connections || self.room == 0;
+        if is_full && !self.make_room(address, now) {
             return Err(Refused::Full);
         }
         let key = self.new_peer(address, Direction::Incoming, encrypted, now);
@@ -150,6 +151,7 @@ impl Torrent {
         peer.speaks = known.speaks;
         (peer.encrypted, peer.greeted) = (known.encrypted, true);
         self.peers.insert(known.key, peer);
+        self.room = self.room.saturating_sub(1);
         self.next_key = self.next_key.max(known.key.0 + 1);
         if known.direction == Direction::Outgoing {
             self.candidates.add(known.address, Source::Tracker, now);
@@ -176,7 +178,7 @@ impl Torrent {
 
     /// A connection we dialled did not come about.
     pub fn on_connect_failed(&mut self, key: PeerKey, now: Instant) {
-        if let Some(peer) = self.peers.remove(&key) {
+        if let Some(peer) = self.remove(key, now) {
             self.candidates.failed(peer.address, now);
             self.dial(now);
         }
@@ -313,6 +315,7 @@ impl Torrent {
     /// Takes a peer out of every table. What it was asked for goes to others.
     fn remove(&mut self, key: PeerKey, now: Instant) -> Option<Peer> {
         let peer = self.peers.remove(&key)?;
+        self.room = self.room.saturating_add(1);
         let Stage::Open(session) = &peer.stage else { return Some(peer) };
         self.picker.remove_all(&session.have);
         if let Some(super_seed) = &mut self.super_seed {
@@ -381,12 +384,14 @@ impl Torrent {
     ) -> PeerKey {
         let key = PeerKey(self.next_key);
         self.next_key += 1;
+        self.room = self.room.saturating_sub(1);
         self.peers.insert(key, Peer { encrypted, ..Peer::new(address, direction, now) });
         self.tick_by(now + HANDSHAKE_TIMEOUT);
         key
     }
 
-    pub(super) fn may_dial(&self) -> bool {
+    /// Whether it would dial, if it is let.
+    fn would_dial(&self) -> bool {
         let half_open = || self.peers.values().filter(|p| p.session().is_none()).count();
         let wished = self.config.max_initiate;
         let wished = if self.reached { wished } else { wished.saturating_add(wished / 2) };
@@ -395,8 +400,18 @@ impl Torrent {
         !rests && self.peers.len() < limit && half_open() < MAX_HALF_OPEN
     }
 
+    pub(super) fn may_dial(&self) -> bool {
+        self.room > 0 && self.would_dial()
+    }
+
     /// Opens as many connections as there may be.
     pub(super) fn dial(&mut self, now: Instant) {
+        self.dial_all(now);
+        let crowded = self.room == 0 && self.would_dial();
+        self.crowded = crowded && self.candidates.next_deadline().is_some();
+    }
+
+    fn dial_all(&mut self, now: Instant) {
         while self.may_dial() {
             let Some(address) = self.candidates.next(now) else { return };
             let others = self.peers.values().map(|peer| peer.address);

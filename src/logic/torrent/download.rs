@@ -69,7 +69,7 @@ impl Torrent {
         session.ask(blocks, now);
         for block in blocks {
             self.ledger.ask(*block, key);
-            self.download_bucket.take(now, u64::from(block.length()));
+            self.limits.download.take(now, u64::from(block.length()));
             self.say(key, Message::Request(*block), now);
         }
         self.tick_by(snub_at);
@@ -163,7 +163,7 @@ impl Torrent {
     ) -> Result<(), PeerFault> {
         let length = u64::from(block.length());
         self.discarded += length;
-        self.download_bucket.take(now, length);
+        self.limits.download.take(now, length);
         self.charge_acks(length, now);
         let Some(session) = self.session(key) else { return Ok(()) };
         if !session.answers_cancelled(block) {

@@ -91,7 +91,7 @@ impl Torrent {
         let (mut picked, mut waits) = (Vec::new(), false);
         for late in late.iter_mut().take(MAX_LOOKED_AT) {
             let out = session.asked.len() + picked.len();
-            if out >= depth || !self.download_bucket.ready(now) {
+            if out >= depth || !self.limits.may_ask(now) {
                 break;
             }
             if late.askers >= MAX_ASKED || !self.may_help(key, session, &offers, late.block) {

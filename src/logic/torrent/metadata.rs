@@ -125,7 +125,7 @@ impl Torrent {
         if has_more {
             given.round.push_back(key);
         }
-        self.upload_bucket.take(now, bytes.len() as u64);
+        self.limits.upload.take(now, bytes.len() as u64);
         let word = MetadataWord::Data { total, bytes };
         self.say(key, Message::Metadata(Box::new(Metadata { number, part, word })), now);
     }

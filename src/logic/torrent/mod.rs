@@ -44,6 +44,7 @@ pub use connect::{Acquaintance, Refused};
 pub(in crate::logic) use connect::{HANDSHAKE_TIMEOUT, MAX_HALF_OPEN, is_exempt};
 pub use details::{FileStatus, PeerStatus, PieceStatus};
 pub(in crate::logic) use introduce::CLIENT;
+pub use limits::Limits;
 pub use status::Status;
 pub use web::WebSeedStatus;
 
@@ -55,7 +56,7 @@ use super::ledger::Ledger;
 use super::peer::Peer;
 use super::picker::Picker;
 use super::priority::Priority;
-use super::rate::{Bucket, Meter};
+use super::rate::Meter;
 use super::rng::Rng;
 use super::superseed::SuperSeed;
 use super::timers::Timers;
@@ -248,9 +249,13 @@ pub struct Torrent {
     retries: retry::Retries,
     /// Peers with uploads waiting, in the order they get their next block.
     round: VecDeque<PeerKey>,
-    upload_bucket: Bucket,
-    limits: limits::Limits,
-    download_bucket: Bucket,
+    limits: Limits,
+    /// So many connections more may be opened, where others share their number.
+    room: usize,
+    /// More would be dialled if there were fewer connections of others.
+    crowded: bool,
+    /// Somebody is to be asked for more once the download limit has tokens.
+    thirsty: bool,
     spread: spread::Spread,
     /// What is given of the metadata; `None` if it is not.
     metadata: Option<metadata::Given>,
@@ -304,10 +309,10 @@ impl Torrent {
             conduct: download::Conduct::default(),
             retries: retry::Retries::new(),
             round: VecDeque::new(),
-            upload_bucket: Bucket::new(config.upload_limit, now)
-                .with_unit(config.upload_unit_size.into()),
-            limits: limits::Limits::new(config.auto_upload_limit, now),
-            download_bucket: Bucket::new(config.download_limit, now),
+            limits: Limits::new(&config, now),
+            room: usize::MAX,
+            crowded: false,
+            thirsty: false,
             spread: spread::Spread::default(),
             metadata: None,
             web: web::WebSeeds::default(),
@@ -324,7 +329,7 @@ impl Torrent {
             config,
         };
         torrent.sort_out_pieces();
-        torrent.begin_limits(now);
+        torrent.begin_limits();
         let notices = torrent.announcer.take_notices();
         torrent.report_tracker(notices.into_iter().chain(outside));
         if let Some(ip) = torrent.config.ip.as_ref().and_then(|ip| ip.parse().ok()) {
@@ -361,7 +366,10 @@ impl Torrent {
                 Timer::Tick => self.tick(now),
                 Timer::Offer => self.offer_all(now),
                 Timer::Upload => self.pump_uploads(now),
-                Timer::Download => self.ask_all(now),
+                Timer::Download => {
+                    self.thirsty = false;
+                    self.ask_all(now);
+                }
                 Timer::Spread => {
                     self.release_held();
                     self.pump_uploads(now);

@@ -9,6 +9,7 @@ mod metadata;
 mod mutated;
 mod news;
 mod pause;
+mod share;
 mod track;
 mod web;
 
@@ -516,9 +517,9 @@ fn what_comes_in_is_charged_to_the_upload_limit_but_half_of_it_at_most() {
         for tenth in 0..100 {
             let now = start + Duration::from_millis(tenth * 100);
             (0..100).for_each(|_| stage.torrent.charge_acks(bytes / 1_000, now));
-            if stage.torrent.upload_bucket.ready(now) {
-                let available = stage.torrent.upload_bucket.available(now);
-                stage.torrent.upload_bucket.take(now, available);
+            if stage.torrent.limits.upload.ready(now) {
+                let available = stage.torrent.limits.upload.available(now);
+                stage.torrent.limits.upload.take(now, available);
                 free += available;
             }
         }
@@ -546,9 +547,9 @@ fn late_first_requests_bring_an_upload_limit_and_fewer_slots() {
         let now = stage.at(second + 3);
         stage.torrent.on_block_sent(key, block, now);
         stage.torrent.on_lost(key, now);
-        assert_eq!(stage.torrent.upload_bucket.limit().is_some(), n == 8);
+        assert_eq!(stage.torrent.limits.upload.limit().is_some(), n == 8);
     }
-    let limit = stage.torrent.upload_bucket.limit().unwrap();
+    let limit = stage.torrent.limits.upload.limit().unwrap();
     assert!(limit < 5_000, "{limit}");
     assert!(stage.torrent.config.max_uploads < 6);
 }
@@ -579,7 +580,7 @@ fn what_is_not_coming_is_not_charged_to_the_download_limit() {
     stage.has(first, &"#".repeat(40), 0);
     stage.has(second, &"#".repeat(40), 0);
     let asked = requests(&stage.hears(first, Message::Unchoke, 1));
-    assert!(asked.len() > 1 && !stage.torrent.download_bucket.ready(stage.at(1)));
+    assert!(asked.len() > 1 && !stage.torrent.limits.download.ready(stage.at(1)));
     stage.hears(first, Message::Choke, 1);
     let again = requests(&stage.hears(second, Message::Unchoke, 1));
     assert_eq!(again.len(), asked.len());

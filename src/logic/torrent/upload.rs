@@ -79,6 +79,7 @@ impl Torrent {
         session.on_sent(now);
         session.up.add(now, length);
         self.up.add(now, length);
+        self.limits.note_sent(length, now);
         if was_deaf {
             self.rechoke_soon(now);
         }
@@ -88,7 +89,7 @@ impl Torrent {
     }
 
     pub(super) fn enter_round(&mut self, key: PeerKey) {
-        let limited = self.upload_bucket.limit().is_some();
+        let limited = self.limits.upload.limit().is_some();
         let Some(session) = self.session(key) else { return };
         let most = if limited { 1 } else { session.burst() };
         if !session.in_round && !session.uploads.is_empty() && session.sending < most {
@@ -100,18 +101,23 @@ impl Torrent {
     /// Hands on blocks, one a peer in turn, as far as the limit and the peers' windows allow.
     pub(super) fn pump_uploads(&mut self, now: Instant) {
         while let Some(key) = self.round.front().copied() {
-            if !self.upload_bucket.ready(now) {
-                if let Some(at) = self.upload_bucket.next_ready(now) {
-                    self.timers.set(Timer::Upload, at);
-                }
+            if !self.limits.may_send(now) {
+                self.watch_upload_limit(now);
                 return;
             }
             let paced = self.session(key).is_some_and(|s| s.paced);
-            if paced || self.upload_bucket.limit().is_some() {
+            if paced || self.limits.upload.limit().is_some() {
                 self.serve_portion(key, now);
             } else {
                 self.serve_block(key, now);
             }
+        }
+    }
+
+    /// Comes back when the limit has tokens. Whose turn it is then will be told, if others wait.
+    fn watch_upload_limit(&mut self, now: Instant) {
+        if let (Some(at), true) = (self.limits.upload.next_ready(now), self.limits.is_our_turn()) {
+            self.timers.set(Timer::Upload, at);
         }
     }
 
@@ -161,7 +167,7 @@ impl Torrent {
 
     /// Who took nothing for so long does not read.
     pub(super) fn patience(&self) -> Duration {
-        match self.upload_bucket.limit() {
+        match self.limits.upload.limit() {
             None => DEAF,
             // It may be we who are slow.
             Some(_) => DEAF_WITH_LIMIT,

@@ -197,7 +197,7 @@ impl Torrent {
         let run = self.web.seeds[n].run()?;
         let block = *run.blocks.get(run.lent)?;
         self.may_ask_for(1, now)?;
-        self.download_bucket.take(now, block.length().into());
+        self.limits.download.take(now, block.length().into());
         let run = self.web.seeds[n].run_mut()?;
         if run.outstanding().is_empty() {
             run.heard = now;

@@ -116,7 +116,7 @@ impl Work<'_> {
                 let geometry = Arc::clone(&self.own.geometry);
                 self.hub.links.add_dialed(key, conn, Some(geometry), &mut self.hub.reactor);
             }
-            Err(_) => self.with_torrent(|t| t.on_connect_failed(key, now)),
+            Err(_) => _ = self.with_torrent(|t| t.on_connect_failed(key, now)),
         }
     }
 

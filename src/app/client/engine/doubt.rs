@@ -1,8 +1,8 @@
 //! Files that somebody else may have changed: noticed before the next block of them is sent, and
 //! checked again while the rest goes on. And pieces that nobody ever hashed, see `check`.
 
+use super::Work;
 use super::errands::Errand;
-use super::{Stage, Work};
 use crate::app::client::Report;
 use crate::app::client::ready::Waiting;
 use crate::io::disk::Job;
@@ -41,10 +41,9 @@ impl Doubts {
 impl Work<'_> {
     /// Whether a block may be sent: its piece is had, and is known to be. If not, that is seen to.
     pub(super) fn may_send(&mut self, key: PeerKey, block: BlockRef, now: Instant) -> bool {
-        let Stage::Running(torrent) = &mut self.own.stage else { return false };
         let piece = block.piece();
-        if !torrent.have().get(piece.get()) {
-            torrent.on_unsent(key, block, now);
+        if !self.torrent().is_some_and(|torrent| torrent.have().get(piece.get())) {
+            self.with_torrent(|torrent| torrent.on_unsent(key, block, now));
             return false;
         }
         if !self.own.doubts.unproven.get(piece.get()) {
@@ -165,8 +164,7 @@ impl Work<'_> {
         self.own.saving.forget(file);
         let pieces = self.own.geometry.pieces_of_file(file);
         let pieces: Vec<PieceIndex> = pieces.filter_map(|p| self.own.geometry.piece(p)).collect();
-        let mut doubted = Vec::new();
-        self.with_torrent(|torrent| doubted = torrent.doubt(pieces, now));
+        let doubted = self.with_torrent(|torrent| torrent.doubt(pieces, now)).unwrap_or_default();
         self.send_on(Errand::CheckAgain(file, doubted));
     }
 

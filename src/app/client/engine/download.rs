@@ -177,10 +177,10 @@ impl Work<'_> {
         self.own.torrent()
     }
 
-    pub(super) fn with_torrent(&mut self, act: impl FnOnce(&mut Torrent)) {
-        if let Stage::Running(torrent) = &mut self.own.stage {
-            act(torrent);
-        }
+    /// Calls the torrent, with what it shares with the others; `None` if there is none yet.
+    pub(super) fn with_torrent<T>(&mut self, act: impl FnOnce(&mut Torrent) -> T) -> Option<T> {
+        let Stage::Running(torrent) = &mut self.own.stage else { return None };
+        Some(self.hub.share.with(self.own.id, torrent, self.hub.now, act))
     }
 
     /// It has come into the session.
@@ -294,8 +294,8 @@ impl Work<'_> {
             own.outlet.push(if complete { Report::Complete } else { Report::Done });
             own.finish = Finish::before(now);
         }
-        let company = self.take_company(&mut torrent, now);
         self.own.stage = Stage::Running(Box::new(torrent));
+        let company = self.take_company(now);
         company.into_iter().for_each(|key| self.hear(key, now));
         self.own.outlet.hurry();
         self.on_found(now);
@@ -324,23 +324,23 @@ impl Work<'_> {
 
     /// Goes on with the connections and trackers that there were before the measures were known.
     /// Says who has something to say.
-    fn take_company(&mut self, torrent: &mut Torrent, now: Instant) -> Vec<PeerKey> {
+    fn take_company(&mut self, now: Instant) -> Vec<PeerKey> {
         let Some(legacy) = self.own.legacy.take() else { return Vec::new() };
-        torrent.take_trackers(legacy.announcer, legacy.key, now);
+        self.with_torrent(|t| t.take_trackers(legacy.announcer, legacy.key, now));
         let mut company = Vec::new();
         for known in legacy.acquaintances {
             let key = known.key;
             if self.hub.links.peer(key).is_none() {
                 continue;
             }
-            if torrent.adopt(known, now) {
+            if self.with_torrent(|t| t.adopt(known, now)) == Some(true) {
                 self.hub.links.measure(key, Arc::clone(&self.own.geometry));
                 company.push(key);
             } else {
                 self.close(key);
             }
         }
-        torrent.add_candidates(&legacy.addresses, Source::Tracker, now);
+        self.with_torrent(|t| t.add_candidates(&legacy.addresses, Source::Tracker, now));
         company
     }
 

@@ -20,6 +20,7 @@ use crate::io::origin::Origin;
 use crate::io::reactor::{self, Reactor};
 use crate::io::reason;
 use crate::io::sys;
+use crate::logic::share::Share;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef};
 use crate::proto::ids::InfoHash;
 use crate::proto::wire::Pool;
@@ -41,6 +42,10 @@ pub(super) struct Hub {
     /// Set by anybody: all of it ends soon.
     pub stop: Arc<AtomicBool>,
     pub settings: SessionSettings,
+    /// The time of this turn.
+    pub now: Instant,
+    /// The limits, and the number of connections.
+    pub share: Share<TorrentId>,
     pub port: u16,
     /// Where others are spoken to from.
     pub origin: Origin,
@@ -101,6 +106,8 @@ impl Hub {
         };
         let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
         let hub = Hub {
+            now,
+            share: Share::new(&settings.config, now),
             fetch: Fetch::within(FETCH_THREADS, bounds, post.clone()),
             udp: Udp::new(bind, origin.clone()),
             origin,
@@ -312,6 +319,7 @@ impl Hub {
         let news = (!self.notices.is_empty()).then(|| now + DESCRIPTORS_SHORT);
         [self.links.next_deadline(), self.door_opens, self.retry_unready, news]
             .into_iter()
+            .chain([self.share.next_deadline(now)])
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])
             .chain([self.dht.as_ref().map(Node::next_deadline)])
             .chain([self.lsd.as_ref().and_then(Lsd::next_deadline)])

@@ -165,6 +165,7 @@ impl Engine {
                 return Err(format!("cannot wait for sockets: {}", reason(&e)));
             }
             let now = self.clock.at(Instant::now());
+            self.hub.now = now;
             for event in &events {
                 self.on_socket(*event, now);
             }
@@ -251,7 +252,7 @@ impl Engine {
         let (id, number) = TorrentId::of_tag(done.id & !SCRAPE);
         self.visit(id, |work| match (is_scrape, done.result) {
             (false, result) => work.on_fetched(number, result, now),
-            (true, Ok(reply)) => work.with_torrent(|t| t.on_scraped(&reply.body)),
+            (true, Ok(reply)) => _ = work.with_torrent(|t| t.on_scraped(&reply.body)),
             (true, Err(_)) => {}
         });
     }
@@ -288,6 +289,9 @@ impl Engine {
                     own.doubts.begin_turn();
                 }
             }
+        }
+        for id in self.hub.share.due(now) {
+            self.visit(id, |work| _ = work.with_torrent(|t| t.on_turn(now)));
         }
         self.hub.on_time(now);
         self.hear_streams(now);
@@ -327,6 +331,7 @@ impl Engine {
         if work.has_ended(now) {
             work.close_all(now);
             self.downloads.remove(&id);
+            self.hub.share.forget(id);
             self.due.clear(id);
             return;
         }
@@ -337,11 +342,11 @@ impl Engine {
     }
 
     fn take_udp_answers(&mut self, now: Instant) {
-        let hub = &mut self.hub;
-        while let Some((tag, result)) = hub.udp.work(&mut hub.reactor, &hub.post, now) {
+        loop {
+            let Hub { udp, reactor, post, .. } = &mut self.hub;
+            let Some((tag, result)) = udp.work(reactor, post, now) else { return };
             let (id, number) = TorrentId::of_tag(tag);
             self.visit(id, |work| work.on_announced(number, result, now));
-            return self.take_udp_answers(now);
         }
     }
 

@@ -47,9 +47,8 @@ impl Work<'_> {
                 self.prove(piece, None, now);
             }
             (false, true) => {
-                let mut begun = false;
-                self.with_torrent(|torrent| begun = torrent.on_found_piece(piece));
-                if let Some(recheck) = self.own.recheck.as_mut().filter(|_| begun) {
+                let begun = self.with_torrent(|torrent| torrent.on_found_piece(piece));
+                if let (Some(recheck), Some(true)) = (&mut self.own.recheck, begun) {
                     recheck.found += 1;
                 }
             }

@@ -1,6 +1,6 @@
 //! What sockets tell: somebody knocks, a connection stands, bytes came.
 
-use super::{Engine, Hub, Stage, Work};
+use super::{Engine, Hub, Work};
 use crate::app::client::TorrentId;
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::io::reactor::{self, Token};
@@ -57,13 +57,11 @@ impl Engine {
 impl Work<'_> {
     /// A stranger has named this torrent.
     fn take_in(&mut self, token: Token, guest: Introduced, now: Instant) {
-        let Work { hub, own } = self;
         let Introduced { hello, address, encrypted } = guest;
-        let taken = match &mut own.stage {
-            Stage::Running(torrent) => torrent.on_incoming(address, encrypted, now).ok(),
-            Stage::Checking { .. } => None,
+        let taken = self.with_torrent(|t| t.on_incoming(address, encrypted, now));
+        let Some(Ok(key)) = taken else {
+            return self.hub.links.drop_stranger(token, &mut self.hub.reactor);
         };
-        let Some(key) = taken else { return hub.links.drop_stranger(token, &mut hub.reactor) };
         self.with_torrent(|t| t.on_hello(key, hello, now));
         let geometry = Arc::clone(&self.own.geometry);
         self.hub.links.promote(token, key, Some(geometry));

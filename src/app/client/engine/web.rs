@@ -152,13 +152,15 @@ impl Work<'_> {
         // Nobody is always first, which matters under a download limit.
         let first = usize::from(self.own.web.feeds.len() > 1);
         self.own.web.feeds.rotate_left(first);
-        for feed in &mut self.own.web.feeds {
-            let Stage::Running(torrent) = &mut self.own.stage else { return };
-            while feed.lent < feed.most.min(most) && self.hub.pool.has_room() {
+        let Work { hub, own } = self;
+        for feed in &mut own.web.feeds {
+            let Stage::Running(torrent) = &mut own.stage else { return };
+            while feed.lent < feed.most.min(most) && hub.pool.has_room() {
                 let Some(sender) = &feed.buffers else { break };
-                let Some(block) = torrent.lend(feed.run, now) else { break };
+                let lend = |torrent: &mut Torrent| torrent.lend(feed.run, now);
+                let Some(block) = hub.share.with(own.id, torrent, now, lend) else { break };
                 let length = usize::try_from(block.length()).unwrap_or(usize::MAX);
-                let Some(buffer) = self.hub.pool.take(length) else { break };
+                let Some(buffer) = hub.pool.take(length) else { break };
                 feed.lent += 1;
                 // If the thread has gone the buffer has, too: its last word will tell.
                 let _ = sender.try_send(buffer);

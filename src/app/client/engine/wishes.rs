@@ -4,12 +4,13 @@
 //! wanted no more is first asked for no more, and then kept aside. So nothing is ever written to
 //! the place where a file was.
 
+use super::Work;
 use super::errands::Errand;
-use super::{Stage, Work};
 use crate::app::client::{Report, claim};
 use crate::io::disk::Job;
 use crate::io::storage::DiskError;
 use crate::logic::priority::Priority;
+use crate::logic::torrent::Torrent;
 use std::time::Instant;
 
 /// What was wished for and is not so yet.
@@ -31,10 +32,8 @@ impl Work<'_> {
 
     /// The limits are to be these.
     pub(super) fn on_limit(&mut self, upload: Option<u64>, download: Option<u64>, now: Instant) {
-        let config = &mut self.own.settings.config;
-        (config.upload_limit, config.download_limit) = (upload, download);
-        config.auto_upload_limit = false;
-        self.with_torrent(|torrent| torrent.set_limits(upload, download, now));
+        self.hub.share.set_limits(upload, download, now);
+        self.with_torrent(|torrent| torrent.on_turn(now));
     }
 
     /// Somebody wants the files so much; of several wishes the last counts.
@@ -62,9 +61,8 @@ impl Work<'_> {
 
     /// All that is wanted is in its place.
     fn want(&mut self, wish: &[Priority], now: Instant) {
-        let Stage::Running(torrent) = &mut self.own.stage else { return };
-        let before = torrent.priorities();
-        torrent.set_priorities(wish, now);
+        let Some(before) = self.torrent().map(Torrent::priorities) else { return };
+        self.with_torrent(|torrent| torrent.set_priorities(wish, now));
         let changed = before.iter().zip(wish).enumerate().filter(|(_, (old, new))| old != new);
         let off = changed.filter(|(_, (_, new))| !new.is_wanted()).map(|(file, _)| file);
         let files: Vec<usize> = off.collect();

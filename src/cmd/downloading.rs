@@ -3,7 +3,7 @@
 pub mod events;
 mod options;
 
-pub use options::{OPTIONS, PLAIN};
+pub use options::{OPTIONS, PLAIN, SCREEN};
 
 use super::env::Env;
 use super::options::Parsed;

@@ -5,6 +5,7 @@
 pub mod btcheck;
 pub mod btcompletedir;
 pub mod btcopyannounce;
+pub mod btdownloadcurses;
 pub mod btdownloadheadless;
 pub mod btmakemetafile;
 pub mod btpublish;
@@ -18,6 +19,7 @@ mod config;
 mod downloading;
 mod editing;
 pub mod env;
+mod fullscreen;
 mod install;
 mod json;
 mod making;
@@ -36,6 +38,7 @@ pub const COMMANDS: &[&Command] = &[
     &btcheck::COMMAND,
     &btcompletedir::COMMAND,
     &btcopyannounce::COMMAND,
+    &btdownloadcurses::COMMAND,
     &btdownloadheadless::COMMAND,
     &btmakemetafile::COMMAND,
     &btpublish::COMMAND,

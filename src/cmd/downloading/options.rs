@@ -421,4 +421,10 @@ pub const PLAIN: &[Opt] = &[
         "print the original's block of labelled lines, 'percent done:' and so on, whenever one of \
          them changed, for scripts that read these",
     ),
+    Opt::new("spew", Kind::Flag, "0", "show the peers")
+        .gone("plain text has no table of peers; btdownloadcurses shows it"),
 ];
+
+/// What those understand besides that have a full screen.
+pub const SCREEN: &[Opt] =
+    &[Opt::new("spew", Kind::Flag, "0", "begin with the table of peers, in place of the messages")];

@@ -157,7 +157,7 @@ impl Full {
     /// Gives the terminal back, stops the process until somebody has it go on, and takes the
     /// terminal again. Where nobody could have it go on, nothing happens.
     pub fn suspend(&self) {
-        if sys::leads_session() {
+        if !sys::is_in_a_job() {
             return;
         }
         restore();

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getpgid, getppid, getsid};
 use rustix::termios::{OptionalActions, Termios};
 
 /// Columns and rows of a terminal, both at least 1; `None` if it is no terminal, or one that does
@@ -70,10 +70,28 @@ fn wait(what: &impl AsFd, flags: PollFlags, patience: Option<Duration>) -> io::R
     }
 }
 
-/// Whether nobody is there who could have this process go on after it was stopped: it leads its
-/// session.
-pub fn leads_session() -> bool {
-    rustix::process::getsid(None).is_ok_and(|leader| leader == rustix::process::getpid())
+/// Whether somebody is there who could have this process go on after it was stopped: a shell that
+/// has it in a job of its own. Of others it would stay stopped for good.
+pub fn is_in_a_job() -> bool {
+    let (group, session) = (getpgid(None), getsid(None));
+    let mut parent = getppid();
+    // A job may begin with a process that has begun this one, and so on.
+    for _ in 0..MAX_GENERATIONS {
+        let Some(pid) = parent else { return false };
+        if getpgid(Some(pid)) != group {
+            return getsid(Some(pid)) == session;
+        }
+        parent = parent_of(pid);
+    }
+    false
+}
+
+const MAX_GENERATIONS: usize = 32;
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Pid::from_raw(parent.trim().parse().ok()?)
 }
 
 /// Stops this process until somebody has it go on.

@@ -107,6 +107,27 @@ fn follows_redirects_of_every_kind_and_tells_where_they_led() {
 }
 
 #[test]
+fn a_link_is_followed_as_a_redirect_would_be() {
+    let url = serve(|request, stream| {
+        let body = if request.contains("/dir/page") { "page" } else { "torrent" };
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    });
+    let page = format!("{url}/dir/page");
+    let linked = |link: &str| {
+        fetch::get_linked(&page, 100, LONG, &Bounds::default(), |reply| {
+            assert_eq!(reply.body, b"page");
+            Some(link.to_owned()).filter(|link| !link.is_empty())
+        })
+    };
+    let reply = linked("x.torrent").unwrap();
+    assert_eq!((&reply.body[..], reply.url), (&b"torrent"[..], format!("{url}/dir/x.torrent")));
+    assert_eq!(linked("").unwrap().body, b"page");
+    // From here nobody is sent to the link of this machine, where clouds keep secrets.
+    assert_eq!(fault(linked("http://169.254.7.7/x.torrent")), Fault::PrivateRedirect);
+}
+
+#[test]
 fn who_stays_at_home_asks_no_address_outside_and_looks_no_name_up() {
     let home = Bounds { local_only: true, ..Bounds::default() };
     let get = |url: &str| fetch::get_within(url, 100, LONG, &home);

@@ -15,6 +15,7 @@ pub mod glob;
 pub mod hash;
 pub mod ids;
 pub mod interfaces;
+pub mod links;
 pub mod lsd;
 pub mod magnet;
 pub mod merkle;

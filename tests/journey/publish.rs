@@ -85,6 +85,11 @@ fn a_tree_is_had_from_peers_and_from_the_web_and_then_it_ends() {
     let (head, part) = published.ask(range);
     assert!(head.starts_with("HTTP/1.0 206 ") && part == bytes[5..10], "{head}");
 
+    let url = format!("http://127.0.0.1:{}/", published.port);
+    let several = client(&dir).args([&url, "--local_only", "1"]).run().expect(1);
+    let choice = format!("choose one: {url}tree.torrent, {url}one%20file.iso.torrent\n");
+    assert!(several.err.ends_with(&choice), "{several:#?}");
+
     // By the web alone: no tracker tells of any peer.
     let seed = format!("http://127.0.0.1:{}/data/", published.port);
     let make = ["--no_tracker", "one file.iso", "--url_list", &seed, "--target", "web.torrent"];
@@ -116,7 +121,9 @@ fn what_changes_is_shared_anew_and_nothing_is_ever_written() {
     let hash = &rest[..40];
     dir.write("old.torrent", published.get("/folder.torrent").1);
     let options = ["old.torrent", "--local_only", "1", "--web_seeds", "0", "--saveas"];
-    let mut first = client(&dir).args(options).arg("first").start();
+    // The page is as good as the torrent on it.
+    let page = format!("http://127.0.0.1:{}/", published.port);
+    let mut first = client(&dir).args(&options[1..]).args(["first", "--url", &page]).start();
     first.wait_for(COMPLETE, SOON);
     first.stop(STOP).expect(0);
     let new = content("new", 3 * PIECE);

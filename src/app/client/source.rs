@@ -1,7 +1,8 @@
 //! Where a .torrent comes from. Used by the commands that take a file or a URL.
 
-use crate::io::fetch::{self, Bounds};
+use crate::io::fetch::{self, Bounds, Reply};
 use crate::io::reason;
+use crate::proto::links;
 use crate::proto::magnet::{Magnet, MagnetError};
 use crate::proto::metainfo::{MAX_SIZE, Metainfo, MetainfoError};
 use std::ffi::OsStr;
@@ -31,6 +32,10 @@ pub enum LoadError {
     Status(String, u16),
     /// It is a magnet link: there is no .torrent to be fetched.
     Magnet(String),
+    /// It is a page that links to several .torrent files: these.
+    Several(String, Vec<String>),
+    /// It is a page that links to no .torrent.
+    Page(String),
     /// What came is no .torrent.
     Invalid(String, MetainfoError),
 }
@@ -48,6 +53,11 @@ impl fmt::Display for LoadError {
             LoadError::Magnet(url) => {
                 write!(f, "'{url}': a magnet link, which holds no .torrent: btdownload fetches it")
             }
+            LoadError::Several(url, torrents) => {
+                let all = torrents.join(", ");
+                write!(f, "the page '{url}' has several torrents, choose one: {all}")
+            }
+            LoadError::Page(url) => write!(f, "the page '{url}' links to no .torrent"),
             LoadError::Invalid(name, MetainfoError::Version2) => {
                 write!(f, "'{name}': {}", MetainfoError::Version2)
             }
@@ -57,6 +67,9 @@ impl fmt::Display for LoadError {
 }
 
 impl std::error::Error for LoadError {}
+
+/// A page that is longer is not looked through.
+const MAX_PAGE: usize = 1024 * 1024;
 
 type Decode = fn(&[u8]) -> Result<Metainfo, MetainfoError>;
 
@@ -133,17 +146,38 @@ impl Source {
                 return Err(LoadError::Magnet(url.clone()));
             }
             Source::Url(url) => {
-                let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
-                let reply =
-                    fetch::get_within(url, limit, timeout, bounds).map_err(LoadError::Fetch)?;
-                if reply.status != 200 {
-                    return Err(LoadError::Status(url.clone(), reply.status));
-                }
-                (url.clone(), reply.body)
+                let reply = fetched(url, timeout, bounds)?;
+                (reply.url, reply.body)
             }
         };
         let metainfo = decode(&bytes).map_err(|e| LoadError::Invalid(name, e))?;
         Ok((metainfo, bytes))
+    }
+}
+
+/// What is at a URL; of a page that links to one .torrent, that.
+fn fetched(url: &str, timeout: Duration, bounds: &Bounds) -> Result<Reply, LoadError> {
+    let limit = usize::try_from(MAX_SIZE).unwrap_or(usize::MAX);
+    let mut found = None;
+    let link = |reply: &Reply| {
+        if reply.status != 200 || reply.body.len() > MAX_PAGE || !links::is_page(&reply.body) {
+            return None;
+        }
+        let mut torrents = links::torrents(&reply.body);
+        let only = (torrents.len() == 1).then(|| torrents.remove(0));
+        found = only.is_none().then_some((reply.url.clone(), torrents));
+        only
+    };
+    let reply = fetch::get_linked(url, limit, timeout, bounds, link);
+    let reply = reply.map_err(LoadError::Fetch)?;
+    match found {
+        _ if reply.status != 200 => Err(LoadError::Status(reply.url, reply.status)),
+        None => Ok(reply),
+        Some((page, torrents)) if torrents.is_empty() => Err(LoadError::Page(page)),
+        Some((page, torrents)) => {
+            let torrents = torrents.iter().map(|torrent| fetch::joined(&page, torrent)).collect();
+            Err(LoadError::Several(page, torrents))
+        }
     }
 }
 

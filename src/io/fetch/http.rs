@@ -123,7 +123,36 @@ impl Client {
         timeout: Duration,
     ) -> Result<Reply, FetchError> {
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
-        let (response, url) = self.open(start, part, deadline)?;
+        let opened = self.open(start, part, deadline)?;
+        Client::whole(opened, part, limit)
+    }
+
+    /// See [`get_linked`](super::get_linked).
+    pub(super) fn get_linked(
+        &self,
+        start: &str,
+        limit: usize,
+        timeout: Duration,
+        link: impl FnOnce(&Reply) -> Option<String>,
+    ) -> Result<Reply, FetchError> {
+        let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
+        let reply = Client::whole(self.open(start, None, deadline)?, None, limit)?;
+        match link(&reply) {
+            // Judged as if the server had sent us there.
+            Some(link) => {
+                let target = url::join(&reply.url, &link);
+                Client::whole(self.follow(&target, &Ask { part: None, deadline })?, None, limit)
+            }
+            None => Ok(reply),
+        }
+    }
+
+    /// Reads an answer to its end.
+    fn whole(
+        (response, url): (Response<Body>, String),
+        part: Option<(u64, u64)>,
+        limit: usize,
+    ) -> Result<Reply, FetchError> {
         let status = response.status().as_u16();
         let most = u64::try_from(limit).unwrap_or(u64::MAX);
         let body = match part {
@@ -144,11 +173,15 @@ impl Client {
         part: Option<(u64, u64)>,
         deadline: Instant,
     ) -> Result<(Response<Body>, String), FetchError> {
-        let ask = Ask { part, deadline };
-        let mut url = start.to_owned();
         judge::start();
+        self.follow(start, &Ask { part, deadline })
+    }
+
+    /// Asks for `start`, which somebody may have sent us to, and wherever redirects lead.
+    fn follow(&self, start: &str, ask: &Ask) -> Result<(Response<Body>, String), FetchError> {
+        let mut url = start.to_owned();
         for _ in 0..=MAX_REDIRECTS {
-            match self.hop(&url, &ask) {
+            match self.hop(&url, ask) {
                 Ok(Answer::Reply(response)) => return Ok((response, url)),
                 Ok(Answer::Redirect(location)) => url = url::join(&url, &location),
                 Err(fault) => return Err(FetchError { url, fault }),

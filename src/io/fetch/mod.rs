@@ -285,6 +285,26 @@ pub fn get_within(
     Client::new(bounds.clone()).get(url, limit, timeout)
 }
 
+/// Like [`get_within`]; but `link` may name in the answer what is meant instead, and then that is
+/// fetched, relative to where the answer came from. Where it may lead is judged as for a redirect.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_linked(
+    url: &str,
+    limit: usize,
+    timeout: Duration,
+    bounds: &Bounds,
+    link: impl FnOnce(&Reply) -> Option<String>,
+) -> Result<Reply, FetchError> {
+    Client::new(bounds.clone()).get_linked(url, limit, timeout, link)
+}
+
+/// Where a link leads that stands on the page at `base`, an absolute URL.
+pub fn joined(base: &str, link: &str) -> String {
+    url::join(base, link)
+}
+
 /// Like [`get`], for a part of what is there: `length` bytes (at least one) from `offset` on. A server
 /// that gives parts answers with status 206; no more than `length` bytes are taken. One that does
 /// not answers with 200 and all there is: then the part is cut out of that, so all before it must

@@ -3,7 +3,7 @@
 
 mod util;
 
-use bittornado::app::client::{Client, Config, DiskOptions, Goal, Keep, Limits, Report, Settings};
+use bittornado::app::client::{Client, DiskOptions, Goal, Keep, Report, Settings};
 use bittornado::io::storage::{Call, Fault, Faults};
 use bittornado::proto::metainfo::Metainfo;
 use std::net::{IpAddr, Ipv4Addr};
@@ -66,30 +66,17 @@ impl Stage {
 }
 
 fn settings(dir: &Dir, saveas: &str, disk: DiskOptions) -> Settings {
+    let metainfo = Metainfo::decode(&dir.read("file.torrent")).unwrap();
     Settings {
-        metainfo: Metainfo::decode(&dir.read("file.torrent")).unwrap(),
-        saveas: dir.join(saveas),
-        priorities: Vec::new(),
         ports: 10_000..=60_000,
         shuffle_ports: true,
         bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        device: None,
-        slice_size: 16_384,
-        config: Config { limits: Limits::default(), ..Config::default() },
         disk,
         goal: Goal { exit_on_done: true, ..Goal::default() },
-        on_done: None,
-        state_dir: None,
-        dht: None,
-        map_ports: None,
-        lsd: false,
-        utp: false,
-        web_seeds: true,
-        company: None,
         http_timeout: Duration::from_secs(5),
         report_interval: Duration::from_millis(100),
         keep: Some(Keep { dir: dir.join("states"), expire: None }),
-        check_hashes: true,
+        ..Settings::new(metainfo, dir.join(saveas))
     }
 }
 

@@ -168,6 +168,7 @@ fn a_client_takes_hybrids_as_version_1_and_says_what_it_cannot_take() {
     let dir = folder();
     let client = |args: &[&str]| {
         let client = dir.cmd("btdownload").args(["--bind", "127.0.0.1", "--minport", "10000"]);
+        let client = client.args(["--local_only", "1"]);
         client.args(["--maxport", "60000", "--random_port", "1"]).args(args)
     };
     let done = client(&["v2-folder.torrent"]).run().expect(1);

@@ -4,8 +4,8 @@
 mod util;
 
 use bittornado::app::client::{
-    Client, Config, DiskOptions, FileStatus, Goal, Keep, Limits, Look, Phase, Priority, Report,
-    Settings, Status, priorities,
+    Client, DiskOptions, FileStatus, Keep, Look, Phase, Priority, Report, Settings, Status,
+    priorities,
 };
 use bittornado::proto::metainfo::Metainfo;
 use std::fs;
@@ -68,29 +68,16 @@ impl Stage {
 
     fn client_with(&self, wish: &str, disk: DiskOptions) -> Run {
         let settings = Settings {
-            metainfo: self.metainfo.clone(),
-            saveas: self.dir.join("copy"),
             priorities: self.picture(wish),
             ports: 10_000..=60_000,
             shuffle_ports: true,
             bind: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            device: None,
-            slice_size: 16_384,
-            config: Config { limits: Limits::default(), ..Config::default() },
             disk,
-            goal: Goal::default(),
-            on_done: None,
             state_dir: Some(self.dir.join("states")),
-            dht: None,
-            map_ports: None,
-            lsd: false,
-            utp: false,
-            web_seeds: true,
-            company: None,
             http_timeout: Duration::from_secs(5),
             report_interval: Duration::from_millis(20),
             keep: Some(Keep { dir: self.dir.join("states"), expire: None }),
-            check_hashes: true,
+            ..Settings::new(self.metainfo.clone(), self.dir.join("copy"))
         };
         let client = Client::start(settings).unwrap();
         let late = client.stopper();

@@ -88,6 +88,7 @@ pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Se
         },
         lsd: parsed.flag("lsd"),
         utp: parsed.flag("utp"),
+        utp_nearby: parsed.given("utp"),
         web_seeds: parsed.flag("web_seeds"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),

@@ -150,12 +150,13 @@ impl Swarm {
         self.btdownload(folder).args(["--minport", &port, "--maxport", &port]).start()
     }
 
-    /// Our client with nothing but defaults, in the folder of the data; it asks no router.
+    /// Our client with nothing but defaults, in the folder of the data; on loopback alone, so that it
+    /// asks no router, no node and nobody on our links.
     pub fn btdownload(&self, folder: &str) -> Cmd {
         let source = self.source(folder);
         let folder = self.dir.join(folder);
         fs::create_dir_all(&folder).unwrap();
-        self.dir.cmd("btdownload").arg(source).args(["--upnp_nat_access", "0"]).cwd(folder)
+        self.dir.cmd("btdownload").arg(source).args(["--bind", "127.0.0.1"]).cwd(folder)
     }
 
     /// Waits until the tracker knows the torrent, with so many seeds and finished downloads.

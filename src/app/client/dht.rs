@@ -68,19 +68,18 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// One that hears at these addresses and this port.
+    /// One that hears at these addresses and this port, with these sockets if they are open already.
     ///
     /// # Errors
     /// The system has no socket for it there.
     pub(super) fn start(
         options: &DhtOptions,
         (bind, port): (&[IpAddr], u16),
-        origin: Origin,
+        mut sockets: Datagrams,
         reactor: &mut Reactor,
         now: Instant,
     ) -> io::Result<Node> {
         let own = Origin::of_families(bind);
-        let mut sockets = Datagrams::new(origin);
         for ip in own.into_iter().flatten() {
             if let Err(e) = sockets.open(SocketAddr::new(ip, port), reactor) {
                 sockets.close(reactor);
@@ -90,7 +89,9 @@ impl Node {
         let file = options.state_dir.as_ref().map(|dir| dir.join(FILE));
         let saved = file.as_ref().and_then(|file| fs::read(file).ok());
         let saved = saved.map(|bytes| Saved::decode(&bytes)).unwrap_or_default();
-        let DhtOptions { read_only, local_only, .. } = *options;
+        let DhtOptions { read_only, .. } = *options;
+        // From loopback nobody else can be asked, so that no name is of use.
+        let local_only = options.local_only || bind.iter().all(IpAddr::is_loopback);
         let families = own.map(|ip| ip.is_some());
         let settings = Settings { read_only, families, local_only, port };
         let random = || u64::from_ne_bytes(sys::random());

@@ -115,6 +115,8 @@ pub struct Settings {
     pub map_ports: Option<Way>,
     /// Whether peers are dialled by uTP (BEP 29), and by TCP if they do not answer that; and heard.
     pub utp: bool,
+    /// Whether those with local addresses are dialled by it too: no uplink is filled on the way there.
+    pub utp_nearby: bool,
     /// Whether web seeds are asked too.
     pub web_seeds: bool,
     /// How long an announce may take.
@@ -151,6 +153,7 @@ impl Settings {
             lsd: false,
             map_ports: None,
             utp: false,
+            utp_nearby: true,
             web_seeds: true,
             http_timeout: Duration::from_secs(60),
             report_interval: Duration::from_secs(1),

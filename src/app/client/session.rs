@@ -95,6 +95,8 @@ pub struct SessionSettings {
     pub map_ports: Option<Way>,
     /// Whether peers are dialled by uTP (BEP 29), and by TCP if they do not answer that; and heard.
     pub utp: bool,
+    /// Whether those with local addresses are dialled by it too.
+    pub utp_nearby: bool,
     /// How many bytes one request asks for, at most.
     pub slice_size: u32,
     /// How many bytes may wait to be written, for all torrents together.
@@ -115,6 +117,7 @@ impl SessionSettings {
             lsd: settings.lsd,
             map_ports: settings.map_ports,
             utp: settings.utp,
+            utp_nearby: settings.utp_nearby,
             slice_size: settings.slice_size,
             write_buffer: settings.disk.write_buffer,
             max_files_open: settings.disk.max_files_open,

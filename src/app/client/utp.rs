@@ -67,7 +67,16 @@ pub(super) struct Utp {
     pipes: BTreeMap<StreamKey, Pipe>,
     by_token: BTreeMap<Token, StreamKey>,
     dials: BTreeMap<PeerKey, Dial>,
-    local_only: bool,
+    manner: Manner,
+}
+
+/// With whom streams are had.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// With local addresses alone.
+    pub local_only: bool,
+    /// Whether local addresses are dialled.
+    pub nearby: bool,
 }
 
 impl Utp {
@@ -79,7 +88,7 @@ impl Utp {
     pub(super) fn start(
         (bind, port): (&[IpAddr], u16),
         origin: Option<Origin>,
-        local_only: bool,
+        manner: Manner,
         reactor: &mut Reactor,
         now: Instant,
     ) -> io::Result<Utp> {
@@ -93,11 +102,19 @@ impl Utp {
         }
         let streams = Streams::new(u64::from_ne_bytes(sys::random()), now);
         let (pipes, by_token, dials) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Utp { streams, sockets, pipes, by_token, dials, local_only })
+        Ok(Utp { streams, sockets, pipes, by_token, dials, manner })
     }
 
-    /// Begins to dial. `false` if there are too many streams.
+    /// Leaves its sockets to a hash table that shares them from now on.
+    pub(super) fn take_sockets(&mut self) -> Datagrams {
+        std::mem::take(&mut self.sockets)
+    }
+
+    /// Begins to dial. `false` if that is not to be, or there are too many streams.
     pub(super) fn dial(&mut self, key: PeerKey, address: SocketAddr, now: Instant) -> bool {
+        if !self.manner.nearby && is_local(address.ip()) {
+            return false;
+        }
         let Some(stream) = self.streams.dial(address, now) else { return false };
         self.dials.insert(key, Dial { stream, address, until: now + DIAL_TIME });
         true
@@ -114,7 +131,7 @@ impl Utp {
     /// A packet came that is none of the hash table's.
     pub(super) fn on_packet(&mut self, from: SocketAddr, packet: &[u8], now: Instant) {
         let is_meant = packet.first().is_some_and(|first| begins(*first));
-        if is_meant && (!self.local_only || is_local(from.ip())) {
+        if is_meant && (!self.manner.local_only || is_local(from.ip())) {
             self.streams.on_packet(from, packet, now);
         }
     }

@@ -77,21 +77,22 @@ pub const OPTIONS: &[Opt] = &[
     Opt::new(
         "lsd",
         Kind::Flag,
-        "0",
+        "1",
         "look for peers on the same local network, and be found there (BEP 14), by multicast to its \
          hosts alone; never with private torrents, nor with local_only",
     ),
     Opt::new(
         "utp",
         Kind::Flag,
-        "0",
+        "1",
         "share over UDP too, which gives way to other traffic (uTP, BEP 29): peers that do not \
-         answer it within some seconds are dialled by TCP",
+         answer it within some seconds are dialled by TCP; and so are those with local addresses, \
+         unless this is set to 1 explicitly",
     ),
     Opt::new(
         "dht",
         Kind::Flag,
-        "0",
+        "1",
         "look for peers in the distributed hash table, and be found there (BEP 5); never with \
          private torrents",
     ),

@@ -10,9 +10,10 @@ use crate::app::client::ports::Ports;
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::state::Saver;
 use crate::app::client::udp::Udp;
-use crate::app::client::utp::Utp;
+use crate::app::client::utp::{Manner, Utp};
 use crate::app::client::{Event, Report, SessionSettings, Told, TorrentId};
 use crate::io::conn::{Outcome, Staging};
+use crate::io::datagrams::Datagrams;
 use crate::io::disk::{self, Disk, DiskTorrent};
 use crate::io::fetch::{Bounds, Fetch};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
@@ -191,8 +192,11 @@ impl Hub {
         let options = self.settings.dht.as_ref()?;
         if self.dht.is_none() {
             let place = (&self.settings.door.bind[..], self.port);
-            let origin = self.origin.clone();
-            match Node::start(options, place, origin, &mut self.reactor, now) {
+            let sockets = match &mut self.utp {
+                Some(utp) => utp.take_sockets(),
+                None => Datagrams::new(self.origin.clone()),
+            };
+            match Node::start(options, place, sockets, &mut self.reactor, now) {
                 Ok(node) => self.dht = Some(node),
                 Err(e) => self.tell(None, Report::Notice(dht::unusable(&e))),
             }
@@ -215,9 +219,12 @@ impl Hub {
             return;
         }
         let place = (&self.settings.door.bind[..], self.port);
-        let (shared, local_only) = (self.dht.is_some(), self.settings.config.local_only);
-        let sockets = (!shared).then(|| self.origin.clone());
-        match Utp::start(place, sockets, local_only, &mut self.reactor, now) {
+        let manner = Manner {
+            local_only: self.settings.config.local_only,
+            nearby: self.settings.utp_nearby,
+        };
+        let sockets = self.dht.is_none().then(|| self.origin.clone());
+        match Utp::start(place, sockets, manner, &mut self.reactor, now) {
             Ok(utp) => self.utp = Some(utp),
             Err(e) => {
                 let why = format!("cannot use uTP: {}", reason(&e));

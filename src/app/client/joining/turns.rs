@@ -9,6 +9,7 @@ use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event, Look};
 use crate::io::conn::{Conn, Outcome, Staging};
+use crate::io::datagrams::Datagrams;
 use crate::io::fetch::{self, Bounds, Fetch};
 use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
@@ -204,7 +205,7 @@ impl Search {
         match Node::start(
             options,
             (&self.settings.door.bind, *port),
-            self.origin.clone(),
+            Datagrams::new(self.origin.clone()),
             reactor,
             now,
         ) {

@@ -6,11 +6,20 @@
 //! `--` ends the options, options and other arguments mix freely. [`parse`] brings the arguments
 //! into one form for getopts, which knows nothing of this.
 
+mod usage;
+mod values;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+
+pub use usage::describe;
+pub(crate) use usage::{WIDTH, wrapped};
+#[cfg(test)]
+pub(crate) use values::check_default;
+use values::{check, number, whole};
 
 /// One option of a command. Made with [`Opt::new`] and the methods after it, so that a table
 /// reads as a table.
@@ -425,138 +434,6 @@ impl<'a> Normal<'a> {
 }
 
 type Rest<'a, I> = std::iter::Peekable<I>;
-
-/// Whether `value` fits `kind`; else what is wrong, naming the value.
-fn check(kind: Kind, value: &OsStr) -> Result<(), String> {
-    let shown = value.to_string_lossy();
-    let text = value.to_str().ok_or_else(|| format!("'{shown}' is not UTF-8"));
-    match kind {
-        Kind::Path => Ok(()),
-        Kind::Text => text.map(drop),
-        Kind::Flag if shown == "0" || shown == "1" => Ok(()),
-        Kind::Flag => Err(format!("'{shown}' is not 0 or 1")),
-        Kind::Choice(words) if words.contains(&&*shown) => Ok(()),
-        Kind::Choice(words) => Err(format!("'{shown}' is not one of {}", words.join(", "))),
-        Kind::Int { min, max } => {
-            let n = whole(&shown).ok_or_else(|| format!("'{shown}' is not a whole number"))?;
-            within(n, (min, max), max == i64::MAX)
-        }
-        Kind::Float { min, max } => {
-            let n = number(&shown).ok_or_else(|| format!("'{shown}' is not a number"))?;
-            within(n, (min, max), max == f64::MAX)
-        }
-    }
-}
-
-/// Whether an option's default is a value it would take.
-#[cfg(test)]
-pub(crate) fn check_default(opt: &Opt) -> Result<(), String> {
-    match opt.kind {
-        Kind::Path | Kind::Text => Ok(()),
-        kind => check(kind, OsStr::new(opt.default)),
-    }
-}
-
-fn within<N: PartialOrd + fmt::Display>(
-    n: N,
-    (min, max): (N, N),
-    open: bool,
-) -> Result<(), String> {
-    match () {
-        () if n < min && open => Err(format!("'{n}' is less than {min}")),
-        () if n < min || n > max => Err(format!("'{n}' is not between {min} and {max}")),
-        () => Ok(()),
-    }
-}
-
-/// A whole number as the original reads it: blanks around it, a sign, `_` between digits.
-fn whole(text: &str) -> Option<i64> {
-    plain_digits(text)?.parse().ok()
-}
-
-/// A finite number, with the same freedoms as [`whole`].
-fn number(text: &str) -> Option<f64> {
-    plain_digits(text)?.parse().ok().filter(|n: &f64| n.is_finite())
-}
-
-fn plain_digits(text: &str) -> Option<String> {
-    let text = text.trim();
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let stray = |at: usize| bytes[at] == b'_' && !(at > 0 && digit(at - 1) && digit(at + 1));
-    (!(0..bytes.len()).any(stray)).then(|| text.replace('_', ""))
-}
-
-/// Columns of the usage text, as the original has them.
-pub(crate) const WIDTH: usize = 79;
-/// How far a description is indented.
-const INDENT: usize = 10;
-
-/// The options of `table` as text: a line `--name <arg>`, its description, an empty line.
-pub fn describe(table: &[Opt]) -> String {
-    let (gone, kept): (Vec<&Opt>, Vec<&Opt>) = table.iter().partition(|opt| opt.gone.is_some());
-    let mut text = String::new();
-    for opt in kept {
-        entry(&mut text, &heading(opt), &explanation(opt));
-    }
-    entry(&mut text, "--help", "show this text");
-    let letters = table.iter().any(|opt| opt.short.is_some());
-    entry(&mut text, if letters { "-V, --version" } else { "--version" }, "show the version");
-    if !gone.is_empty() {
-        text.push_str("Accepted from old scripts, without effect:\n\n");
-    }
-    for opt in gone {
-        entry(&mut text, &heading(opt), opt.gone.unwrap_or_default());
-    }
-    text
-}
-
-fn heading(opt: &Opt) -> String {
-    let short = opt.short.map(|c| format!("-{c}, ")).unwrap_or_default();
-    let arg =
-        if matches!(opt.kind, Kind::Flag) { "[0|1]".into() } else { format!("<{}>", opt.arg) };
-    format!("{short}--{} {arg}", opt.name)
-}
-
-fn explanation(opt: &Opt) -> String {
-    let mut text = opt.help.to_owned();
-    if let Kind::Choice(words) = opt.kind {
-        text.push_str(&format!(": {}", words.join(", ")));
-    }
-    if !opt.aliases.is_empty() {
-        text.push_str(&format!(" (also --{})", opt.aliases.join(", --")));
-    }
-    if !opt.default.is_empty() {
-        text.push_str(&format!(" (defaults to {})", opt.default));
-    }
-    text
-}
-
-fn entry(text: &mut String, heading: &str, explanation: &str) {
-    text.push_str(heading);
-    text.push('\n');
-    for line in wrapped(explanation, WIDTH - INDENT) {
-        text.push_str(&" ".repeat(INDENT));
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text.push('\n');
-}
-
-/// `text` in lines of at most `width` columns, broken at blanks; a longer word stays whole.
-pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
 
 #[cfg(test)]
 mod tests {

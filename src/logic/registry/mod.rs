@@ -6,7 +6,9 @@
 
 pub mod access;
 pub mod address;
+mod checks;
 pub mod connection;
+mod expiry;
 mod index;
 pub mod limit;
 pub mod multi;
@@ -20,7 +22,7 @@ mod table;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::logic::rng::Rng;
 use crate::proto::address::is_local;
@@ -29,6 +31,7 @@ use crate::proto::announce::answer::{
 };
 use crate::proto::ids::{InfoHash, PeerId};
 use access::{Access, Torrent};
+pub use checks::{Check, MAX_CHECKS};
 use peer::Peer;
 pub use rules::*;
 pub use state::{Copy, Copying};
@@ -38,30 +41,6 @@ use table::Table;
 /// Torrents at most whose completed downloads are remembered after their last peer has gone. Beyond,
 /// those with few of them make room.
 pub const MAX_PAST: usize = 1 << 18;
-
-/// An expiry that comes so much too late shows that the process did not run, or the machine slept:
-/// nobody could announce meanwhile. BitTornado's clock has the same limit.
-const ASLEEP: Duration = Duration::from_secs(100);
-
-/// Peers looked at in one part of an expiry, which takes some hundred microseconds if they all go; a
-/// swarm is never divided.
-const SWEPT: usize = 2048;
-
-/// Peers that wait to be connected to at most. Beyond, they wait for their next announce.
-pub const MAX_CHECKS: usize = 1024;
-
-/// A peer that is to be connected to before it is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Check {
-    /// The torrent.
-    pub hash: InfoHash,
-    /// The peer.
-    pub id: PeerId,
-    /// Where it says that it listens.
-    pub at: SocketAddr,
-    /// Whether it takes only obfuscated connections.
-    pub crypto: bool,
-}
 
 /// Who announces.
 #[derive(Debug, Clone, Copy)]
@@ -316,49 +295,6 @@ impl Registry {
         }
     }
 
-    /// Whether peers are connected to before they are listed.
-    fn checks_peers(&self) -> bool {
-        self.settings.nat_checks > 0 && self.settings.aggregator == Aggregator::No
-    }
-
-    /// Whether one from this address is: nobody can reach a stranger's local network from here.
-    fn is_to_check(&self, ip: IpAddr) -> bool {
-        self.settings.check_local || !is_local(ip)
-    }
-
-    fn want_check(&mut self, hash: InfoHash, peer: &Peer) {
-        let due = (1..=self.settings.nat_checks).contains(&peer.unreached);
-        if due && peer.port != 0 && self.checks.len() < MAX_CHECKS {
-            let at = SocketAddr::new(peer.listed_ip(), peer.port);
-            let crypto = peer.crypto == Crypto::Required;
-            self.checks.push_back(Check { hash, id: peer.id, at, crypto });
-        }
-    }
-
-    /// A peer that is to be connected to. Each is yielded once, and its result is awaited.
-    pub fn next_check(&mut self) -> Option<Check> {
-        self.checks.pop_front()
-    }
-
-    /// What came of a check. `false` if the peer is not there any more, at that place.
-    pub fn on_checked(&mut self, check: &Check, good: bool) -> bool {
-        let secret = self.swarms.secret;
-        let Some(swarm) = self.swarms.get_mut(&check.hash) else { return false };
-        let Some(at) = swarm.find(secret, &check.id) else { return false };
-        let old = swarm.get(at);
-        if (old.listed_ip(), old.port) != (check.at.ip(), check.at.port()) {
-            return false;
-        }
-        let unreached = match (old.unreached, good) {
-            (0, _) | (_, true) => 0,
-            (n, false) => n.saturating_add(1),
-        };
-        let heard = swarm.was_heard(at);
-        swarm.update(secret, at, &Peer { unreached, ..old }, heard);
-        self.changed |= old.unreached != unreached;
-        true
-    }
-
     /// What a scrape tells: of the torrents `named`, those unknown left out, or of all.
     ///
     /// # Errors
@@ -411,58 +347,6 @@ impl Registry {
     /// Whether that is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// When [`Registry::expire`] has something to do.
-    pub fn next_expiry(&self) -> Instant {
-        match self.sweeping {
-            Some(_) => self.swept,
-            None => self.swept + self.settings.expiry,
-        }
-    }
-
-    /// Forgets, if it is time, the peers that were not heard of since the last time, and the
-    /// torrents without peers: a part of them, and further calls the rest. If it comes far too late
-    /// everybody gets another period instead.
-    pub fn expire(&mut self, now: Instant) {
-        let due = self.next_expiry();
-        if now < due {
-            return;
-        }
-        if self.sweeping.is_none() {
-            self.swept = now;
-            if now.saturating_duration_since(due) >= ASLEEP {
-                return;
-            }
-        }
-        self.sweep_part(self.sweeping.unwrap_or(0));
-        if self.sweeping.is_none() {
-            self.swarms.shrink();
-        }
-    }
-
-    /// Goes on from a place. Whoever takes the place of a torrent that is taken out meanwhile comes
-    /// from behind: so a few may be passed over, and live a period longer, but nobody is met twice.
-    fn sweep_part(&mut self, mut place: usize) {
-        let mut room = SWEPT;
-        while place < self.swarms.len() {
-            if room == 0 {
-                return self.sweeping = Some(place);
-            }
-            let (secret, swarm) = (self.swarms.secret, self.swarms.at_mut(place));
-            let before = (swarm.len(), swarm.seeds());
-            // A torrent costs something too, also without peers.
-            room = room.saturating_sub(before.0 + 8);
-            swarm.sweep(secret);
-            self.peers -= before.0 - swarm.len();
-            self.seeds -= before.1 - swarm.seeds();
-            self.changed |= before.0 != swarm.len();
-            match swarm.is_empty() && !self.settings.keep_dead {
-                true => self.forget(place),
-                false => place += 1,
-            }
-        }
-        self.sweeping = None;
     }
 
     /// Takes over what other trackers say of a torrent, in place of what they said before.

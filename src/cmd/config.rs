@@ -14,6 +14,7 @@ use super::env::{Env, reason};
 use super::options::{Kind, Opt, Origin, Parsed};
 use super::{Command, Exit, VERSION};
 use crate::io::save;
+use crate::proto::order;
 use ini::Line;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
@@ -230,7 +231,7 @@ fn printed(command: &Command, parsed: &Parsed, places: &Places, file: Option<&Fi
     text.extend(told.replace(char::is_control, "?").bytes());
     text.push(b'\n');
     let mut all: Vec<_> = parsed.all().filter(|(opt, ..)| is_kept(opt)).collect();
-    all.sort_by_key(|(opt, ..)| opt.name);
+    order::by_key(&mut all, |(opt, ..)| opt.name);
     for (opt, value, origin) in all.into_iter().filter(|(opt, ..)| opt.gone.is_none()) {
         let from = match origin {
             None => String::new(),
@@ -295,7 +296,7 @@ fn updated(parsed: &Parsed, old: Option<&[u8]>) -> Result<Vec<u8>, &'static str>
         .filter(|(opt, ..)| is_saved(opt) && opt.gone.is_none())
         .map(|(opt, value, _)| (opt, value))
         .collect();
-    left.sort_by_key(|(opt, _)| opt.name);
+    order::by_key(&mut left, |(opt, _)| opt.name);
     let all = left.clone();
     let line = |(opt, value): (&Opt, &OsStr)| {
         ini::written(opt.name, value.as_bytes(), is_quoted(opt)).ok_or(opt.name)

@@ -334,7 +334,12 @@ impl From<i64> for Item {
 impl Item {
     /// A dictionary of these entries.
     pub fn dict<const N: usize>(entries: [(&str, Item); N]) -> Item {
-        Item::Dict(entries.into_iter().map(|(k, v)| (k.as_bytes().to_vec(), v)).collect())
+        // One by one: to collect them would be a sort of its own for each count of entries.
+        let mut all = BTreeMap::new();
+        for (key, value) in entries {
+            all.insert(key.as_bytes().to_vec(), value);
+        }
+        Item::Dict(all)
     }
 
     /// The canonical bytes.

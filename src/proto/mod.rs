@@ -21,6 +21,7 @@ pub mod magnet;
 pub mod merkle;
 pub mod metainfo;
 pub mod mse;
+pub mod order;
 pub mod peer_priority;
 pub mod port_mapping;
 pub mod qr;

@@ -10,6 +10,7 @@ use crate::logic::registry::Registry;
 use crate::proto::announce::answer::Counts;
 use crate::proto::announce::ask::percent_encode;
 use crate::proto::ids::InfoHash;
+use crate::proto::order;
 
 /// Rows on the page; the sum counts all torrents.
 const ROWS: usize = 1000;
@@ -162,9 +163,9 @@ impl Snapshot {
             Sort::Name | Sort::Hash => 0,
         };
         if sort == Sort::Name && self.named {
-            rows.sort_by(|a, b| (&a.name, a.hash).cmp(&(&b.name, b.hash)));
+            order::by(&mut rows, |a, b| (&a.name, a.hash).cmp(&(&b.name, b.hash)));
         } else {
-            rows.sort_by_key(|row| (Reverse(number(row)), row.hash));
+            order::by_key(&mut rows, |row| (Reverse(number(row)), row.hash));
         }
         rows
     }

@@ -9,6 +9,7 @@ use crate::cmd::env::Env;
 use crate::cmd::json::{Array, Nullable, Object, Text};
 use crate::io::screen::printable;
 use crate::proto::metainfo::{File, Info, Layout, Metainfo};
+use crate::proto::order;
 
 /// One JSON object on a line; its keys are promised in the command's usage.
 pub fn json(env: &mut Env, argument: &OsStr, metainfo: &Metainfo) {
@@ -102,7 +103,7 @@ struct Node<'i> {
 /// stranger says how deep the folders are.
 fn nodes(info: &Info) -> Vec<Node<'_>> {
     let mut files: Vec<&File> = info.files.iter().filter(|file| !file.pad).collect();
-    files.sort_by(|a, b| a.path.cmp(&b.path));
+    order::by(&mut files, |a, b| a.path.cmp(&b.path));
     let bytes = files.iter().map(|file| file.length).sum();
     let mut nodes =
         vec![Node { name: &info.name, depth: 0, bytes, folder: info.layout == Layout::Multi }];

@@ -7,6 +7,7 @@
 use crate::proto::address::is_local;
 use crate::proto::dht::Node;
 use crate::proto::dht::id::NodeId;
+use crate::proto::order;
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -86,7 +87,7 @@ impl Table {
     /// All of them, those that were heard last first.
     pub fn nodes(&self) -> Vec<Node> {
         let mut all: Vec<&Known> = self.buckets.iter().flat_map(|bucket| &bucket.nodes).collect();
-        all.sort_by_key(|node| Reverse(node.heard));
+        order::by_key(&mut all, |node| Reverse(node.heard));
         all.into_iter().map(|node| (node.id, node.at)).collect()
     }
 
@@ -95,7 +96,7 @@ impl Table {
     pub fn nearest(&self, place: &NodeId) -> Vec<Node> {
         let all = self.buckets.iter().flat_map(|bucket| &bucket.nodes);
         let mut all: Vec<&Known> = all.filter(|node| node.failures < FAILING).collect();
-        all.sort_by_key(|node| node.id.distance(place));
+        order::by_key(&mut all, |node| node.id.distance(place));
         all.into_iter().take(K).map(|node| (node.id, node.at)).collect()
     }
 

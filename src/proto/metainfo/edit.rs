@@ -12,6 +12,7 @@ use std::ops::Range;
 use crate::proto::bencode::{self, Item, Kind, Value, put_bytes};
 use crate::proto::hash::{sha1, sha256};
 use crate::proto::ids::{InfoHash, InfoHashV2};
+use crate::proto::order;
 
 use super::draft::list;
 use super::{MAX_SIZE, MetainfoError, is_safe_name, is_version_2_only, most_values};
@@ -167,7 +168,7 @@ impl<'a> Editor<'a> {
         }
         splices.extend(self.name.as_ref().and_then(|name| self.rename_leaf(name)));
         // Stable: new keys that share a place stay in order.
-        splices.sort_by_key(|(range, _)| (range.start, range.end));
+        order::by_key(&mut splices, |(range, _)| (range.start, range.end));
         let (mut out, mut kept) = (Vec::with_capacity(self.bytes.len()), 0);
         for (range, new) in splices {
             out.extend_from_slice(&self.bytes[kept..range.start]);

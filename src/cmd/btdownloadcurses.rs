@@ -167,3 +167,19 @@ fn close(env: &mut Env, view: &View, outcome: Result<(), String>) -> Exit {
         Err(why) => env.failed(why),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::options::{Asked, parse};
+
+    #[test]
+    fn without_a_terminal_it_says_so_and_names_the_one_for_plain_text() {
+        let (mut env, said) = Env::captured("btdownloadcurses", [""; 0], "/");
+        env.vars = Box::new(|name| (name == "TERM").then(|| "dumb".into()));
+        let Ok(Asked::Run(parsed)) = parse(&ALL, &["x.torrent".into()]) else { panic!() };
+        assert_eq!(run(&mut env, &parsed), Exit::Failed);
+        let told = "standard output is no terminal; btdownloadheadless does the same in plain text";
+        assert_eq!(said.err(), format!("btdownloadcurses: {told}\n"));
+    }
+}

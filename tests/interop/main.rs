@@ -13,6 +13,7 @@ mod ours;
 mod ports;
 mod qbittorrent;
 mod rtorrent;
+mod screen;
 mod swarm;
 mod table;
 mod transmission;

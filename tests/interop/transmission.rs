@@ -13,7 +13,7 @@ const TRANSMISSION: Client = Client { start, dials: false, makes_empty_files: fa
 /// It has encrypted connections only.
 const ENCRYPTED: Client = Client { start: start_encrypted, ..TRANSMISSION };
 
-fn start(swarm: &Swarm, folder: &str) -> Background {
+pub fn start(swarm: &Swarm, folder: &str) -> Background {
     start_with(swarm, folder, "--encryption-preferred")
 }
 

@@ -330,7 +330,7 @@ fn small(frame: &mut Frame, all: Area, view: &View) {
     let rates = (words::short_rate(rates.0), words::short_rate(rates.1));
     frame.fit(body.row(3), &format!("↓ {} ↑ {}", rates.0, rates.1), Style::PLAIN);
     let (seeds, peers) = status.map_or((0, 0), |s| (s.seeds, s.peers));
-    frame.fit(body.row(4), &format!("{seeds} seeds, {peers} peers"), Style::PLAIN);
+    frame.fit(body.row(4), &format!("seeds {seeds}, peers {peers}"), Style::PLAIN);
     let list_area = body.below(SMALL_FIELDS);
     list_row(frame, list_area, view);
     match (&view.prompt, view.notices.back()) {

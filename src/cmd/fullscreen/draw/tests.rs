@@ -120,7 +120,7 @@ fn the_smallest_terminal_has_what_matters_most() {
             "███░░░░░░░░░░ 23.6%",
             "0:00:28",
             "↓ 807K ↑ 255K",
-            "1 seeds, 1 peers",
+            "seeds 1, peers 1",
             " q quit  ? help"
         ]
         .map(|row| match row {

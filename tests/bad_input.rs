@@ -143,10 +143,12 @@ fn a_url_that_brings_no_torrent_is_refused() {
     let (dir, _) = folder();
     let missing = web("HTTP/1.0 404 Not Found\r\nContent-Length: 4\r\n\r\ngone");
     let page = web("HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\n<html>");
+    let text = web("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello");
     let nobody = format!("http://127.0.0.1:{}/x.torrent", free_port());
     for (url, said) in [
         (missing.as_str(), "x.torrent': the server answered 404"),
-        (&page, "x.torrent' is not a valid metafile: "),
+        (&page, "x.torrent' links to no .torrent"),
+        (&text, "x.torrent' is not a valid metafile: "),
         (&nobody, "x.torrent': Connection refused"),
     ] {
         refused(&dir, client(&dir).arg(url), 1, said);

@@ -275,7 +275,7 @@ fn torrents_are_fetched_by_http() {
     let done = show(&dir, &["--hash", &good, &page, &none, "rich.torrent"], 1);
     assert_eq!(done.out, format!("{}\n{}\n", poor_hash(), rich_hash()));
     let wanted = format!(
-        "btshowmetainfo: cannot read '{page}': bad bencoded data: unexpected byte at byte 0\n\
+        "btshowmetainfo: the page '{page}' links to no .torrent\n\
          btshowmetainfo: cannot fetch '{none}': the server answered 404\n"
     );
     assert_eq!(done.err, wanted);

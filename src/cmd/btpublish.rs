@@ -64,7 +64,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     });
     match ended {
         Ok(()) => Exit::Done,
-        Err(e @ PublishError::Start(_)) => env.failed(e),
+        Err(e @ (PublishError::Start(_) | PublishError::Peers(_))) => env.failed(e),
         // Why has been said.
         Err(PublishError::Nothing | PublishError::Some) => Exit::Failed,
     }

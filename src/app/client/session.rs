@@ -7,8 +7,8 @@
 use super::company::Company;
 use super::state::{self, Place};
 use super::{
-    Config, DhtOptions, Door, Event, Look, MAX_MAIL, News, Priority, Report, STACK, Settings,
-    StartError, Stopper, TargetError, Way, engine,
+    Config, DhtOptions, DiskOptions, Door, Event, Look, MAX_MAIL, News, Priority, Report, STACK,
+    Settings, StartError, Stopper, TargetError, Way, engine,
 };
 use crate::app::target;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
@@ -16,7 +16,7 @@ use crate::io::storage::{Storage, Use};
 use crate::io::{signals, sys};
 use crate::logic::PeerKey;
 use crate::logic::inquiry::Legacy;
-use crate::proto::geometry::Geometry;
+use crate::proto::geometry::{BLOCK_LENGTH, Geometry};
 use crate::proto::ids::PeerId;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,6 +108,24 @@ pub struct SessionSettings {
 }
 
 impl SessionSettings {
+    /// A session that listens there, asks neither hash table nor gateway, and has no limits.
+    pub fn new(door: Door) -> SessionSettings {
+        let disk = DiskOptions::default();
+        SessionSettings {
+            door,
+            config: Config::default(),
+            dht: None,
+            lsd: false,
+            map_ports: None,
+            utp: false,
+            utp_nearby: false,
+            slice_size: BLOCK_LENGTH,
+            write_buffer: disk.write_buffer,
+            max_files_open: disk.max_files_open,
+            ends_with_last: false,
+        }
+    }
+
     /// What a download's settings say about the session that it would be alone in.
     pub fn of(settings: &Settings) -> SessionSettings {
         SessionSettings {

@@ -4,7 +4,7 @@
 //! The doors are the tracker's ([`crate::io::gate`], UDP), and so are the answers to announces
 //! (`tracker::desk`). The rooms: `works` (the thread that makes the torrents and looks for
 //! changes), `sharing` (torrents come and go), `share` (what is shared of a path), `seeding` (the
-//! clients), `serving` (the answers by HTTP), `web` (what is where), `page`, `host` (by which
+//! session that gives to peers), `serving` (the answers by HTTP), `web` (what is where), `page`, `host` (by which
 //! address we are reached).
 
 mod host;
@@ -29,7 +29,7 @@ pub use host::Host;
 pub use notice::{Figures, Notice, PublishError, Shared, Until};
 pub use seeding::Peers;
 
-use crate::app::client::{Stop, Stopper};
+use crate::app::client::Stop;
 use crate::app::service::Manager;
 use crate::app::tracker::desk::{Desk, InfoPage};
 use crate::app::tracker::udp::Udp;
@@ -43,8 +43,9 @@ use crate::logic::registry::Registry;
 use crate::proto::ids::InfoHash;
 use crate::proto::qr::Code;
 use host::{Authority, own_address};
-use seeding::Said;
+use seeding::{Said, Seeding, Seeds};
 use share::Share;
+use sharing::PEERS_PERCENT;
 use works::{Job, News, Works};
 
 /// Messages that may wait for the reactor.
@@ -87,7 +88,7 @@ pub struct Settings {
     pub page: bool,
     /// Nobody outside this machine and its networks is served or asked.
     pub local_only: bool,
-    /// The clients.
+    /// Where peers are met.
     pub peers: Peers,
     /// HTTP connections at most.
     pub connections: usize,
@@ -102,6 +103,8 @@ enum Message {
     Opened(gate::Done),
     News(News),
     Seed(InfoHash, Said),
+    Told(String),
+    SeedsEnded(Result<(), String>),
 }
 
 impl From<gate::Done> for Message {
@@ -110,9 +113,9 @@ impl From<gate::Done> for Message {
     }
 }
 
-/// A client that runs.
+/// How it goes with the peers of a torrent.
+#[derive(Default)]
 struct Seed {
-    stopper: Stopper,
     rate: f64,
     uploaded: u64,
 }
@@ -163,15 +166,12 @@ pub struct Publisher {
     mailbox: Mailbox<Message>,
     works: Option<Works>,
     shares: Vec<Share>,
-    seeds: HashMap<InfoHash, Seed>,
-    /// Bytes that clients sent which have ended.
+    seeds: Seeds,
+    seeding: HashMap<InfoHash, Seed>,
+    seeds_ended: bool,
+    /// Bytes that peers got of torrents that are given no more.
     sent_before: u64,
     front: Front,
-    peers: Peers,
-    /// Our tracker as our own clients reach it.
-    announce: String,
-    ip: IpAddr,
-    local_only: bool,
     upload_limit: Option<u64>,
     bucket: Bucket,
     web: Meter,
@@ -236,12 +236,20 @@ impl Publisher {
         let host = settings.host.clone();
         let host = host.unwrap_or_else(|| Host { name: ip.to_string(), port: None });
         let front = front(&settings, Authority::new(host, port));
-        tell(Notice::Listening(front.url()));
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let files = Files::start(&post).map_err(machine)?;
+        let seeding = Seeding {
+            peers: settings.peers,
+            announce: format!("http://{}/announce", own_door(&on)),
+            ip,
+            upload_limit: settings.upload_limit.map(|limit| (limit * PEERS_PERCENT / 100).max(1)),
+            local_only: settings.local_only,
+        };
+        let seeds = seeding.start(&post).map_err(PublishError::Peers)?;
         let (paths, cache, rescan) = (settings.paths.clone(), settings.cache, settings.rescan);
         let job = Job { paths, recipe: settings.recipe, cache, rescan };
         let works = Some(Works::start(job, post.clone()).map_err(machine)?);
+        tell(Notice::Listening(front.url()));
         Ok(Publisher {
             reactor,
             gate,
@@ -253,13 +261,11 @@ impl Publisher {
             mailbox,
             works,
             shares: settings.paths.into_iter().map(Share::new).collect(),
-            seeds: HashMap::new(),
+            seeds,
+            seeding: HashMap::new(),
+            seeds_ended: false,
             sent_before: 0,
             front,
-            peers: settings.peers,
-            announce: format!("http://{}/announce", own_door(&on)),
-            ip,
-            local_only: settings.local_only,
             upload_limit: settings.upload_limit,
             bucket: Bucket::new(settings.upload_limit, now),
             web: Meter::new(now, DEFAULT_WINDOW),
@@ -360,6 +366,13 @@ impl Publisher {
             }
             Message::News(news) => self.on_news(news, now, tell),
             Message::Seed(hash, said) => self.on_said(hash, said, now, tell),
+            Message::Told(text) => tell(Notice::Told(text)),
+            Message::SeedsEnded(result) => {
+                self.seeds_ended = true;
+                if let Err(e) = result {
+                    tell(Notice::Told(format!("no peers get anything from here any more: {e}")));
+                }
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::app::client::StartError;
 use crate::app::tracker::TrackerError;
 use crate::proto::ids::InfoHash;
 
@@ -93,6 +94,8 @@ pub struct Figures {
 pub enum PublishError {
     /// The doors cannot be opened, or the machine gives no thread.
     Start(TrackerError),
+    /// Peers cannot be met.
+    Peers(StartError),
     /// None of the paths can be shared; each was told.
     Nothing,
     /// Some of the paths could not be shared; each was told.
@@ -103,6 +106,7 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PublishError::Start(e) => e.fmt(f),
+            PublishError::Peers(e) => e.fmt(f),
             PublishError::Nothing => f.write_str("there is nothing to share"),
             PublishError::Some => f.write_str("not everything could be shared"),
         }

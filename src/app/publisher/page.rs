@@ -32,6 +32,7 @@ padding:1.1rem 1.25rem}aside{text-align:center;font-size:.85em;color:var(--soft)
 aside svg{width:100%;max-width:11rem;border-radius:6px;display:block;margin:0 auto .5rem}\
 aside a{overflow-wrap:anywhere}a{color:var(--link)}\
 .m{color:var(--soft);margin:.15rem 0 .9rem;font-variant-numeric:tabular-nums}\
+.m:last-child{margin:0}\
 .g{display:flex;flex-wrap:wrap;gap:.5rem;margin:0 0 1rem}\
 .g a{border:1px solid var(--line);border-radius:7px;padding:.4rem .85rem;text-decoration:none;\
 font-weight:600;font-size:.95em}.g a:first-child{background:var(--link);color:var(--on);\
@@ -262,4 +263,56 @@ fn said(share: &Share, counts: &Counts) -> String {
 /// As one word of a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn view(shares: &[Share]) -> View<'_> {
+        let counts = vec![Counts { complete: 1, incomplete: 2, downloaded: 3 }; shares.len()];
+        View {
+            title: "<'T'>",
+            url: "http://h/",
+            qr: None,
+            generation: 7,
+            shares,
+            counts,
+            totals: Totals { rate: 2048.0, sent: 5, connections: 1 },
+            nonce: "n",
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_had_yet_is_named_and_escaped() {
+        let mut share = Share::new(PathBuf::from("/x/<b>\u{202e}\"&"));
+        for (state, said) in [
+            (State::Reading(0.519), "being read, 51%"),
+            (State::Gone, "not there any more"),
+            (State::Failed, "cannot be read"),
+        ] {
+            share.state = state;
+            let html = view(std::slice::from_ref(&share)).html();
+            assert!(html.contains("<bdi>&lt;b&gt;\u{fffd}&quot;&amp;</bdi>"), "{html}");
+            assert!(html.contains("<title>&lt;&#39;T&#39;&gt;</title>"), "{html}");
+            assert!(html.contains(said) && !html.contains("href=\"/data/"), "{html}");
+        }
+    }
+
+    #[test]
+    fn the_figures_are_json() {
+        let shares = [Share::new("/x/a".into()), Share::new("/x/b".into())];
+        let value: serde_json::Value = serde_json::from_str(&view(&shares).json()).unwrap();
+        assert_eq!((&value["generation"], &value["upload_rate"]), (&7.into(), &2048.into()));
+        assert_eq!(value["text"], "sending 2.0 KiB/s \u{b7} 5 B sent so far");
+        assert_eq!(value["torrents"][1]["peers"], 2);
+        assert!(value["torrents"][0]["info_hash"].is_null());
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_one_word() {
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
 }

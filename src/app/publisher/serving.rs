@@ -138,14 +138,15 @@ impl Publisher {
     pub(super) fn figures(&self, now: Instant) -> Figures {
         let all: Vec<Counts> = self.shares.iter().map(|share| self.counts(share)).collect();
         let sum = |of: fn(&Counts) -> u64| all.iter().map(of).sum();
-        let peers: f64 = self.seeds.values().map(|seed| seed.rate).fold(0.0, |sum, r| sum + r);
+        let peers: f64 = self.seeding.values().map(|seed| seed.rate).fold(0.0, |sum, r| sum + r);
         Figures {
             torrents: self.shares.iter().filter_map(Share::newest).count(),
             seeds: sum(|counts| counts.complete.into()),
             peers: sum(|counts| counts.incomplete.into()),
             completed: sum(|counts| counts.downloaded.into()),
             rate: peers + self.web.rate(now),
-            to_peers: self.sent_before + self.seeds.values().map(|seed| seed.uploaded).sum::<u64>(),
+            to_peers: self.sent_before
+                + self.seeding.values().map(|seed| seed.uploaded).sum::<u64>(),
             by_http: self.gate.streamed(),
             connections: self.gate.connections(),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::seeding::{Said, Seeding};
+use super::seeding::Said;
 use super::share::{Share, State, Version, in_url};
 use super::works::{Made, News};
 use super::{Notice, PublishError, Publisher, Seed, Shared};
@@ -14,11 +14,11 @@ use crate::proto::ids::InfoHash;
 /// Versions of a path that are shared beside the newest, for those who have begun with them.
 const MAX_OLD: usize = 3;
 
-/// How long the clients may take to say goodbye.
+/// How long the session may take to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(2300);
 
-/// Of the upload limit the clients have so many percent, and the web the rest and what they leave.
-const PEERS_PERCENT: u64 = 90;
+/// Of the upload limit peers have so many percent, and the web the rest and what they leave.
+pub(super) const PEERS_PERCENT: u64 = 90;
 
 impl Publisher {
     pub(super) fn on_news(&mut self, news: News, now: Instant, tell: &mut dyn FnMut(Notice)) {
@@ -96,26 +96,16 @@ impl Publisher {
         self.figures(now);
     }
 
-    /// Starts the client of a torrent, if it has none.
+    /// Has a torrent given to peers, if it is not already.
     fn seed(&mut self, number: usize, made: &Made, tell: &mut dyn FnMut(Notice)) {
         let hash = made.metainfo.info_hash;
-        if self.seeds.contains_key(&hash) {
+        if self.seeding.contains_key(&hash) {
             return;
         }
-        let seeding = Seeding {
-            peers: &self.peers,
-            path: self.shares[number].path.clone(),
-            announce: self.announce.clone(),
-            ip: self.ip,
-            upload_limit: self.upload_limit.map(|limit| (limit * PEERS_PERCENT / 100).max(1)),
-            local_only: self.local_only,
-        };
-        match seeding.start(&made.metainfo, &self.post) {
-            Ok(stopper) => _ = self.seeds.insert(hash, Seed { stopper, rate: 0.0, uploaded: 0 }),
-            Err(e) => {
-                let name = &self.shares[number].name;
-                tell(Notice::Told(format!("no peers get '{name}' from here, only the web: {e}")));
-            }
+        let Share { name, path, .. } = &self.shares[number];
+        match self.seeds.add(&made.metainfo, path.clone()) {
+            true => _ = self.seeding.insert(hash, Seed::default()),
+            false => tell(Notice::Told(format!("no peers get '{name}': too many come at once"))),
         }
     }
 
@@ -123,7 +113,7 @@ impl Publisher {
     fn withdraw(&mut self, hash: InfoHash) {
         let shared = |share: &Share| share.versions.iter().any(|version| version.hash == hash);
         if !self.shares.iter().any(shared) {
-            self.seeds.get(&hash).inspect(|seed| seed.stopper.stop());
+            self.seeds.remove(hash);
         }
         self.track();
     }
@@ -147,7 +137,7 @@ impl Publisher {
         now: Instant,
         tell: &mut dyn FnMut(Notice),
     ) {
-        let Some(seed) = self.seeds.get_mut(&hash) else { return };
+        let Some(seed) = self.seeding.get_mut(&hash) else { return };
         match said {
             Said::Figures(figures) => {
                 let status = figures.status.as_ref();
@@ -158,9 +148,12 @@ impl Publisher {
             Said::Notice(text) => tell(Notice::Told(text)),
             Said::Ended(result) => {
                 self.sent_before += seed.uploaded;
-                self.seeds.remove(&hash);
+                self.seeding.remove(&hash);
                 if let Err(e) = result {
-                    tell(Notice::Told(format!("no peers get '{hash}' from here any more: {e}")));
+                    let versions = self.shares.iter().flat_map(|share| &share.versions);
+                    let name = versions.filter(|version| version.hash == hash).map(|v| &v.name);
+                    let name = name.map(String::as_str).next().unwrap_or("what was shared");
+                    tell(Notice::Told(format!("no peers get '{name}' from here: {e}")));
                 }
             }
         }
@@ -169,20 +162,20 @@ impl Publisher {
     /// The web gets of the limit what the peers leave.
     fn share_limit(&mut self, now: Instant) {
         let Some(limit) = self.upload_limit else { return };
-        let peers: f64 = self.seeds.values().map(|seed| seed.rate).sum();
+        let peers: f64 = self.seeding.values().map(|seed| seed.rate).sum();
         let least = limit - limit * PEERS_PERCENT / 100;
         self.bucket.set_limit(now, Some(limit.saturating_sub(peers as u64).max(least).max(1)));
     }
 
-    /// Ends the clients, while their last announces are answered.
+    /// Ends the session, while its last announces are answered.
     pub(super) fn goodbye(
         &mut self,
         events: &mut Vec<Event>,
         tell: &mut dyn FnMut(Notice),
     ) -> Result<(), PublishError> {
-        self.seeds.values().for_each(|seed| seed.stopper.stop());
+        self.seeds.stop();
         let end = Instant::now() + GOODBYE;
-        while !self.seeds.is_empty() {
+        while !self.seeds_ended {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;

@@ -336,3 +336,55 @@ fn expire(dir: &Path, now: SystemTime) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, length: u64, at: u64) -> Found {
+        let modified = Some(UNIX_EPOCH + Duration::from_secs(at));
+        Found { path: path.into(), length, modified }
+    }
+
+    #[test]
+    fn a_version_is_there_while_one_of_its_files_is_as_it_was() {
+        let old = [found("a", 5, 1), found("b", 6, 2), found("empty", 0, 3)];
+        assert!(is_there(&old, &[found("a", 5, 9), found("b", 6, 2)]));
+        assert!(!is_there(&old, &[found("a", 5, 9), found("b", 7, 2), found("empty", 0, 3)]));
+        assert!(!is_there(&old, &[found("c", 5, 1)]));
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_unless_it_is_spoilt_and_goes_when_it_is_old() {
+        let dir = std::env::temp_dir().join(format!("bt-published-{}", std::process::id()));
+        let place = dir.join("x.published");
+        keep(&place, b"d4:infode");
+        assert_eq!(read(&place).as_deref(), Some(&b"d4:infode"[..]));
+        expire(&dir, SystemTime::now() + KEPT / 2);
+        let mut bytes = fs::read(&place).unwrap();
+        bytes[25] ^= 1;
+        fs::write(&place, bytes).unwrap();
+        assert_eq!(read(&place), None);
+        fs::write(dir.join("mine"), b"").unwrap();
+        expire(&dir, SystemTime::now() + KEPT * 2);
+        let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["mine"]);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_looks_the_same_from_its_name_and_when_it_is_open() {
+        let path = std::env::temp_dir().join(format!("bt-looks-{}", std::process::id()));
+        fs::write(&path, b"x").unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        for modified in [
+            UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789),
+            UNIX_EPOCH - Duration::from_millis(1500),
+        ] {
+            file.set_modified(modified).unwrap();
+            let seen = tree::look(&path).unwrap().unwrap();
+            assert_eq!(stamp(&seen), sys::stamp(&file).unwrap(), "{modified:?}");
+        }
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -67,8 +67,8 @@ pub const OPTIONS: &[Opt] = &[
         "seconds between looks whether something has changed; more where a look takes long",
     )
     .arg("seconds"),
-    Opt::new("minport", PORT, "6881", "first port to try to take peers at, one a torrent"),
-    Opt::new("maxport", PORT, "6999", "last port to try to take peers at"),
+    Opt::new("minport", PORT, "6881", "first port to try to take peers at"),
+    Opt::new("maxport", PORT, "6889", "last port to try to take peers at"),
     Opt::new("random_port", Kind::Flag, "0", "try the ports in random order"),
     Opt::new(
         "local_only",

@@ -282,6 +282,7 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         limits,
         peer_exchange: parsed.flag("pex"),
         local_only: parsed.flag("local_only"),
+        hash_table: parsed.flag("dht"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         encryption: encryption(parsed),
         ip: ip.map(str::to_string),

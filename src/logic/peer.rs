@@ -143,6 +143,10 @@ pub struct Session {
     pub fast: bool,
     /// It said that it will not download any more (BEP 21).
     pub upload_only: bool,
+    /// It said that it would rather be dialled encrypted.
+    pub encrypts: bool,
+    /// It has said where its node of the distributed hash table is.
+    pub told_node: bool,
     /// The port at which it says that it listens (BEP 10).
     pub listens: Option<u16>,
     /// No more requests may be out at it.
@@ -227,6 +231,8 @@ impl Session {
             id,
             fast: false,
             upload_only: false,
+            encrypts: false,
+            told_node: false,
             listens: None,
             request_limit: MAX_ASKED,
             have: Bitfield::new(pieces),

@@ -30,6 +30,7 @@ fn start(swarm: &Swarm, folder: &str) -> Background {
          [Network]\n\
          PortForwardingEnabled=false\n\
          [Preferences]\n\
+         Connection\\ResolvePeerCountries=false\n\
          WebUI\\Enabled=true\n\
          WebUI\\Address=127.0.0.1\n\
          WebUI\\Port={control}\n\

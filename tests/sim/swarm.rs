@@ -516,6 +516,7 @@ impl World {
                 self.at(self.now + delay, node, Event::Announced(number));
             }
             Action::Scrape(_) => {}
+            Action::Node(_) => unreachable!("there is no hash table"),
             Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }

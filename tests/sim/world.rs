@@ -344,6 +344,7 @@ impl World {
                 self.soon(200, Event::Announced { node, number, peers });
             }
             Action::Scrape(_) => {}
+            Action::Node(_) => unreachable!("there is no hash table"),
             Action::Fetch { .. } | Action::Abandon(_) => unreachable!("there are no web seeds"),
             Action::Report(notice) => self.report(node, notice),
         }

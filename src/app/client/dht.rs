@@ -126,6 +126,11 @@ impl Node {
         self.dht.forget(info_hash);
     }
 
+    /// A peer has told of its node.
+    pub(super) fn contact(&mut self, at: SocketAddr, now: Instant) {
+        self.dht.contact(at, now);
+    }
+
     pub(super) fn next_deadline(&self) -> Instant {
         self.dht.next_deadline()
     }

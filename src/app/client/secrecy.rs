@@ -4,7 +4,7 @@ use crate::io::conn::{Conn, Door};
 use crate::logic::rng::Rng;
 use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::{Methods, Names};
-use crate::proto::wire;
+use crate::proto::wire::{self, Speaks};
 use std::time::{Duration, Instant};
 
 /// With so many strangers a second keys are exchanged. It takes two hundred microseconds each time,
@@ -55,9 +55,9 @@ impl Secrecy {
         &mut self,
         conn: &mut Conn,
         methods: Option<Methods>,
-        (info_hash, peer_id): (InfoHash, PeerId),
+        (info_hash, peer_id, speaks): (InfoHash, PeerId, Speaks),
     ) {
-        let (handshake, rng) = (wire::handshake(info_hash, peer_id), &mut self.rng);
+        let (handshake, rng) = (wire::handshake_of(info_hash, peer_id, speaks), &mut self.rng);
         match methods {
             None => conn.push_bytes(&handshake),
             Some(methods) => conn.encrypt(info_hash, methods, &handshake, &mut || rng.next_u64()),

@@ -238,6 +238,7 @@ impl Inquiry {
             metadata: Some(METADATA),
             port: Some(self.port).filter(|port| *port > 0),
             request_limit: Some(MAX_WAITING as u32),
+            encrypts: self.config.encryption != Encryption::Never,
             your_ip: Some(address.ip()),
             ..Extended::default()
         };

@@ -140,6 +140,8 @@ pub struct Config {
     /// Nobody outside this machine and its networks is dialled, taken or asked, and no name is
     /// looked up.
     pub local_only: bool,
+    /// Whether peers tell each other where their nodes of the distributed hash table are (BEP 5).
+    pub hash_table: bool,
     /// The address to tell the tracker, where it is not to take the one it sees.
     pub ip: Option<String>,
 }
@@ -210,6 +212,7 @@ impl Default for Config {
             limits: Limits::default(),
             peer_exchange: false,
             local_only: false,
+            hash_table: false,
             seed_id: None,
             encryption: Encryption::Allowed,
             ip: None,

@@ -160,6 +160,7 @@ impl Torrent {
         if known.speaks.extended {
             self.tell_of_us(known.key, now);
         }
+        self.tell_of_node(known.key, known.speaks, now);
         if let Some(told) = known.told {
             // What it tells of itself can only close it, as before.
             self.on_message(known.key, Message::Extended(Box::new(told)), now);

@@ -137,5 +137,5 @@ fn listening(peer: &Peer) -> Option<Other> {
     };
     let address = SocketAddr::new(peer.address.ip().to_canonical(), port);
     let seed = session.is_seed() || session.upload_only;
-    Some(Other { address, seed, encrypts: peer.encrypted })
+    Some(Other { address, seed, encrypts: peer.encrypted || session.encrypts })
 }

@@ -1,6 +1,6 @@
 //! What is said first on an open connection: what we have, and what we are.
 
-use super::{Breakup, Torrent};
+use super::{Breakup, Encryption, Torrent};
 use crate::logic::PeerKey;
 use crate::logic::peer::{MAX_ASKED, MAX_WAITING};
 use crate::proto::wire::{EXCHANGE, Extended, METADATA, Message, PeerFault, Speaks};
@@ -20,10 +20,18 @@ impl Torrent {
         if speaks.extended {
             self.tell_of_us(key, now);
         }
+        self.tell_of_node(key, speaks, now);
         if speaks.fast && self.super_seed.is_none() {
             self.grant(key, now);
         }
         self.on_guest(now);
+    }
+
+    /// Says where our node of the distributed hash table is, to those who have one too.
+    pub(super) fn tell_of_node(&mut self, key: PeerKey, speaks: Speaks, now: Instant) {
+        if speaks.dht && self.config.hash_table && self.port > 0 {
+            self.say(key, Message::Port(self.port), now);
+        }
     }
 
     fn tell_pieces(&mut self, key: PeerKey, fast: bool, now: Instant) {
@@ -72,6 +80,7 @@ impl Torrent {
             metadata_size: self.metadata_size(),
             port: Some(self.port).filter(|port| *port > 0),
             request_limit: Some(MAX_WAITING as u32),
+            encrypts: self.config.encryption != Encryption::Never,
             // Who seems to have nothing can be of no use by uploading alone.
             upload_only: self.ledger.is_done() && self.super_seed.is_none(),
             your_ip: Some(peer.address.ip()),
@@ -101,6 +110,7 @@ impl Torrent {
             session.request_limit = (limit as usize).clamp(1, MAX_ASKED);
         }
         session.upload_only = extended.upload_only;
+        session.encrypts = extended.encrypts;
         session.listens = extended.port;
         if let Some(ip) = extended.your_ip {
             self.learn_own_ip(ip);

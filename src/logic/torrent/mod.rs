@@ -151,6 +151,8 @@ pub enum Action {
     },
     /// Nothing more is wanted of this run. No answer is expected.
     Abandon(u64),
+    /// A peer says that this is its node of the distributed hash table.
+    Node(SocketAddr),
     /// Something a user may want to read.
     Report(Notice),
 }

@@ -34,6 +34,7 @@ impl Torrent {
             Message::HaveAll => self.on_have_all(key, now),
             Message::Reject(block) => self.on_reject(key, block, now),
             Message::AllowedFast(piece) => self.on_allowed(key, piece, now),
+            Message::Port(port) => self.on_port(key, port, now),
             Message::Extended(extended) => self.on_extended(key, *extended, now),
             Message::Exchange(exchange) => self.on_exchange(key, &exchange, now),
             Message::Metadata(metadata) => self.on_metadata(key, &metadata, now),
@@ -90,6 +91,19 @@ impl Torrent {
         }
         if changed {
             self.rechoke_soon(now);
+        }
+        Ok(())
+    }
+
+    /// It says where its node is: at its own address, and once is enough.
+    fn on_port(&mut self, key: PeerKey, port: u16, now: Instant) -> Result<(), PeerFault> {
+        self.note_chatter(key, now)?;
+        let Some(peer) = self.peers.get(&key) else { return Ok(()) };
+        let address = SocketAddr::new(peer.address.ip(), port);
+        let Some(session) = self.session(key) else { return Ok(()) };
+        let is_first = !std::mem::replace(&mut session.told_node, true);
+        if is_first && self.config.hash_table {
+            self.actions.push_back(super::Action::Node(address));
         }
         Ok(())
     }

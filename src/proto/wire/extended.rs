@@ -34,6 +34,8 @@ pub struct Extended {
     pub port: Option<u16>,
     /// How many requests it lets wait at a time (`reqq`).
     pub request_limit: Option<u32>,
+    /// It would rather be dialled by encrypted connections (`e`, as other clients have it).
+    pub encrypts: bool,
     /// It will not download any more (BEP 21).
     pub upload_only: bool,
     /// The other side's address, as the sender sees it (`yourip`).
@@ -63,6 +65,7 @@ impl Extended {
                 .filter(|n| *n > 0),
             port: int("p").and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0),
             request_limit: int("reqq").and_then(|n| u32::try_from(n).ok()),
+            encrypts: int("e").is_some_and(|n| n != 0),
             upload_only: int("upload_only").is_some_and(|n| n != 0),
             your_ip: bytes("yourip").and_then(address),
         }
@@ -75,6 +78,7 @@ impl Extended {
             number.map(|n| (name.as_bytes().to_vec(), Item::Int(n.into())))
         });
         let entries = [
+            self.encrypts.then_some(("e", Item::Int(1))),
             Some(("m", Item::Dict(numbers.collect()))),
             self.metadata_size.map(|n| ("metadata_size", Item::Int(n.into()))),
             self.port.map(|port| ("p", Item::Int(port.into()))),
@@ -121,6 +125,7 @@ mod tests {
             metadata_size: Some(31_235),
             port: Some(6881),
             request_limit: Some(250),
+            encrypts: true,
             upload_only: true,
             your_ip: Some("1.2.3.4".parse().unwrap()),
         }
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn comes_out_as_it_went_in() {
         let expected =
-            b"d1:md11:ut_metadatai4e6:ut_pexi3ee13:metadata_sizei31235e1:pi6881e4:reqqi250e\
+            b"d1:ei1e1:md11:ut_metadatai4e6:ut_pexi3ee13:metadata_sizei31235e1:pi6881e4:reqqi250e\
               11:upload_onlyi1e1:v16:BitTornado 0.5.06:yourip4:\x01\x02\x03\x04e";
         assert_eq!(full().encode(), expected);
         assert_eq!(Extended::decode(expected), full());

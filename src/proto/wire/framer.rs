@@ -487,6 +487,7 @@ mod tests {
             Message::HaveNone,
             Message::Reject(block(1)),
             Message::AllowedFast(piece),
+            Message::Port(6881),
             Message::Extended(Box::new(Extended { port: Some(9), ..Extended::default() })),
             Message::Exchange(Box::new(Exchange {
                 number: EXCHANGE,

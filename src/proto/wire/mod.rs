@@ -78,16 +78,19 @@ pub struct Speaks {
     pub fast: bool,
     /// Extended messages (BEP 10).
     pub extended: bool,
+    /// It has a node of the distributed hash table, and would hear of ours (BEP 5).
+    pub dht: bool,
 }
 
 impl Speaks {
-    /// What we speak.
-    pub const OURS: Speaks = Speaks { fast: true, extended: true };
+    /// What we speak at least.
+    pub const OURS: Speaks = Speaks { fast: true, extended: true, dht: false };
 
     fn reserved(self) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[5] |= if self.extended { 0x10 } else { 0 };
         bytes[7] |= if self.fast { 0x04 } else { 0 };
+        bytes[7] |= u8::from(self.dht);
         bytes
     }
 }
@@ -95,7 +98,11 @@ impl Speaks {
 impl Hello {
     /// The extensions that the sender speaks.
     pub fn speaks(&self) -> Speaks {
-        Speaks { fast: self.reserved[7] & 0x04 != 0, extended: self.reserved[5] & 0x10 != 0 }
+        Speaks {
+            fast: self.reserved[7] & 0x04 != 0,
+            extended: self.reserved[5] & 0x10 != 0,
+            dht: self.reserved[7] & 0x01 != 0,
+        }
     }
 }
 
@@ -138,6 +145,8 @@ pub enum Message {
         /// The bytes, as many as the block is long. The buffer came from the [`Pool`].
         data: Vec<u8>,
     },
+    /// The UDP port of the sender's node of the distributed hash table (BEP 5), never 0.
+    Port(u16),
     /// Takes a request back.
     Cancel(BlockRef),
     /// The sender would be glad to be asked for this piece (BEP 6).
@@ -168,6 +177,7 @@ mod kind {
     pub const REQUEST: u8 = 6;
     pub const PIECE: u8 = 7;
     pub const CANCEL: u8 = 8;
+    pub const PORT: u8 = 9;
     pub const SUGGEST: u8 = 13;
     pub const HAVE_ALL: u8 = 14;
     pub const HAVE_NONE: u8 = 15;
@@ -193,6 +203,10 @@ impl Message {
             Message::Bitfield(bits) => {
                 put_head(out, kind::BITFIELD, bits.as_bytes().len() as u32);
                 out.extend_from_slice(bits.as_bytes());
+            }
+            Message::Port(port) => {
+                put_head(out, kind::PORT, 2);
+                out.extend_from_slice(&port.to_be_bytes());
             }
             Message::Request(block) => put_block(out, kind::REQUEST, *block),
             Message::Cancel(block) => put_block(out, kind::CANCEL, *block),
@@ -220,9 +234,14 @@ pub fn piece_head(block: BlockRef) -> [u8; PIECE_HEAD_LENGTH] {
 
 /// A whole handshake, which says that we speak [`Speaks::OURS`].
 pub fn handshake(info_hash: InfoHash, id: PeerId) -> [u8; HANDSHAKE_LENGTH] {
+    handshake_of(info_hash, id, Speaks::OURS)
+}
+
+/// A whole handshake of one who speaks so much.
+pub fn handshake_of(info_hash: InfoHash, id: PeerId, speaks: Speaks) -> [u8; HANDSHAKE_LENGTH] {
     let mut bytes = [0; HANDSHAKE_LENGTH];
     bytes[..20].copy_from_slice(PROTOCOL);
-    bytes[20..28].copy_from_slice(&Speaks::OURS.reserved());
+    bytes[20..28].copy_from_slice(&speaks.reserved());
     bytes[28..48].copy_from_slice(&info_hash.0);
     bytes[48..].copy_from_slice(&id.0);
     bytes

@@ -2,6 +2,7 @@
 
 use super::ending::END;
 use super::{MAX_REPLY, SCRAPE, Stage, Work};
+use crate::app::client::Settings;
 use crate::app::client::ready::{Warmth, Wish};
 use crate::io::conn::Conn;
 use crate::io::storage::Part;
@@ -10,7 +11,7 @@ use crate::logic::PeerKey;
 use crate::logic::announcer::Failure;
 use crate::logic::torrent::{Action, Tracker};
 use crate::proto::geometry::BlockRef;
-use crate::proto::wire::Message;
+use crate::proto::wire::{Message, Speaks};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,7 +45,10 @@ impl Work<'_> {
         match action {
             Action::Dial { peer, address } => self.dial(peer, address, now),
             Action::Greet(key, methods) => {
-                let ours = (self.own.settings.metainfo.info_hash, self.own.peer_id);
+                let Settings { metainfo, config, .. } = &self.own.settings;
+                let dht = config.hash_table && !metainfo.info.private;
+                let speaks = Speaks { dht, ..Speaks::OURS };
+                let ours = (metainfo.info_hash, self.own.peer_id, speaks);
                 if let Some(link) = self.hub.links.peer(key) {
                     self.hub.secrecy.greet(&mut link.conn, methods, ours);
                     self.own.dirty.insert(key);
@@ -77,6 +81,11 @@ impl Work<'_> {
                 self.fetch(run, source, (start, length), now);
             }
             Action::Abandon(run) => self.abandon(run),
+            Action::Node(address) => {
+                if let Some(node) = &mut self.hub.dht {
+                    node.contact(address, now);
+                }
+            }
             Action::Report(notice) => self.on_notice(notice),
         }
     }

@@ -277,6 +277,7 @@ impl Work<'_> {
         };
         let mut config = own.settings.config.clone();
         config.peer_exchange &= !own.settings.metainfo.info.private;
+        config.hash_table &= !own.settings.metainfo.info.private;
         let mut torrent = Torrent::new(setup, config, now).with_keys_from(own.id.first_key());
         if !own.settings.metainfo.info.private {
             torrent.give_metadata(Arc::clone(&own.settings.metainfo.info_bytes), now);

@@ -25,7 +25,7 @@ use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
 use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
-use crate::proto::wire::{Incoming, Pool};
+use crate::proto::wire::{Incoming, Pool, Speaks};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -413,7 +413,9 @@ impl Search {
             match action {
                 Action::Dial { peer, address } => self.dial(peer, address, now),
                 Action::Greet(key, methods) => {
-                    let ours = (self.settings.magnet.info_hash, self.company.peer_id);
+                    let dht = self.settings.config.hash_table;
+                    let speaks = Speaks { dht, ..Speaks::OURS };
+                    let ours = (self.settings.magnet.info_hash, self.company.peer_id, speaks);
                     if let Some(link) = self.company.links.peer(key) {
                         self.secrecy.greet(&mut link.conn, methods, ours);
                         self.dirty.insert(key);

@@ -60,6 +60,31 @@ fn the_first_words_fit_what_we_have() {
 }
 
 #[test]
+fn nodes_are_told_to_those_who_have_one_and_heard_of_once() {
+    for (hash_table, expected) in [(true, 1), (false, 0)] {
+        let config = Config { hash_table, ..Config::default() };
+        let mut stage = Stage::new(4, "....", config);
+        let now = stage.at(0);
+        let key = stage.torrent.on_incoming("20.0.0.1:5".parse().unwrap(), false, now).unwrap();
+        let hello = Hello { reserved: [0, 0, 0, 0, 0, 0, 0, 1], info_hash: HASH };
+        stage.torrent.on_hello(key, hello, now);
+        stage.torrent.on_peer_id(key, PeerId([1; 20]), now);
+        let plain = stage.joins_speaking("20.0.0.2:5", 2, 0);
+        let says = stage.says();
+        let told = |key| sent(&says, key).iter().filter(|m| ***m == Message::Port(6881)).count();
+        assert_eq!((told(key), told(plain)), (expected, 0));
+        let mut says = stage.hears(key, Message::Port(7000), 1);
+        says.extend(stage.hears(key, Message::Port(7001), 1));
+        let nodes = says.into_iter().filter_map(|action| match action {
+            Action::Node(at) => Some(at),
+            _ => None,
+        });
+        let at = "20.0.0.1:7000".parse().unwrap();
+        assert_eq!(nodes.collect::<Vec<_>>(), vec![at; expected]);
+    }
+}
+
+#[test]
 fn a_seed_breaks_its_bitfield_up_for_those_it_is_set_for() {
     for (breakup, for_plain, for_fast) in [
         (Breakup::Never, false, false),

@@ -44,6 +44,7 @@ impl Framer {
                 expect(payload, length as u32)?;
                 Ok(self.begin_body(Body::Bitfield, 5, length))
             }
+            kind::PORT => self.port(payload),
             kind::PIECE => self.begin_block(payload, &geometry, pool, is_asked),
             kind::EXTENDED => self.extended(payload),
             // As BEP 3 asks of the future: a kind that is not known is passed over.
@@ -84,6 +85,19 @@ impl Framer {
     fn bare(&mut self, payload: u32, message: Message) -> Result<Step, PeerFault> {
         expect(payload, 0)?;
         Ok(self.got(5, message))
+    }
+
+    /// Where the node of the hash table is. One that is nowhere is passed over.
+    fn port(&mut self, payload: u32) -> Result<Step, PeerFault> {
+        expect(payload, 2)?;
+        match self.unread().get(5..7) {
+            None => Ok(Step::Say(Next::More)),
+            Some([0, 0]) => Ok(self.begin_skip(payload)),
+            Some(bytes) => {
+                let port = u16::from_be_bytes([bytes[0], bytes[1]]);
+                Ok(self.got(7, Message::Port(port)))
+            }
+        }
     }
 
     /// A message about a piece.

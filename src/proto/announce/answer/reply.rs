@@ -43,20 +43,18 @@ impl Listed {
     }
 }
 
-/// Those of IPv4. Room for fifty at once, since this is done with every answer.
+/// Those of IPv4. Room for all at once, since this is done fifty times an answer.
 fn put_fours(peers: &[Listed], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + 6 * peers.len(), 0);
-    let mut places = out[start..].chunks_exact_mut(6);
-    let mut left = peers.len();
+    let mut end = out.len();
+    out.resize(end + 6 * peers.len(), 0);
     for peer in peers {
-        if let (IpAddr::V4(ip), Some(place)) = (peer.ip, places.next()) {
+        if let IpAddr::V4(ip) = peer.ip {
             let ([a, b, c, d], [high, low]) = (ip.octets(), peer.port.to_be_bytes());
-            place.copy_from_slice(&[a, b, c, d, high, low]);
-            left -= 1;
+            out[end..end + 6].copy_from_slice(&[a, b, c, d, high, low]);
+            end += 6;
         }
     }
-    out.truncate(out.len() - 6 * left);
+    out.truncate(end);
 }
 
 fn put_sixes(peers: &[Listed], out: &mut Vec<u8>) {
@@ -281,7 +279,7 @@ pub(super) mod tests {
             port: 258,
             crypto,
         };
-        let peers = vec![peer("1.2.3.4", Crypto::Plain), peer("::5", Crypto::Required)];
+        let peers = vec![peer("::5", Crypto::Required), peer("1.2.3.4", Crypto::Plain)];
         Reply { complete: 1, incomplete: 2, interval: 1800, form, peers, more: More::default() }
             .encode()
     }
@@ -296,12 +294,12 @@ pub(super) mod tests {
         assert!(reply(Form::WithFlags).starts_with(b"d8:completei1e12:crypto_flags1:\x0010:inc"));
         assert!(reply(Form::CryptoOnly).starts_with(b"d8:completei1e12:crypto_flags1:\x0110:inc"));
         assert!(reply(Form::Dicts).ends_with(
-            b"5:peersld2:ip7:1.2.3.47:peer id20:pppppppppppppppppppp4:porti258eed2:ip3:::5\
+            b"5:peersld2:ip3:::57:peer id20:pppppppppppppppppppp4:porti258eed2:ip7:1.2.3.4\
               7:peer id20:pppppppppppppppppppp4:porti258eeee"
         ));
         assert!(
             reply(Form::DictsWithoutId)
-                .ends_with(b"5:peersld2:ip7:1.2.3.44:porti258eed2:ip3:::54:porti258eeee")
+                .ends_with(b"5:peersld2:ip3:::54:porti258eed2:ip7:1.2.3.44:porti258eeee")
         );
         for form in [Form::Compact, Form::WithFlags, Form::Dicts] {
             let bytes = reply(form);

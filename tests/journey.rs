@@ -4,6 +4,8 @@
 
 #[path = "journey/face.rs"]
 mod face;
+#[path = "journey/many.rs"]
+mod many;
 #[path = "journey/publish.rs"]
 mod publish;
 mod util;

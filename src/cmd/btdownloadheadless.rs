@@ -251,7 +251,7 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
             Some(Report::Peers(peers)) => face.peers(&peers),
             Some(Report::Files(files)) => face.files(&files),
             // Nobody asked for them.
-            Some(Report::Pieces(_) | Report::WebSeeds(_)) => {}
+            Some(Report::Pieces(_) | Report::WebSeeds(_) | Report::Called(_)) => {}
             Some(Report::Ended(Ok(()))) if complete => {
                 face.looks.ended(env, None);
                 return Exit::Done;

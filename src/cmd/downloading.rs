@@ -8,8 +8,9 @@ pub use options::{OPTIONS, PLAIN, SCREEN};
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
-    Allocation, Bounds, Breakup, Config, DhtOptions, DiskOptions, Door, Encryption, Goal,
-    JoinSettings, Keep, Limits, Locks, Origin, Priority, Settings, Source, Way, priorities,
+    Allocation, Bounds, Breakup, Config, DhtOptions, DiskOptions, Door, END, Encryption, Goal,
+    JoinSettings, Keep, Limits, Locks, Origin, Priority, SessionSettings, Settings, Source, Way,
+    priorities,
 };
 use crate::io::save;
 use crate::proto::address::is_local;
@@ -66,37 +67,94 @@ fn keep(env: &mut Env, parsed: &Parsed) -> Option<Keep> {
 pub fn settings(env: &mut Env, parsed: &Parsed, metainfo: Metainfo) -> Result<Settings, String> {
     let priorities = wishes(env, parsed, &metainfo.info);
     let saveas = parsed.path("saveas").unwrap_or_else(|| PathBuf::from(&metainfo.info.name));
-    let config = config(parsed)?;
-    Ok(Settings {
-        slice_size: parsed.int("download_slice_size") as u32,
-        saveas: env.cwd.join(saveas),
-        priorities,
-        ports: ports(parsed)?,
-        shuffle_ports: parsed.flag("random_port"),
-        bind: bind(parsed)?,
-        device: device(parsed),
-        config,
-        disk: disk(parsed),
-        goal: goal(parsed),
-        on_done: parsed.path("on_done").map(|program| here(program, &env.cwd)),
-        state_dir: state_dir(env),
-        dht: dht(env, parsed)?,
-        map_ports: match parsed.int("upnp_nat_access") {
-            0 => None,
-            1 => Some(Way::Pcp),
-            _ => Some(Way::Upnp),
-        },
-        lsd: parsed.flag("lsd"),
-        utp: parsed.flag("utp"),
-        utp_nearby: parsed.given("utp"),
-        web_seeds: parsed.flag("web_seeds"),
-        http_timeout: seconds(parsed, "http_timeout"),
-        report_interval: seconds(parsed, "display_interval"),
-        keep: keep(env, parsed),
-        check_hashes: parsed.flag("check_hashes"),
+    let saveas = env.cwd.join(saveas);
+    let mut make = maker(env, parsed)?;
+    Ok(Settings { priorities, ..make(metainfo, saveas) })
+}
+
+/// The same for any number of downloads, to places that their caller knows. A list of priorities
+/// counts for those that it fits.
+///
+/// # Errors
+/// What is wrong with the options, for one line.
+pub fn maker(
+    env: &mut Env,
+    parsed: &Parsed,
+) -> Result<impl FnMut(Metainfo, PathBuf) -> Settings + use<>, String> {
+    let (config, dht, ports, bind) =
+        (config(parsed)?, dht(env, parsed)?, ports(parsed)?, bind(parsed)?);
+    let (device, disk, goal, keep) =
+        (device(parsed), disk(parsed), goal(parsed), keep(env, parsed));
+    let on_done = parsed.path("on_done").map(|program| here(program, &env.cwd));
+    let (state_dir, list) = (state_dir(env), parsed.text("priority").to_string());
+    let [shuffle_ports, lsd, utp, web_seeds, check_hashes] =
+        ["random_port", "lsd", "utp", "web_seeds", "check_hashes"].map(|name| parsed.flag(name));
+    let utp_nearby = parsed.given("utp");
+    let [http_timeout, report_interval] =
+        ["http_timeout", "display_interval"].map(|name| seconds(parsed, name));
+    let slice_size = parsed.int("download_slice_size") as u32;
+    let map_ports = map_ports(parsed);
+    Ok(move |metainfo: Metainfo, saveas| Settings {
+        slice_size,
+        saveas,
+        priorities: chosen(&list, &metainfo.info).flatten().unwrap_or_default(),
+        ports: ports.clone(),
+        shuffle_ports,
+        bind: bind.clone(),
+        device: device.clone(),
+        config: config.clone(),
+        disk: disk.clone(),
+        goal: goal.clone(),
+        on_done: on_done.clone(),
+        state_dir: state_dir.clone(),
+        dht: dht.clone(),
+        map_ports,
+        lsd,
+        utp,
+        utp_nearby,
+        web_seeds,
+        http_timeout,
+        report_interval,
+        keep: keep.clone(),
+        check_hashes,
         company: None,
         metainfo,
     })
+}
+
+/// What torrents share that are downloaded in one process.
+///
+/// # Errors
+/// What is wrong with the options, for one line.
+pub fn session(env: &Env, parsed: &Parsed) -> Result<SessionSettings, String> {
+    let (disk, config) = (disk(parsed), config(parsed)?);
+    Ok(SessionSettings {
+        door: Door {
+            ports: ports(parsed)?,
+            shuffle_ports: parsed.flag("random_port"),
+            bind: bind(parsed)?,
+            device: device(parsed),
+        },
+        config,
+        dht: dht(env, parsed)?,
+        lsd: parsed.flag("lsd"),
+        map_ports: map_ports(parsed),
+        utp: parsed.flag("utp"),
+        utp_nearby: parsed.given("utp"),
+        slice_size: parsed.int("download_slice_size") as u32,
+        write_buffer: disk.write_buffer,
+        max_files_open: disk.max_files_open,
+        patience: END,
+        ends_with_last: false,
+    })
+}
+
+fn map_ports(parsed: &Parsed) -> Option<Way> {
+    match parsed.int("upnp_nat_access") {
+        0 => None,
+        1 => Some(Way::Pcp),
+        _ => Some(Way::Upnp),
+    }
 }
 
 /// What the metadata of a magnet link is looked for with, from the options of a download.
@@ -152,21 +210,26 @@ pub fn save_torrent(env: &Env, parsed: &Parsed, bytes: &[u8]) -> Result<(), save
 /// How much each file is wanted. A list that does not fit is a warning only, as in the original:
 /// scripts give the same one to all torrents.
 fn wishes(env: &mut Env, parsed: &Parsed, info: &Info) -> Vec<Priority> {
-    let list = parsed.text("priority");
-    if list.trim().is_empty() {
+    match chosen(parsed.text("priority"), info) {
+        Some(Some(all)) => all,
         // As the last time, if there was one.
-        return Vec::new();
-    }
-    let words = list.split(',').map(str::trim);
-    let given: Option<Vec<Priority>> =
-        words.map(|w| w.parse().ok().and_then(Priority::from_number)).collect();
-    match given.and_then(|given| priorities(info, &given)) {
-        Some(all) => all,
-        None => {
+        None => Vec::new(),
+        Some(None) => {
             env.error("--priority: bad priority list given, ignored");
             Vec::new()
         }
     }
+}
+
+/// How much each file is wanted by a list: `None` if it is empty, `Some(None)` if it does not fit.
+fn chosen(list: &str, info: &Info) -> Option<Option<Vec<Priority>>> {
+    if list.trim().is_empty() {
+        return None;
+    }
+    let words = list.split(',').map(str::trim);
+    let given: Option<Vec<Priority>> =
+        words.map(|w| w.parse().ok().and_then(Priority::from_number)).collect();
+    Some(given.and_then(|given| priorities(info, &given)))
 }
 
 fn goal(parsed: &Parsed) -> Goal {

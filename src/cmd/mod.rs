@@ -7,6 +7,7 @@ pub mod btcompletedir;
 pub mod btcopyannounce;
 pub mod btdownloadcurses;
 pub mod btdownloadheadless;
+pub mod btlaunchmany;
 pub mod btmakemetafile;
 pub mod btpublish;
 pub mod btreannounce;
@@ -40,6 +41,7 @@ pub const COMMANDS: &[&Command] = &[
     &btcopyannounce::COMMAND,
     &btdownloadcurses::COMMAND,
     &btdownloadheadless::COMMAND,
+    &btlaunchmany::COMMAND,
     &btmakemetafile::COMMAND,
     &btpublish::COMMAND,
     &btreannounce::COMMAND,

@@ -63,6 +63,7 @@ pub use crate::logic::torrent::{
 pub use crate::proto::wire::Limits;
 pub use company::{Company, Door};
 pub use dht::DhtOptions;
+pub use engine::END;
 pub use joining::{JoinReport, JoinSettings, Joined, Joining};
 pub use session::{Added, Session, SessionSettings, TorrentId};
 pub use source::{LoadError, Source};
@@ -190,8 +191,19 @@ pub enum Report {
     Pieces(PieceStatus),
     /// The web seeds, as [`Client::look`] asked for them.
     WebSeeds(Vec<WebSeedStatus>),
+    /// Somebody called, by [`Stopper::call`].
+    Called(Call),
     /// It has ended: stopped, or failed, and then why.
     Ended(Result<(), String>),
+}
+
+/// What whoever fetches the reports is called for. It means nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// To look for new torrents.
+    Scan,
+    /// To show how it goes.
+    Show,
 }
 
 /// What somebody wants to look at more closely.
@@ -288,6 +300,8 @@ enum Event {
     Add(Box<Newcomer>),
     /// This one is to end.
     Remove(TorrentId),
+    /// Whoever fetches the reports is called.
+    Called(Call),
     /// All torrents are to show something.
     LookAtAll(Look),
     /// Something about one torrent.

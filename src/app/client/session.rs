@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Reports that wait for whoever looks on; further figures are dropped, messages are kept back.
 const MAX_REPORTS: usize = 1024;
@@ -103,6 +103,8 @@ pub struct SessionSettings {
     pub write_buffer: usize,
     /// How many files are open at a time, at most; 0 for as many as the system allows.
     pub max_files_open: usize,
+    /// Its end, and that of a torrent, takes no longer than this.
+    pub patience: Duration,
     /// Whether it ends with its last torrent.
     pub ends_with_last: bool,
 }
@@ -122,6 +124,7 @@ impl SessionSettings {
             slice_size: BLOCK_LENGTH,
             write_buffer: disk.write_buffer,
             max_files_open: disk.max_files_open,
+            patience: engine::END,
             ends_with_last: false,
         }
     }
@@ -139,6 +142,7 @@ impl SessionSettings {
             slice_size: settings.slice_size,
             write_buffer: settings.disk.write_buffer,
             max_files_open: settings.disk.max_files_open,
+            patience: engine::END,
             ends_with_last: false,
         }
     }
@@ -318,6 +322,11 @@ impl Session {
     /// A handle to stop all of it by.
     pub fn stopper(&self) -> Stopper {
         Stopper::new(self.post.clone(), Arc::clone(&self.stop))
+    }
+
+    /// Whether it was told to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Whoever has been told to stop hears no more wishes.

@@ -1,6 +1,6 @@
 //! How a download is told to end.
 
-use super::{Event, Look, StartError};
+use super::{Call, Event, Look, StartError};
 use crate::io::mailbox::Post;
 use crate::io::signals::{Signal, is_ignored, watch};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,12 @@ impl Stopper {
         }
     }
 
+    /// Has [`Report::Called`](super::Report::Called) be among the reports: for who waits for these,
+    /// and has something to do.
+    pub fn call(&self, what: Call) {
+        let _ = self.post.try_send(Event::Called(what));
+    }
+
     /// Ends the download soon: trackers are told, which takes some seconds at most.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -59,6 +65,16 @@ pub trait Stop: Send {
 
     /// Has it show how it goes.
     fn show(&self);
+
+    /// Whether SIGHUP means something else to it than to end, which is then done.
+    fn hang_up(&self) -> bool {
+        false
+    }
+
+    /// It ends by itself within this time.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
 }
 
 impl Stop for Stopper {
@@ -107,6 +123,10 @@ impl StopSignals {
                 heard.stopper().iter().for_each(|stopper| stopper.show());
                 return;
             }
+            let means_else = || heard.stopper().as_deref().is_some_and(Stop::hang_up);
+            if signal == Signal::HangUp && means_else() {
+                return;
+            }
             if heard.came.swap(true, Ordering::SeqCst) {
                 // When a terminal closes, both the system and the shell may say so.
                 if signal != Signal::HangUp {
@@ -114,12 +134,14 @@ impl StopSignals {
                 }
                 return;
             }
+            let mut patience = PATIENCE;
             if let Some(stopper) = &*heard.stopper() {
                 stopper.stop();
+                patience = stopper.patience();
             }
             let at_once = Arc::clone(&at_once);
             let watch = move || {
-                thread::sleep(PATIENCE);
+                thread::sleep(patience);
                 at_once(Haste::Late);
             };
             // Without a thread for it there is still the second signal.

@@ -9,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::SystemTime;
 
+use crate::app::torrent_files::{self, Stamp};
 use crate::io::mailbox::{JobSender, Post, jobs};
 use crate::io::reason;
 use crate::logic::registry::access::{Access, Allowed, Ranges, Torrent, torrent_list};
@@ -19,9 +19,6 @@ use crate::proto::ids::InfoHash;
 use crate::proto::metainfo::{MAX_SIZE, Metainfo};
 
 use super::Message;
-
-/// The deepest folder below the one of allowed torrents that is looked into.
-const MAX_DEPTH: usize = 32;
 
 /// Troubles of one reading that are told; of more only the number.
 const MAX_TOLD: usize = 10;
@@ -65,9 +62,6 @@ pub struct News {
     /// What is wrong, each told only once.
     pub troubles: Vec<String>,
 }
-
-/// When a file was written, and its length: what shows a change.
-type Stamp = (Option<SystemTime>, u64);
 
 /// What was read from a .torrent file.
 type Read = Result<(Hashes, Torrent), String>;
@@ -152,7 +146,7 @@ impl Reader {
     fn changed(&mut self, path: &Path, troubles: &mut Vec<String>) -> Option<Vec<u8>> {
         let unreadable = |e: &io::Error| format!("cannot read '{}': {}", path.display(), reason(e));
         let stamp = match fs::metadata(path) {
-            Ok(metadata) => (metadata.modified().ok(), metadata.len()),
+            Ok(metadata) => Stamp::of(&metadata),
             Err(e) => {
                 troubles.push(unreadable(&e));
                 return None;
@@ -190,11 +184,13 @@ impl Reader {
     }
 
     fn read_folder(&mut self, folder: &Path, troubles: &mut Vec<String>) -> bool {
-        let mut found = Vec::new();
-        if let Err(e) = search(folder, MAX_DEPTH, &mut found) {
-            troubles.push(format!("cannot read '{}': {}", folder.display(), reason(&e)));
-            return false;
-        }
+        let found = match torrent_files::search(folder) {
+            Ok(found) => found,
+            Err(e) => {
+                troubles.push(format!("cannot read '{}': {}", folder.display(), reason(&e)));
+                return false;
+            }
+        };
         let mut before = std::mem::take(&mut self.torrents);
         let count = before.len();
         let mut changed = false;
@@ -232,31 +228,6 @@ impl Reader {
         }
         changed
     }
-}
-
-/// Gathers .torrent files: those of a folder, or if it has none, those of its sub-folders by the
-/// same rule. Hidden names are passed over.
-fn search(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Stamp)>) -> io::Result<()> {
-    let (mut torrents, mut folders) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        // What has gone since the folder was read, or leads nowhere, is not there.
-        let Ok(metadata) = fs::metadata(&path) else { continue };
-        if name.starts_with(b".") {
-        } else if metadata.is_dir() {
-            folders.push(path);
-        } else if name.ends_with(b".torrent") && metadata.is_file() {
-            torrents.push((path, (metadata.modified().ok(), metadata.len())));
-        }
-    }
-    if torrents.is_empty() && depth > 0 {
-        for folder in folders {
-            search(&folder, depth - 1, found)?;
-        }
-    }
-    found.append(&mut torrents);
-    Ok(())
 }
 
 fn read_torrent(path: &Path, controls: bool) -> Read {

@@ -164,7 +164,7 @@ impl View {
             Report::Files(files) => self.files.clone_from(files),
             Report::Pieces(pieces) => self.pieces = Some(pieces.clone()),
             Report::WebSeeds(seeds) => self.web_seeds.clone_from(seeds),
-            Report::Ended(_) => return false,
+            Report::Called(_) | Report::Ended(_) => return false,
         }
         true
     }

@@ -33,7 +33,7 @@ pub const USER_AGENT: &str = concat!("BitTornado/", env!("CARGO_PKG_VERSION"));
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many jobs may wait for a thread.
-pub const MAX_QUEUED: usize = 256;
+pub const MAX_QUEUED: usize = 4096;
 
 /// How many redirects one request follows.
 pub const MAX_REDIRECTS: u32 = 5;
@@ -209,6 +209,11 @@ impl Fetch {
                 .map(drop)
         };
         Fetch { jobs: sender, crew, most: threads.max(1), start: Box::new(start) }
+    }
+
+    /// From now on there may be so many threads, if there were fewer.
+    pub fn widen(&mut self, threads: usize) {
+        self.most = self.most.max(threads);
     }
 
     /// Queues a job, or gives it back when [`MAX_QUEUED`] wait already, or the system has no

@@ -7,8 +7,8 @@ use crate::app::client::Report;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// The whole end takes no longer than this.
-pub(in crate::app::client) const END: Duration = Duration::from_millis(2000);
+/// The whole end of a download takes no longer than this.
+pub const END: Duration = Duration::from_millis(2000);
 
 /// When all that can be waited for is done, the disk's workers have so long to come to an end.
 pub(super) const WORKERS: Duration = Duration::from_millis(300);
@@ -35,9 +35,10 @@ impl Ending {
 impl Work<'_> {
     /// Begins the end.
     pub(super) fn end(&mut self, failure: Option<String>, now: Instant) {
+        let patience = self.hub.settings.patience;
         match &mut self.own.ending {
             Some(ending) => ending.failure = ending.failure.take().or(failure),
-            None => self.own.ending = Some(Ending { at: now + END, failure }),
+            None => self.own.ending = Some(Ending { at: now + patience, failure }),
         }
         self.own.stop.store(true, Ordering::Relaxed);
         self.own.trouble.give_up();

@@ -1,6 +1,5 @@
 //! What all torrents of a session share: the reactor and its sockets, workers, buffers.
 
-use super::ending::END;
 use super::errands::Errands;
 use super::{DESCRIPTORS_SHORT, DOOR_SHUT, FETCH_THREADS, MAX_NOTICES, MIN_BLOCKS, Parts};
 use crate::app::client::dht::{self, Node};
@@ -32,6 +31,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+
+/// So many threads tell trackers that it ends.
+const FAREWELL_THREADS: usize = 32;
 
 /// See the head of this file.
 pub(super) struct Hub {
@@ -366,13 +368,15 @@ impl Hub {
     /// The session ends: what is remembered is written down, what was granted given back. Returns
     /// when the end comes at the latest.
     pub(super) fn end(&mut self, now: Instant) -> Instant {
+        // Many may have to say goodbye at the same moment.
+        self.fetch.widen(FAREWELL_THREADS);
         if let Some(node) = self.dht.as_mut().filter(|node| !node.is_saving()) {
             node.remember(&self.post);
         }
         if let Some(ports) = &mut self.ports {
             ports.end(now);
         }
-        now + END
+        now + self.settings.patience
     }
 
     /// Whether the end need not wait for any of this.

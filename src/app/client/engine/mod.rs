@@ -44,7 +44,7 @@ use crate::logic::timers::Timers;
 use crate::logic::torrent::Torrent;
 use crate::proto::port_mapping::{Mapping, Protocol};
 use download::{Download, Work};
-pub(super) use ending::END;
+pub use ending::END;
 use ending::Ending;
 pub(super) use errands::{Errant, Kind};
 use hub::Hub;
@@ -210,6 +210,7 @@ impl Engine {
                 self.visit(id, |work| work.start());
             }
             Event::Remove(id) => self.visit(id, |work| work.end(None, now)),
+            Event::Called(what) => self.hub.tell(None, Report::Called(what)),
             Event::LookAtAll(look) => {
                 for id in self.all() {
                     self.visit(id, |work| work.show(look, now));

@@ -12,16 +12,17 @@
 //! not in the page cache comes out of [`Gate::next_cold`], and [`Files`] brings it in.
 
 mod answer;
+mod connection;
 mod content;
+mod feeding;
 mod files;
 mod request;
 mod stream;
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ pub use answer::Answer;
 #[cfg(feature = "gzip")]
 pub use answer::gzip;
 use answer::{Outgoing, Wait};
+use connection::{Connection, End, Manner, Plain, Stage};
 pub use content::Content;
 pub use files::{Done, Files};
 pub use request::{MAX_HEAD, Request, Version};
@@ -67,9 +69,6 @@ const MAX_HELD: usize = 32 << 20;
 /// Bytes of a file that its reader must take each time that [`Settings::timeout`] passes.
 const MIN_PROGRESS: u64 = 16 * 1024;
 
-/// Of all connections no more than one in so many can be had for answers from files.
-const FILES_SHARE: usize = 2;
-
 /// How the door is kept.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -105,86 +104,6 @@ pub struct Sent {
     pub bytes: u64,
     /// Whether they are compressed.
     pub gzipped: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// Reads a head.
-    Head,
-    /// The request is with the caller; this is how to answer it.
-    Asked(Manner),
-    /// The answer is on its way; whether the connection stays then.
-    Answering(Outgoing, End),
-    /// Waits for the other side to close.
-    Lingering,
-}
-
-/// What of a request its answer depends on.
-#[derive(Debug, Clone, Copy)]
-struct Manner {
-    version: Version,
-    head_only: bool,
-    gzip: bool,
-    end: End,
-}
-
-/// What becomes of a connection behind its answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Stay,
-    Close,
-    Linger,
-}
-
-#[derive(Debug)]
-struct Connection {
-    socket: Arc<OwnedFd>,
-    from: SocketAddr,
-    stage: Stage,
-    /// What has been read and not used.
-    input: Vec<u8>,
-    deadline: Instant,
-    /// When the present stage began.
-    since: Instant,
-    /// Bytes of the file that had not left when the deadline was set.
-    left: u64,
-}
-
-impl Connection {
-    /// Whether it is sent a file.
-    fn is_streaming(&self) -> bool {
-        matches!(&self.stage, Stage::Answering(outgoing, _) if outgoing.stream.is_some())
-    }
-
-    /// Whether it is waited for, so that its time runs.
-    fn is_due(&self) -> bool {
-        match &self.stage {
-            Stage::Asked(_) => false,
-            Stage::Answering(outgoing, _) => outgoing.wait == Wait::Socket,
-            Stage::Head | Stage::Lingering => true,
-        }
-    }
-}
-
-/// Hashes tokens, which no stranger chooses, by one multiplication.
-#[derive(Debug, Default)]
-struct Product(u64);
-
-type Plain = BuildHasherDefault<Product>;
-
-impl Hasher for Product {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.write_u32((*b).into()));
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        let mixed = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
 }
 
 #[derive(Debug)]
@@ -458,25 +377,6 @@ impl Gate {
         Some(sent)
     }
 
-    /// Whether a connection can be sent a file. When all places for that are taken, it gets one of
-    /// an address that has more than its own would then have.
-    fn has_place(&mut self, reactor: &mut Reactor, token: Token) -> bool {
-        let places = (self.settings.connections / FILES_SHARE).max(1);
-        let streaming = || self.connections.iter().filter(|(_, c)| c.is_streaming());
-        if streaming().count() < places {
-            return true;
-        }
-        let mut held: HashMap<IpAddr, usize> = HashMap::new();
-        streaming().for_each(|(_, c)| *held.entry(c.from.ip()).or_default() += 1);
-        let own = self.connections.get(&token).and_then(|c| held.get(&c.from.ip())).copied();
-        let Some((ip, most)) = held.iter().max_by_key(|(_, n)| **n).map(|(ip, n)| (*ip, *n)) else {
-            return false;
-        };
-        let theirs = streaming().filter(|(_, c)| c.from.ip() == ip);
-        let newest = theirs.max_by_key(|(_, c)| c.since).map(|(token, _)| *token);
-        most > own.unwrap_or(0) + 1 && newest.is_some_and(|token| self.close(reactor, token))
-    }
-
     /// Closes those who take longest to read their answers while all answers that wait to be read
     /// are too much together, but not the last visitor.
     fn bound_held(&mut self, reactor: &mut Reactor, last: Token) {
@@ -543,64 +443,6 @@ impl Gate {
                 self.close(reactor, token);
             }
         }
-    }
-
-    /// What a connection needs to have brought in from a disk. Each is yielded once, and the answer
-    /// to it is [`Gate::warmed`]: until then the connection waits.
-    pub fn next_cold(&mut self) -> Option<(Visitor, Part)> {
-        self.cold.pop_front()
-    }
-
-    /// What was cold has been brought in; if it cannot be had, the connection is closed.
-    pub fn warmed(&mut self, reactor: &mut Reactor, visitor: Visitor, good: bool, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&visitor.0) else { return };
-        let Stage::Answering(outgoing, _) = &mut connection.stage else { return };
-        let (Wait::Disk, Some(stream)) = (outgoing.wait, &mut outgoing.stream) else { return };
-        stream.warmed();
-        match good {
-            true => self.resume(reactor, visitor.0, now),
-            false => _ = self.close(reactor, visitor.0),
-        }
-    }
-
-    /// From now on so many bytes of files may leave, and no more; `None` for no limit.
-    pub fn allow(&mut self, reactor: &mut Reactor, bytes: Option<u64>, now: Instant) {
-        self.pump.allowance = bytes;
-        // Who finds nothing left waits again, in front of those who had their turn.
-        for token in std::mem::take(&mut self.starved) {
-            match self.pump.allowance {
-                Some(0) => self.starved.push_back(token),
-                _ => self.resume(reactor, token, now),
-            }
-        }
-    }
-
-    /// What is left of the bytes that may leave.
-    pub fn allowance(&self) -> Option<u64> {
-        self.pump.allowance
-    }
-
-    /// Whether somebody waits until more bytes of files may leave.
-    pub fn is_starved(&self) -> bool {
-        !self.starved.is_empty()
-    }
-
-    /// Bytes of files that have left so far.
-    pub fn streamed(&self) -> u64 {
-        self.pump.sent
-    }
-
-    /// Connections that are sent files.
-    pub fn streams(&self) -> usize {
-        self.connections.values().filter(|c| c.is_streaming()).count()
-    }
-
-    fn resume(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let Stage::Answering(outgoing, _) = &mut connection.stage else { return };
-        outgoing.wait = Wait::Socket;
-        connection.deadline = now + self.settings.timeout;
-        self.send(reactor, token, now);
     }
 
     /// When [`Gate::on_time`] wants to be called; `None` = there is nothing to watch.

@@ -4,11 +4,10 @@ use super::downloading::{
     OPTIONS, SCREEN, bounds, join_settings, save_torrent, seconds, selected, settings, source,
 };
 use super::env::Env;
-use super::fullscreen::{self, File, Stage, Tab, View};
+use super::fullscreen::{self, Stage, Tab, View};
 use super::options::{Opt, Parsed, joined};
 use super::{Command, Exit};
 use crate::app::client::{Client, Joining, Settings, StartError, StopSignals};
-use crate::io::screen::printable;
 use crate::proto::magnet::Magnet;
 
 /// The options of all clients, and those of a full screen.
@@ -59,7 +58,7 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     }
     drop(bytes);
     let mut view = View { tab: Tab::first(parsed.flag("spew")), ..View::default() };
-    let signals = match listen(env) {
+    let signals = match fullscreen::signals(env) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
@@ -76,22 +75,10 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     close(env, &view, outcome)
 }
 
-/// From now on signals stop what is started then.
-fn listen(env: &mut Env) -> Result<StopSignals, Exit> {
-    env.never_wait();
-    let called = env.name.clone();
-    let at_once = move |haste| fullscreen::end_at_once(&called, haste);
-    StopSignals::listen(at_once).map_err(|e| env.failed(e))
-}
-
 fn start(settings: Settings, view: &mut View, signals: &StopSignals) -> Result<Client, StartError> {
     let info = &settings.metainfo.info;
-    let path = |path: &[String]| match path {
-        [] => info.name.clone(),
-        _ => path.join("/"),
-    };
-    let names = info.files.iter().map(|file| File { path: path(&file.path), pad: file.pad });
-    (view.name, view.size, view.names) = (info.name.clone(), info.total(), names.collect());
+    let names = fullscreen::files(info);
+    (view.name, view.size, view.names) = (info.name.clone(), info.total(), names);
     view.limits = (settings.config.upload_limit, settings.config.download_limit);
     let client = Client::start(settings)?;
     signals.stop(client.stopper());
@@ -115,7 +102,7 @@ fn run_magnet(env: &mut Env, parsed: &Parsed, magnet: Magnet) -> Exit {
         Ok(join) => join,
         Err(wrong) => return env.wrong_usage(wrong),
     };
-    let signals = match listen(env) {
+    let signals = match fullscreen::signals(env) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
@@ -154,13 +141,7 @@ fn run_magnet(env: &mut Env, parsed: &Parsed, magnet: Magnet) -> Exit {
 
 /// Tells what would else be lost with the screen, and how it ended.
 fn close(env: &mut Env, view: &View, outcome: Result<(), String>) -> Exit {
-    let mut trouble = view.notices.iter().filter(|notice| notice.is_trouble).peekable();
-    if trouble.peek().is_some() {
-        env.say("These errors occurred during execution:");
-    }
-    for notice in trouble {
-        env.say(format_args!("[{}] {}", notice.time, printable(&notice.text)));
-    }
+    fullscreen::tell_trouble(env, view.notices.iter().filter(|notice| notice.is_trouble));
     match outcome {
         Ok(()) if view.complete => Exit::Done,
         Ok(()) => env.failed("stopped before the download was complete"),

@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 const ABOUT_ONE: usize = 4;
 
 /// The options of the other clients that are about more than one torrent.
-const SHARED: &[Opt] = OPTIONS.split_at(ABOUT_ONE).1;
+pub const SHARED: &[Opt] = OPTIONS.split_at(ABOUT_ONE).1;
 
-/// Those of this one.
-const OWN: &[Opt] = &[
+/// Those that are about a folder of torrents.
+pub const FOLDER: &[Opt] = &[
     Opt::new(
         "saveas",
         Kind::Path,
@@ -50,6 +50,10 @@ const OWN: &[Opt] = &[
         "1",
         "name torrents by the paths of their .torrent files, not by the names in these",
     ),
+];
+
+/// Those of plain output.
+const PLAIN: &[Opt] = &[
     Opt::new(
         "json",
         Kind::Flag,
@@ -59,7 +63,8 @@ const OWN: &[Opt] = &[
     Opt::new("quiet", Kind::Flag, "0", "print nothing but what is wrong"),
 ];
 
-const ALL: [Opt; SHARED.len() + OWN.len()] = joined(SHARED, OWN);
+const MANY: [Opt; SHARED.len() + FOLDER.len()] = joined(SHARED, FOLDER);
+const ALL: [Opt; MANY.len() + PLAIN.len()] = joined(&MANY, PLAIN);
 
 /// The last error of a torrent is shown in its line for so long.
 const ERROR_SHOWN: Duration = Duration::from_secs(300);
@@ -83,20 +88,11 @@ pub const COMMAND: Command = Command {
 };
 
 fn run(env: &mut Env, parsed: &Parsed) -> Exit {
-    let folder = match parsed.positionals() {
-        [folder] => env.cwd.join(folder),
-        [] => return env.wrong_usage("need a folder of .torrent files"),
-        [_, extra, ..] => {
-            let extra = extra.to_string_lossy();
-            return env.wrong_usage(format_args!("one folder, and '{extra}' is one too many"));
-        }
+    let folder = match folder(env, parsed) {
+        Ok(folder) => folder,
+        Err(exit) => return exit,
     };
-    if !folder.is_dir() {
-        return env.failed(format_args!("'{}' is not a directory", folder.display()));
-    }
-    // Paths are shown as the user wrote them.
-    let shown = PathBuf::from(&parsed.positionals()[0]);
-    let (settings, make) = match settings(env, parsed, shown) {
+    let (settings, make) = match settings(env, parsed, folder) {
         Ok(settings) => settings,
         Err(wrong) => return env.wrong_usage(wrong),
     };
@@ -115,9 +111,32 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
     show(env, many, face)
 }
 
+/// The folder that is named, as the user wrote it: so are the paths in it shown.
+///
+/// # Errors
+/// None is named, or it is none, which has been said.
+pub fn folder(env: &mut Env, parsed: &Parsed) -> Result<PathBuf, Exit> {
+    let folder = match parsed.positionals() {
+        [folder] => PathBuf::from(folder),
+        [] => return Err(env.wrong_usage("need a folder of .torrent files")),
+        [_, extra, ..] => {
+            let extra = extra.to_string_lossy();
+            return Err(env.wrong_usage(format_args!("one folder, and '{extra}' is one too many")));
+        }
+    };
+    match env.cwd.join(&folder).is_dir() {
+        true => Ok(folder),
+        false => Err(env.failed(format_args!("'{}' is not a directory", folder.display()))),
+    }
+}
+
 type Made = (ManySettings, Maker);
 
-fn settings(env: &mut Env, parsed: &Parsed, folder: PathBuf) -> Result<Made, String> {
+/// What all torrents of a folder are shared with, from the options.
+///
+/// # Errors
+/// What is wrong with them, for one line.
+pub fn settings(env: &mut Env, parsed: &Parsed, folder: PathBuf) -> Result<Made, String> {
     let make = maker(env, parsed)?;
     let session = session(env, parsed)?;
     let settings = ManySettings {

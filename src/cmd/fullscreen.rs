@@ -7,26 +7,35 @@
 mod draw;
 mod graphs;
 mod help;
+mod list;
 mod panels;
 mod view;
 mod words;
 
+pub use list::List;
 pub use view::{File, Tab, View};
 
 use super::Exit;
 use super::env::Env;
-use crate::app::client::{Client, Haste, JoinReport, Joined, Joining, Look, Report, Stopper};
+use crate::app::client::{
+    Client, Haste, JoinReport, Joined, Joining, Look, Report, Stop, StopSignals, TorrentId,
+};
 use crate::app::clock::{self, Civil};
+use crate::app::many::{Event, Many};
 use crate::io::courier::Courier;
-use crate::io::screen::frame::Ways;
+use crate::io::screen::frame::{Frame, Ways};
 use crate::io::screen::full::{self, Full, Input};
+use crate::io::screen::keys::Key;
+use crate::io::screen::{Size, printable};
+use crate::proto::metainfo::Info;
 use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use view::Order;
+use view::{Notice, Order};
 
 /// What happens waits in a queue of this length.
 const MAX_WAITING: usize = 64;
@@ -37,9 +46,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// While nobody looks at the pieces, they are asked for every so many ticks.
 const RARELY: u32 = 5;
 
-/// After this time an end that was asked for comes at once: something hangs.
-const PATIENCE: Duration = Duration::from_millis(2700);
-
 /// The forwarding threads call nothing deep.
 const STACK: usize = 128 * 1024;
 
@@ -48,6 +54,48 @@ enum Happening {
     Input(Input),
     Report(Report),
     Join(JoinReport),
+    Event(Event),
+}
+
+/// What is shown, and what keys change of it.
+pub trait Face {
+    /// The picture for a terminal of this size.
+    fn draw(&self, size: Size) -> Frame;
+
+    /// A key was pressed. What it orders, if that is more than another look.
+    fn on_key(&mut self, key: Key, size: Size) -> Option<Order>;
+
+    /// To be called once a second.
+    fn tick(&mut self);
+
+    /// What is to be asked for beside the figures; `all` too of what nobody looks at closely.
+    fn looks(&self, all: bool) -> Vec<Look>;
+
+    /// Which torrent is looked at, and in which way; something else is asked for anew at once.
+    fn looked_at(&self) -> (Option<TorrentId>, Tab);
+}
+
+impl Face for View {
+    fn draw(&self, size: Size) -> Frame {
+        draw::draw(self, size)
+    }
+
+    fn on_key(&mut self, key: Key, size: Size) -> Option<Order> {
+        let page = draw::page(self, size);
+        self.press(key, page)
+    }
+
+    fn tick(&mut self) {
+        self.note_rates();
+    }
+
+    fn looks(&self, all: bool) -> Vec<Look> {
+        self.wanted_looks(all)
+    }
+
+    fn looked_at(&self) -> (Option<TorrentId>, Tab) {
+        (None, self.tab)
+    }
 }
 
 /// A terminal that was taken, and what happens.
@@ -89,8 +137,38 @@ fn ways(env: &Env) -> Ways {
     }
 }
 
+/// From now on signals stop what is started then.
+///
+/// # Errors
+/// The system has no thread or descriptor for us, which has been said.
+pub fn signals(env: &mut Env) -> Result<StopSignals, Exit> {
+    env.never_wait();
+    let called = env.name.clone();
+    let at_once = move |haste| end_at_once(&called, haste);
+    StopSignals::listen(at_once).map_err(|e| env.failed(e))
+}
+
+/// The files of a torrent, as they are shown.
+pub fn files(info: &Info) -> Vec<File> {
+    let path = |path: &[String]| match path {
+        [] => info.name.clone(),
+        _ => path.join("/"),
+    };
+    info.files.iter().map(|file| File { path: path(&file.path), pad: file.pad }).collect()
+}
+
+/// Tells what would else be lost with the screen, as the original does.
+pub fn tell_trouble<'n>(env: &mut Env, trouble: impl Iterator<Item = &'n Notice>) {
+    for (n, notice) in trouble.enumerate() {
+        if n == 0 {
+            env.say("These errors occurred during execution:");
+        }
+        env.say(format_args!("[{}] {}", notice.time, printable(&notice.text)));
+    }
+}
+
 /// Ends the process, whatever hangs in it; for signals too.
-pub fn end_at_once(called: &str, haste: Haste) {
+fn end_at_once(called: &str, haste: Haste) {
     full::restore();
     let why = match haste {
         Haste::Asked => "without telling the trackers",
@@ -189,30 +267,78 @@ impl Stage {
         }
     }
 
+    /// Shows many torrents until they have ended. `names` tells of a .torrent the names of its files.
+    ///
+    /// # Errors
+    /// Why that was.
+    pub fn follow_many(
+        &mut self,
+        many: Many,
+        list: &mut List,
+        names: impl Fn(&Path) -> Vec<File>,
+    ) -> Result<(), String> {
+        let (own, doorbell) = (many.stopper(true), many.stopper(true));
+        let (orders, theirs) = sync_channel(MAX_WAITING);
+        let sender = self.sender.clone();
+        self.forward(move || serve(many, &theirs, &sender))?;
+        let mut turns = Turns::new(own);
+        // Whoever is behind with its orders gets the next ones.
+        let order = |order| {
+            let _ = orders.try_send(order);
+            doorbell.show();
+        };
+        loop {
+            match self.turn(list, &mut turns) {
+                Some(Step::Happened(Happening::Event(Event::Ended(outcome)))) => return outcome,
+                Some(Step::Happened(Happening::Event(event))) => list.take(event, &self.moment()),
+                Some(Step::Order(Order::Scan)) => _ = doorbell.hang_up(),
+                Some(Step::Order(what)) => {
+                    if let Some(id) = list.chosen() {
+                        order(Wish::Order(id, what));
+                    }
+                }
+                Some(Step::Look(looks)) => {
+                    if let Some((id, path)) = list.nameless() {
+                        list.name(id, names(&path));
+                    }
+                    if let Some(id) = list.open {
+                        looks.into_iter().for_each(|look| order(Wish::Look(id, look)));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The minute, `2026-01-02 03:04`.
+    fn moment(&self) -> String {
+        Civil::local(SystemTime::now(), &self.zone).minute().to_string()
+    }
+
     fn forward(&self, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
         let thread = thread::Builder::new().name("reports".into()).stack_size(STACK).spawn(work);
         thread.map(drop).map_err(|e| format!("cannot start a thread: {}", super::env::reason(&e)))
     }
 
     /// Draws if there is something new, and waits for what happens next.
-    fn turn(&mut self, view: &mut View, turns: &mut Turns) -> Option<Step> {
+    fn turn(&mut self, face: &mut dyn Face, turns: &mut Turns) -> Option<Step> {
         let now = Instant::now();
-        if turns.quitting.is_some_and(|since| now > since + PATIENCE) {
+        if turns.quitting.is_some_and(|since| now > since + turns.stopper.patience()) {
             end_at_once(&self.called, Haste::Late);
         }
         if turns.tick <= now {
             turns.tick = now + TICK;
             turns.ticks = (turns.ticks + 1) % RARELY;
             turns.drawn = false;
-            view.tick();
-            return Some(Step::Look(view.looks(turns.ticks == 1)));
+            face.tick();
+            return Some(Step::Look(face.looks(turns.ticks == 1)));
         }
         let happening = match self.inbox.try_recv() {
             Ok(happening) => happening,
             Err(_) => {
                 // All that had happened has been looked at.
                 if !std::mem::replace(&mut turns.drawn, true) {
-                    self.full.show(draw::draw(view, self.full.size()));
+                    self.full.show(face.draw(self.full.size()));
                 }
                 match self.inbox.recv_timeout(turns.tick - now) {
                     Ok(happening) => happening,
@@ -224,15 +350,15 @@ impl Stage {
         turns.drawn = false;
         match happening {
             Happening::Input(input) => {
-                let before = view.tab;
-                let order = self.on_input(input, view, turns).map(Step::Order);
-                order.or((view.tab != before).then(|| Step::Look(view.looks(true))))
+                let before = face.looked_at();
+                let order = self.on_input(input, face, turns).map(Step::Order);
+                order.or((face.looked_at() != before).then(|| Step::Look(face.looks(true))))
             }
             other => Some(Step::Happened(other)),
         }
     }
 
-    fn on_input(&self, input: Input, view: &mut View, turns: &mut Turns) -> Option<Order> {
+    fn on_input(&self, input: Input, face: &mut dyn Face, turns: &mut Turns) -> Option<Order> {
         let key = match input {
             Input::Key(key) => key,
             Input::Resized => return None,
@@ -249,7 +375,7 @@ impl Stage {
                 return None;
             }
         };
-        match view.on_key(key, draw::page(view, self.full.size()))? {
+        match face.on_key(key, self.full.size())? {
             Order::Quit => turns.quit(&self.called, true),
             Order::Redraw => self.full.spoilt(),
             Order::Suspend => full::suspend_job(),
@@ -268,7 +394,7 @@ enum Step {
 
 /// Where the loop stands.
 struct Turns {
-    stopper: Stopper,
+    stopper: Box<dyn Stop>,
     quitting: Option<Instant>,
     tick: Instant,
     ticks: u32,
@@ -277,8 +403,14 @@ struct Turns {
 }
 
 impl Turns {
-    fn new(stopper: Stopper) -> Turns {
-        Turns { stopper, quitting: None, tick: Instant::now(), ticks: 0, drawn: false }
+    fn new(stopper: impl Stop + 'static) -> Turns {
+        Turns {
+            stopper: Box::new(stopper),
+            quitting: None,
+            tick: Instant::now(),
+            ticks: 0,
+            drawn: false,
+        }
     }
 
     /// The user wants to leave, or the terminal is gone.
@@ -291,13 +423,48 @@ impl Turns {
     }
 }
 
+/// What is asked of many torrents.
+enum Wish {
+    Order(TorrentId, Order),
+    Look(TorrentId, Look),
+}
+
+/// Has many torrents go on, tells what happens, and does what is wished: which is looked for when
+/// somebody has rung.
+fn serve(mut many: Many, wishes: &Receiver<Wish>, sender: &SyncSender<Happening>) {
+    loop {
+        let Some(event) = many.next(None) else { continue };
+        if matches!(event, Event::Show) {
+            while let Ok(wish) = wishes.try_recv() {
+                grant(&many, wish);
+            }
+            continue;
+        }
+        let ended = matches!(event, Event::Ended(_));
+        if sender.send(Happening::Event(event)).is_err() || ended {
+            return;
+        }
+    }
+}
+
+fn grant(many: &Many, wish: Wish) {
+    let session = many.session();
+    match wish {
+        Wish::Look(id, look) => session.look(id, look),
+        Wish::Order(id, Order::Pause(paused)) => session.pause(id, paused),
+        Wish::Order(id, Order::Recheck) => session.recheck(id),
+        Wish::Order(id, Order::Priorities(files)) => session.set_priorities(id, files),
+        Wish::Order(..) => {}
+    }
+}
+
 fn obey(client: &Client, order: Order) {
     match order {
         Order::Pause(paused) => client.pause(paused),
         Order::Recheck => client.recheck(),
         Order::Limits(upload, download) => client.set_limits(upload, download),
         Order::Priorities(files) => client.set_priorities(files),
-        // The loop has seen to them.
-        Order::Quit | Order::Redraw | Order::Suspend => {}
+        // The loop has seen to them; the others are for many torrents.
+        Order::Quit | Order::Redraw | Order::Suspend | Order::Scan => {}
     }
 }

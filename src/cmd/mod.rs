@@ -8,6 +8,7 @@ pub mod btcopyannounce;
 pub mod btdownloadcurses;
 pub mod btdownloadheadless;
 pub mod btlaunchmany;
+pub mod btlaunchmanycurses;
 pub mod btmakemetafile;
 pub mod btpublish;
 pub mod btreannounce;
@@ -42,6 +43,7 @@ pub const COMMANDS: &[&Command] = &[
     &btdownloadcurses::COMMAND,
     &btdownloadheadless::COMMAND,
     &btlaunchmany::COMMAND,
+    &btlaunchmanycurses::COMMAND,
     &btmakemetafile::COMMAND,
     &btpublish::COMMAND,
     &btreannounce::COMMAND,

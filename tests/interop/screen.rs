@@ -1,7 +1,7 @@
 //! Full screens in tmux: seen and steered while transmission seeds, and given back whatever ends
 //! the program.
 
-use crate::swarm::{ORIGIN, SOON, Shape, Swarm};
+use crate::swarm::{ORIGIN, SOON, Shape, Swarm, TORRENT};
 use crate::transmission;
 use crate::util::{Dir, until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -83,12 +83,15 @@ impl Drop for Terminal<'_> {
 
 /// Our client on a screen of its own, as the shell is told.
 fn curses(swarm: &Swarm, options: &str) -> String {
+    called(swarm, "btdownloadcurses", options, &swarm.dir.join(TORRENT))
+}
+
+fn called(swarm: &Swarm, name: &str, options: &str, what: &Path) -> String {
     // Which makes the name a command.
-    let name = swarm.dir.cmd("btdownloadcurses").name().to_str().unwrap().to_owned();
-    let torrent = swarm.dir.join(crate::swarm::TORRENT);
+    let name = swarm.dir.cmd(name).name().to_str().unwrap().to_owned();
     let ports = "--minport 10000 --maxport 60000 --random_port 1";
     let here = format!("--local_only 1 --bind 127.0.0.1 {ports}");
-    format!("'{name}' {here} {options} '{}'", torrent.display())
+    format!("'{name}' {here} {options} '{}'", what.display())
 }
 
 #[test]
@@ -143,4 +146,37 @@ fn the_terminal_is_given_back_when_a_signal_ends_the_program_and_it_ends_with_th
     drop(terminal);
     let place = format!("/proc/{}", child.as_raw_nonzero());
     until(SOON, "the end of the program", || (!Path::new(&place).exists()).then_some(()));
+}
+
+#[test]
+#[ignore = "needs tmux"]
+fn the_torrents_of_a_folder_are_in_a_list_and_each_has_its_own_screen() {
+    let swarm = Swarm::new(Shape::File);
+    let _seed = transmission::start(&swarm, ORIGIN);
+    swarm.wait_for(1, 0);
+    let folder = swarm.dir.join("torrents");
+    swarm.dir.write("torrents/one file.torrent", swarm.dir.read(TORRENT));
+    swarm.dir.write("torrents/broken.torrent", "not bencoded");
+    let options = "--saveas_style 2 --parse_dir_interval 3 --max_download_rate 20";
+    let command = called(&swarm, "btlaunchmanycurses", options, &folder);
+    let terminal = Terminal::new(&swarm.dir, "here", &command);
+    terminal.sees(&["  1 one file.torrent", "ETA in", "Totals: 1 torrents", " - added"]);
+    terminal.resize(20, 6);
+    terminal.sees(&["1: ↓", " q quit  ? help"]);
+    terminal.resize(120, 40);
+    terminal.sees(&["Status", "Peers", "is not a valid metafile"]);
+    terminal.press(&["Enter", "2"]);
+    terminal.sees(&["file:     one file.bin", "Completed", "127.0.0.1"]);
+    terminal.press(&["3"]);
+    terminal.sees(&["normal", "one file.bin"]);
+    terminal.press(&["q"]);
+    terminal.sees(&["Totals: 1 torrents"]);
+    terminal.press(&["p"]);
+    terminal.sees(&["paused"]);
+    fs::remove_file(folder.join("one file.torrent")).unwrap();
+    terminal.press(&["s"]);
+    terminal.sees(&["no torrents", "dropped \""]);
+    terminal.press(&["q"]);
+    terminal.sees(&["These errors occurred during execution:", "left 0"]);
+    terminal.is_as_before("here");
 }

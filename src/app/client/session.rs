@@ -45,8 +45,8 @@ impl TorrentId {
         self.0.into()
     }
 
-    /// The torrent of a number.
-    pub(super) fn of(number: u64) -> TorrentId {
+    /// The one of this number; they are counted in the order in which they came.
+    pub fn of(number: u64) -> TorrentId {
         // Only what `number` gave comes back.
         TorrentId(u32::try_from(number).unwrap_or(u32::MAX))
     }

@@ -104,7 +104,7 @@ struct Waiting {
 }
 
 /// Makes the settings of one torrent, for the place of its data.
-pub type Maker = Box<dyn FnMut(Metainfo, PathBuf) -> Settings>;
+pub type Maker = Box<dyn FnMut(Metainfo, PathBuf) -> Settings + Send>;
 
 /// A folder of torrents that are shared.
 pub struct Many {

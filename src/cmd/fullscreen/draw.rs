@@ -1,7 +1,8 @@
 //! The picture of one torrent: the fields of BitTornado's screen above, a list below, help in the
 //! last row. What is too much for a small terminal is left out, the least important first.
 
-use super::graphs::{bar, graphs, sparkline};
+use super::graphs::graphs;
+pub(super) use super::graphs::{bar, sparkline};
 use super::help::help;
 use super::panels;
 use super::view::{Prompt, Tab, View};
@@ -79,7 +80,7 @@ pub fn draw(view: &View, size: Size) -> Frame {
     let mut frame = Frame::new(size);
     let all = frame.area();
     if view.help {
-        help(&mut frame, all);
+        help(&mut frame, all, view.is_one_of_many);
     } else if is_small(all) {
         small(&mut frame, all, view);
     } else {
@@ -135,7 +136,7 @@ pub(super) fn border(frame: &mut Frame, all: Area) {
 }
 
 /// A line from border to border.
-fn rule(frame: &mut Frame, all: Area, y: usize) {
+pub(super) fn rule(frame: &mut Frame, all: Area, y: usize) {
     frame.fill(all.row(y), '─', BORDER);
     frame.text(all.row(y), "├", BORDER);
     frame.text(all.row(y).last(1), "┤", BORDER);
@@ -295,9 +296,13 @@ fn hints(frame: &mut Frame, area: Area, view: &View, bordered: bool) {
     }
     let pause = if view.is_paused() { "go on" } else { "pause" };
     let files = view.tab == Tab::Files;
-    let mut keys = vec![("q", "quit"), ("?", "help"), ("Tab", "view"), ("p", pause)];
+    let leave = if view.is_one_of_many { ("Esc", "back") } else { ("q", "quit") };
+    let mut keys = vec![leave, ("?", "help"), ("Tab", "view"), ("p", pause)];
     keys.extend(files.then_some([("+ -", "priority"), ("Space", "skip")]).into_iter().flatten());
-    keys.extend([("u", "ul limit"), ("d", "dl limit"), ("r", "recheck")]);
+    if !view.is_one_of_many {
+        keys.extend([("u", "ul limit"), ("d", "dl limit")]);
+    }
+    keys.push(("r", "recheck"));
     let mut rest = area;
     for (key, what) in keys {
         if width(key) + width(what) + 4 > rest.width {

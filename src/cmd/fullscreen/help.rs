@@ -28,30 +28,56 @@ const PEER_KEYS: &[(&str, &str)] = &[
     ("*", "first in turn for the optimistic slot"),
 ];
 
-/// The page of help, in one column of text or, if that is too long, the keys alone.
-pub fn help(frame: &mut Frame, all: Area) {
+/// Of these a torrent that is one of many has others.
+const ALONE: [&str; 2] = ["q, Q", "u, d"];
+
+const LIST_KEYS: &[(&str, &str)] = &[
+    ("q, Q", "stop sharing, and end; a second time at once"),
+    ("Up, Down, j, k", "choose a torrent; PgUp, PgDn, Home, End go further"),
+    ("Enter, Right", "its own screen, with peers, files and pieces"),
+    ("Esc, q", "back from there"),
+    ("p", "pause the chosen one, or have it go on"),
+    ("r", "check all its data again, while the rest goes on"),
+    ("o, O", "sort by something else; the other way round"),
+    ("/", "show those alone with a word in their names; Esc: all"),
+    ("s", "look through the folder at once"),
+    ("Ctrl-L", "draw the screen anew"),
+    ("Ctrl-Z", "stop the program for a while"),
+    ("?, h", "this page; any key leaves it"),
+];
+
+/// The page for one torrent, which may be one of many.
+pub fn help(frame: &mut Frame, all: Area, is_one_of_many: bool) {
+    let own = KEYS.iter().filter(|(key, _)| !is_one_of_many || !ALONE.contains(key));
+    let back = is_one_of_many.then_some(&("Esc, q", "back to the list"));
+    let keys: Vec<_> = back.into_iter().chain(own).collect();
+    let (area, y) = page(frame, all, &keys);
+    if area.height <= y + PEER_KEYS.len() + 1 {
+        return;
+    }
+    frame.text(area.row(y + 1), "in the list of peers:", Style::PLAIN);
+    PEER_KEYS.iter().zip(y + 2..).for_each(|(sign, y)| explain(frame, area.row(y), sign));
+}
+
+/// The page for the list.
+pub fn list_help(frame: &mut Frame, all: Area) {
+    page(frame, all, &LIST_KEYS.iter().collect::<Vec<_>>());
+}
+
+/// Where it is, and its first row that is free.
+fn page(frame: &mut Frame, all: Area, keys: &[&(&str, &str)]) -> (Area, usize) {
     let area = if is_small(all) { all } else { all.inside().after(1) };
     if !is_small(all) {
         border(frame, all);
         frame.text(all.row(0).after(2), " keys ", Style::PLAIN.bold());
         frame.text(all.row(all.height - 1).after(2), " any key goes back ", Style::PLAIN);
     }
-    let key_width = if area.width < 50 { 9 } else { 17 };
-    let peers = PEER_KEYS.iter().filter(|_| area.height > KEYS.len() + PEER_KEYS.len() + 2);
-    let mut y = 0;
-    for (key, what) in KEYS {
-        let row = area.row(y);
-        frame.fit(row.first(key_width - 1), key, LABEL);
-        frame.fit(row.after(key_width), what, Style::PLAIN);
-        y += 1;
-    }
-    for (n, (sign, what)) in peers.enumerate() {
-        if n == 0 {
-            frame.text(area.row(y + 1), "in the list of peers:", Style::PLAIN);
-            y += 2;
-        }
-        frame.fit(area.row(y).first(key_width - 1), sign, LABEL);
-        frame.fit(area.row(y).after(key_width), what, Style::PLAIN);
-        y += 1;
-    }
+    keys.iter().enumerate().for_each(|(n, key)| explain(frame, area.row(n), key));
+    (area, keys.len())
+}
+
+fn explain(frame: &mut Frame, row: Area, (key, what): &(&str, &str)) {
+    let width = if row.width < 50 { 9 } else { 17 };
+    frame.fit(row.first(width - 1), key, LABEL);
+    frame.fit(row.after(width), what, Style::PLAIN);
 }

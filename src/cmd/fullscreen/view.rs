@@ -85,6 +85,8 @@ pub enum Order {
     Limits(Option<u64>, Option<u64>),
     /// The files wanted so much.
     Priorities(Vec<Priority>),
+    /// To have the folder looked through at once.
+    Scan,
 }
 
 /// A message and when it came, `HH:MM:SS`.
@@ -150,6 +152,8 @@ pub struct View {
     pub prompt: Option<Prompt>,
     /// The keys are explained.
     pub help: bool,
+    /// Limits are not its own.
+    pub is_one_of_many: bool,
 }
 
 impl View {
@@ -191,7 +195,7 @@ impl View {
     }
 
     /// To be called once a second: notes the rates.
-    pub fn tick(&mut self) {
+    pub fn note_rates(&mut self) {
         let status = self.figures.as_ref().and_then(|figures| figures.status.as_ref());
         let Some(status) = status else { return };
         if self.rates.len() >= MAX_RATES {
@@ -201,7 +205,7 @@ impl View {
     }
 
     /// What is to be asked for beside the figures; `all` too of what nobody looks at closely.
-    pub fn looks(&self, all: bool) -> Vec<Look> {
+    pub fn wanted_looks(&self, all: bool) -> Vec<Look> {
         let mut looks = match self.tab {
             Tab::Messages | Tab::Pieces => vec![],
             Tab::Peers => vec![Look::Peers, Look::WebSeeds],
@@ -225,7 +229,7 @@ impl View {
 
     /// A key was pressed, while `page` rows of a list can be seen. What it orders, if that is more
     /// than another look.
-    pub fn on_key(&mut self, key: Key, page: usize) -> Option<Order> {
+    pub fn press(&mut self, key: Key, page: usize) -> Option<Order> {
         if let Some(prompt) = self.prompt.take() {
             return self.answer(prompt, key);
         }
@@ -241,8 +245,12 @@ impl View {
             Key::Char('?' | 'h') => self.help = true,
             Key::Char('p') => return Some(Order::Pause(!self.is_paused())),
             Key::Char('r') => self.prompt = Some(Prompt::Recheck),
-            Key::Char('u') => self.prompt = Some(Prompt::Upload(String::new())),
-            Key::Char('d') => self.prompt = Some(Prompt::Download(String::new())),
+            Key::Char('u') if !self.is_one_of_many => {
+                self.prompt = Some(Prompt::Upload(String::new()))
+            }
+            Key::Char('d') if !self.is_one_of_many => {
+                self.prompt = Some(Prompt::Download(String::new()))
+            }
             Key::Tab | Key::Right => self.go_to(self.tab.step(1)),
             Key::BackTab | Key::Left => self.go_to(self.tab.step(Tab::ALL.len() - 1)),
             Key::Char(digit @ '1'..='4') => self.go_to(Tab::ALL[digit as usize - '1' as usize]),

@@ -124,12 +124,15 @@ pub fn done(figures: &Figures) -> f64 {
 /// What a download is doing: `finishing in 0:00:27 (23.6%)`.
 pub fn activity(figures: &Figures) -> String {
     let part = percent(done(figures));
-    match figures.phase {
-        Phase::Downloading if rate_of(figures) >= 1.0 => {
-            format!("finishing in {} ({part})", short_activity(figures))
-        }
-        _ => format!("{} ({part})", short_activity(figures)),
+    match is_timed(figures) {
+        true => format!("finishing in {} ({part})", short_activity(figures)),
+        false => format!("{} ({part})", short_activity(figures)),
     }
+}
+
+/// Whether what can be said of it is when it will be done.
+pub fn is_timed(figures: &Figures) -> bool {
+    figures.phase == Phase::Downloading && rate_of(figures) >= 1.0
 }
 
 fn rate_of(figures: &Figures) -> f64 {

@@ -106,6 +106,9 @@ impl Decoder {
             }
             Seen::Broken => {
                 let alone = self.bytes.len() == 1;
+                if let [ESCAPE, _] = self.bytes[..] {
+                    self.push(Key::Escape);
+                }
                 self.bytes.clear();
                 if !alone {
                     self.take(byte);
@@ -132,8 +135,8 @@ fn look(bytes: &[u8]) -> Seen {
         [ESCAPE, b'[', b'['] => Seen::Begun,
         [ESCAPE, b'[', b'[', _] => Seen::Whole(None),
         [ESCAPE, b'[', middle @ .., last] => control(middle, *last),
-        // A key together with Alt.
-        [ESCAPE, b' '..=b'~'] => Seen::Whole(None),
+        // A key together with Alt, or two that came together: a slow line does that.
+        [ESCAPE, _] => Seen::Broken,
         [byte] if *byte < 0x80 => Seen::Whole(plain(*byte)),
         [_, ..] => character(bytes),
         [] => Seen::Begun,
@@ -219,8 +222,9 @@ mod tests {
             (b"\x1b[H\x1b[4~\x1b[1~\x1bOF\x1b[7~", &[Home, End, Home, End, Home]),
             (b"\x1b[5~\x1b[6;2~\x1b[3~", &[PageUp, PageDown, Delete]),
             ("äß文😀".as_bytes(), &[Char('ä'), Char('ß'), Char('文'), Char('😀')]),
-            // A key with Alt, F1 in two ways, F5, and a sequence nobody knows.
-            (b"\x1bx\x1bOP\x1b[[A\x1b[15~\x1b[?1;2cq", &[Char('q')]),
+            // F1 in two ways, F5, and a sequence nobody knows.
+            (b"\x1bOP\x1b[[A\x1b[15~\x1b[?1;2cq", &[Char('q')]),
+            (b"\x1bx\x1b\xc3\xa4", &[Escape, Char('x'), Escape, Char('ä')]),
             (b"\x1b", &[Escape]),
             (b"\x1b\x1b[A", &[Escape, Up]),
             (b"\xc3q\xff\xfeq", &[Char('q'), Char('q')]),

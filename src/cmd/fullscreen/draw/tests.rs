@@ -79,7 +79,7 @@ fn view() -> View {
         &Report::Notice("Problem connecting to tracker - timeout exceeded".into()),
         "12:34:56",
     );
-    view.tick();
+    view.note_rates();
     view
 }
 
@@ -153,7 +153,7 @@ fn the_peers_are_the_original_s_table_as_far_as_there_is_room() {
     assert!(rows[13].starts_with(first), "{}", rows[13]);
     let totals = "│ downloading 3 pieces, have 12 fragments, 27 of 115 pieces completed";
     assert!(rows[22].starts_with(totals), "{}", rows[22]);
-    view.on_key(Key::End, page(&view, size(90, 24)));
+    view.press(Key::End, page(&view, size(90, 24)));
     assert!(drawn(&view, 90, 24)[21].starts_with("│ 300*"), "{}", rows[21]);
     assert!(drawn(&view, 140, 24)[13].contains("Transmission 4.0"));
 }
@@ -208,21 +208,21 @@ fn a_long_message_is_broken_between_words() {
 #[test]
 fn keys_change_what_is_looked_at_or_order_something() {
     let mut view = view();
-    assert_eq!(view.on_key(Key::Char('q'), 9), Some(Order::Quit));
-    assert_eq!(view.on_key(Key::Char('Q'), 9), Some(Order::Quit));
-    assert_eq!(view.on_key(Key::Ctrl('l'), 9), Some(Order::Redraw));
-    assert_eq!(view.on_key(Key::Char('p'), 9), Some(Order::Pause(true)));
+    assert_eq!(view.press(Key::Char('q'), 9), Some(Order::Quit));
+    assert_eq!(view.press(Key::Char('Q'), 9), Some(Order::Quit));
+    assert_eq!(view.press(Key::Ctrl('l'), 9), Some(Order::Redraw));
+    assert_eq!(view.press(Key::Char('p'), 9), Some(Order::Pause(true)));
     view.take(&Report::Figures(figures(Phase::Paused)), "");
-    assert_eq!(view.on_key(Key::Char('p'), 9), Some(Order::Pause(false)));
+    assert_eq!(view.press(Key::Char('p'), 9), Some(Order::Pause(false)));
     // Not without being asked again.
-    assert_eq!(view.on_key(Key::Char('r'), 9), None);
-    assert_eq!(view.on_key(Key::Char('n'), 9), None);
-    assert_eq!(view.on_key(Key::Char('y'), 9), None);
-    assert_eq!(view.on_key(Key::Char('r'), 9), None);
-    assert_eq!(view.on_key(Key::Char('y'), 9), Some(Order::Recheck));
+    assert_eq!(view.press(Key::Char('r'), 9), None);
+    assert_eq!(view.press(Key::Char('n'), 9), None);
+    assert_eq!(view.press(Key::Char('y'), 9), None);
+    assert_eq!(view.press(Key::Char('r'), 9), None);
+    assert_eq!(view.press(Key::Char('y'), 9), Some(Order::Recheck));
     let mut typed = |keys: &str| {
         let orders = keys.chars().map(|c| if c == '\n' { Key::Enter } else { Key::Char(c) });
-        orders.filter_map(|key| view.on_key(key, 9)).last()
+        orders.filter_map(|key| view.press(key, 9)).last()
     };
     assert_eq!(typed("u3x00\n"), Some(Order::Limits(Some(300_000), None)));
     assert_eq!(typed("d45\n"), Some(Order::Limits(Some(300_000), Some(45_000))));

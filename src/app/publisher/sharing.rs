@@ -54,7 +54,7 @@ impl Publisher {
                 let hopeless = self.shares.iter().all(|share| share.state == State::Failed);
                 self.ended |= hopeless;
             }
-            News::LeftOut(text) => tell(Notice::Told(text)),
+            News::Told(text) => tell(Notice::Told(text)),
         }
     }
 

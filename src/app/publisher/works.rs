@@ -66,8 +66,8 @@ pub(super) enum News {
     Gone(usize),
     /// Something is wrong; it will be tried again.
     Trouble(usize, String),
-    /// What is left out of it.
-    LeftOut(String),
+    /// Something a user should know.
+    Told(String),
 }
 
 /// A torrent of what is at a path.
@@ -184,6 +184,7 @@ impl Worker {
         match self.make(number) {
             Ok(made) => self.publish(number, made),
             Err(MakeError::Stopped) => {}
+            Err(e @ MakeError::Changed(_)) => self.wait(number, &e),
             Err(e) => self.trouble(number, e.to_string(), now),
         }
     }
@@ -195,6 +196,17 @@ impl Worker {
         if !watched.versions.is_empty() {
             watched.versions.clear();
             self.say(News::Gone(number));
+        }
+    }
+
+    /// Somebody is at work on it: that is no failure, it only takes longer.
+    fn wait(&mut self, number: usize, why: &MakeError) {
+        let text = format!("{why}: it is read again when it rests");
+        let watched = &mut self.watched[number];
+        (watched.is_new, watched.restless) = (false, None);
+        if watched.told.as_ref() != Some(&text) {
+            watched.told = Some(text.clone());
+            self.say(News::Told(text));
         }
     }
 
@@ -212,7 +224,7 @@ impl Worker {
     fn make(&self, number: usize) -> Result<(Made, Vec<Found>), MakeError> {
         let prepared = maker::prepare(&self.watched[number].path, &self.job.recipe)?;
         for skipped in prepared.left_out().iter().filter(|_| self.watched[number].is_new) {
-            self.say(News::LeftOut(skipped.to_string()));
+            self.say(News::Told(skipped.to_string()));
         }
         let found = prepared.found().to_vec();
         let place = self.place(number, &found);

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::app::target;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
-use crate::io::storage::{Storage, Use};
+use crate::io::storage::{OpenFiles, Storage, Use};
 use crate::io::{signals, sys};
 use crate::logic::PeerKey;
 use crate::logic::inquiry::Legacy;
@@ -179,6 +179,8 @@ pub struct Session {
     thread: Option<JoinHandle<()>>,
     port: u16,
     next: AtomicU32,
+    /// The open files of all torrents.
+    files: OpenFiles,
 }
 
 impl Session {
@@ -205,6 +207,7 @@ impl Session {
         let (reporter, reports) = jobs(MAX_REPORTS);
         let stop = Arc::new(AtomicBool::new(false));
         let port = company.port;
+        let files = OpenFiles::new(settings.max_files_open);
         let parts = engine::Parts {
             company,
             mail,
@@ -219,7 +222,7 @@ impl Session {
             .spawn(move || engine::run(parts))
             .map_err(StartError::System)?;
         let next = AtomicU32::new(0);
-        Ok(Session { post, reports, stop, thread: Some(thread), port, next })
+        Ok(Session { post, reports, stop, thread: Some(thread), port, next, files })
     }
 
     /// Brings a torrent in. Of its settings those that are about the session say nothing here: see
@@ -239,6 +242,9 @@ impl Session {
         peer_id: PeerId,
         (seed, legacy): (u64, Option<Legacy>),
     ) -> Result<Added, StartError> {
+        settings.disk.open_files = Some(self.files.clone());
+        // The session has its own.
+        (settings.dht, settings.bind, settings.device) = (None, Vec::new(), None);
         let geometry = settings.metainfo.info.geometry();
         let geometry = Arc::new(geometry.with_block_length(settings.slice_size));
         let target = target::choose(&settings.metainfo.info, &settings.saveas);

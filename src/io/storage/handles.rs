@@ -1,8 +1,8 @@
-//! The open files of a torrent, the least used closed first.
+//! The open files of one or more torrents, the least used closed first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::sys;
 
@@ -22,12 +22,30 @@ struct Handle {
     used: u64,
 }
 
-/// Open files by number.
+/// A torrent's number in the table, and that of its file.
+type Key = (u64, usize);
+
+/// A table of open files that several torrents share: together they have no more of them than its
+/// limit says, and whoever needs one closes the one that was used longest ago, whosever it is.
+#[derive(Debug, Clone)]
+pub struct OpenFiles(Arc<Mutex<Table>>);
+
 #[derive(Debug)]
-pub(super) struct Handles {
-    open: HashMap<usize, Handle>,
+struct Table {
+    open: HashMap<Key, Handle>,
     uses: u64,
     limit: usize,
+    /// Torrents there were.
+    torrents: u64,
+}
+
+/// The open files of one torrent, by number.
+#[derive(Debug)]
+pub(super) struct Handles {
+    files: OpenFiles,
+    torrent: u64,
+    /// So many files of this torrent are open beside those of the table.
+    others: usize,
     /// Files written since the last sync, whether still open or not.
     pub dirty: BTreeSet<usize>,
 }
@@ -50,48 +68,95 @@ pub(super) struct Opened {
     pub locked: bool,
 }
 
-impl Handles {
-    /// A table of at most `limit` files together with `others` that are open beside it, 0 for no
-    /// limit; never more than our share of what the system allows.
-    pub fn new(limit: usize, others: usize) -> Handles {
+impl OpenFiles {
+    /// A table of at most `limit` files, 0 for no limit; never more than our share of what the
+    /// system allows.
+    pub fn new(limit: usize) -> OpenFiles {
         let allowed = (sys::descriptor_limit() / SHARE).max(2);
         let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
         let limit = if limit == 0 { allowed } else { limit.min(allowed) };
-        let limit = limit.saturating_sub(others).max(1);
-        Handles { open: HashMap::new(), uses: 0, limit, dirty: BTreeSet::new() }
+        let open = HashMap::new();
+        OpenFiles(Arc::new(Mutex::new(Table { open, uses: 0, limit, torrents: 0 })))
     }
 
-    /// One more file is open beside those of the table from now on.
-    pub fn share(&mut self) {
-        self.limit = self.limit.saturating_sub(1).max(1);
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // A table of open files has no state in between: one thread's panic does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// The open file of this number, if it is good for this use.
-    pub fn get(&mut self, number: usize, write: bool) -> Option<Arc<File>> {
-        let handle = self.open.get_mut(&number)?;
-        if write && !handle.writable {
-            return None;
-        }
-        self.uses += 1;
-        handle.used = self.uses;
-        if write {
-            self.dirty.insert(number);
-        }
-        Some(Arc::clone(&handle.file))
-    }
-
-    /// Closes the file of this number.
-    pub fn close(&mut self, number: usize) {
-        if let Some(handle) = self.open.remove(&number) {
+impl Table {
+    fn close(&mut self, key: Key) {
+        if let Some(handle) = self.open.remove(&key) {
             handle.close();
         }
     }
 
-    /// Makes room for a file that is about to be opened.
-    pub fn make_room(&mut self) {
-        while self.open.len() >= self.limit {
+    /// Closes those files that are meant.
+    fn close_all(&mut self, is_meant: impl Fn(&Key, &Handle) -> bool) {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let (closed, kept): (HashMap<_, _>, _) = open.partition(|(key, file)| is_meant(key, file));
+        self.open = kept;
+        closed.into_values().for_each(Handle::close);
+    }
+
+    /// Closes the file used longest ago. One that is being sent or read would stay open whatever
+    /// is done here, so it is the last choice.
+    fn close_one(&mut self) {
+        let in_use = |handle: &Handle| Arc::strong_count(&handle.file) > 1;
+        let oldest = self.open.iter().min_by_key(|(_, handle)| (in_use(handle), handle.used));
+        if let Some(key) = oldest.map(|(key, _)| *key) {
+            self.close(key);
+        }
+    }
+
+    fn make_room(&mut self, others: usize) {
+        while self.open.len() >= self.limit.saturating_sub(others).max(1) {
             self.close_one();
         }
+    }
+}
+
+impl Handles {
+    /// Those of a torrent that has `others` open beside the table.
+    pub fn new(files: OpenFiles, others: usize) -> Handles {
+        let mut table = files.table();
+        table.torrents += 1;
+        let torrent = table.torrents;
+        drop(table);
+        Handles { files, torrent, others, dirty: BTreeSet::new() }
+    }
+
+    /// One more file is open beside those of the table from now on.
+    pub fn share(&mut self) {
+        self.others += 1;
+    }
+
+    /// The open file of this number, if it is good for this use.
+    pub fn get(&mut self, number: usize, write: bool) -> Option<Arc<File>> {
+        let mut table = self.files.table();
+        table.uses += 1;
+        let uses = table.uses;
+        let handle = table.open.get_mut(&(self.torrent, number))?;
+        if write && !handle.writable {
+            return None;
+        }
+        handle.used = uses;
+        let file = Arc::clone(&handle.file);
+        if write {
+            self.dirty.insert(number);
+        }
+        Some(file)
+    }
+
+    /// Closes the file of this number.
+    pub fn close(&mut self, number: usize) {
+        self.files.table().close((self.torrent, number));
+    }
+
+    /// Makes room for a file that is about to be opened.
+    pub fn make_room(&mut self) {
+        self.files.table().make_room(self.others);
     }
 
     /// Keeps a file that was just opened, in the place of one that could do less; if another
@@ -101,44 +166,40 @@ impl Handles {
         if let Some(file) = self.get(number, writable) {
             return file;
         }
-        self.close(number);
-        self.make_room();
+        let mut table = self.files.table();
+        table.close((self.torrent, number));
+        table.make_room(self.others);
         let file = Arc::new(file);
-        self.uses += 1;
-        let handle = Handle { writable, locked, file: Arc::clone(&file), used: self.uses };
-        self.open.insert(number, handle);
+        table.uses += 1;
+        let handle = Handle { writable, locked, file: Arc::clone(&file), used: table.uses };
+        table.open.insert((self.torrent, number), handle);
         if writable {
             self.dirty.insert(number);
         }
         file
     }
 
-    /// Closes all files, as far as nobody uses them at this moment.
+    /// Closes all files of the table, as far as nobody uses them at this moment.
     pub fn close_all(&mut self) {
-        self.open.drain().for_each(|(_, handle)| handle.close());
+        self.files.table().close_all(|_, _| true);
     }
 
-    /// Closes the files that are open for writing.
+    /// Closes the files of this torrent that are open for writing.
     pub fn close_written(&mut self) {
-        let open = std::mem::take(&mut self.open).into_iter();
-        let (written, others): (HashMap<_, _>, _) = open.partition(|(_, handle)| handle.writable);
-        self.open = others;
-        written.into_values().for_each(Handle::close);
-    }
-
-    /// Closes the file used longest ago. One that is being sent or read would stay open whatever
-    /// is done here, so it is the last choice.
-    fn close_one(&mut self) {
-        let in_use = |handle: &Handle| Arc::strong_count(&handle.file) > 1;
-        let oldest = self.open.iter().min_by_key(|(_, handle)| (in_use(handle), handle.used));
-        if let Some(number) = oldest.map(|(number, _)| *number) {
-            self.close(number);
-        }
+        let torrent = self.torrent;
+        self.files.table().close_all(|key, handle| key.0 == torrent && handle.writable);
     }
 
     #[cfg(test)]
     pub fn count(&self) -> usize {
-        self.open.len()
+        self.files.table().open.len()
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        let torrent = self.torrent;
+        self.files.table().close_all(|key, _| key.0 == torrent);
     }
 }
 
@@ -152,14 +213,14 @@ mod tests {
 
     #[test]
     fn the_least_used_file_is_closed_unless_somebody_uses_it() {
-        let mut handles = Handles::new(3, 0);
+        let mut handles = Handles::new(OpenFiles::new(3), 0);
         let used = handles.put(0, file(false));
         for number in [1, 2] {
             handles.put(number, file(false));
         }
         handles.get(1, false);
         handles.put(3, file(true));
-        let open: BTreeSet<usize> = handles.open.keys().copied().collect();
+        let open: BTreeSet<usize> = handles.files.table().open.keys().map(|key| key.1).collect();
         assert_eq!(open, BTreeSet::from([0, 1, 3]));
         drop(used);
         handles.put(4, file(false));
@@ -170,10 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn torrents_that_share_a_table_take_each_others_places() {
+        let files = OpenFiles::new(3);
+        let (mut one, mut two) = (Handles::new(files.clone(), 0), Handles::new(files.clone(), 0));
+        (0..3).for_each(|number| drop(one.put(number, file(false))));
+        drop(two.put(0, file(true)));
+        assert_eq!(one.count(), 3);
+        assert!(one.get(0, false).is_none() && one.get(1, false).is_some());
+        assert!(two.get(0, true).is_some());
+        drop(one);
+        assert_eq!(two.count(), 1, "what is left is the other's");
+        two.close_all();
+        assert_eq!(two.count(), 0);
+    }
+
+    #[test]
     fn no_limit_means_the_systems() {
-        let limit = |wanted| Handles::new(wanted, 0).limit;
+        let limit = |wanted| OpenFiles::new(wanted).table().limit;
         assert!(limit(0) >= limit(usize::MAX) && limit(0) > 2);
         assert_eq!(limit(1), 1);
-        assert_eq!((Handles::new(50, 2).limit, Handles::new(1, 2).limit), (48, 1));
+        let mut handles = Handles::new(OpenFiles::new(2), 1);
+        (0..3).for_each(|number| drop(handles.put(number, file(false))));
+        assert_eq!(handles.count(), 1, "one is open beside the table");
     }
 }

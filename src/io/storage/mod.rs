@@ -19,7 +19,7 @@ pub use aside::Use;
 pub use beneath::Links;
 pub use error::DiskError;
 pub use faults::{Call, Fault, Faults};
-pub use handles::MAX_FILES_OPEN;
+pub use handles::{MAX_FILES_OPEN, OpenFiles};
 pub use options::{Locks, Options, WRITE_BUFFER};
 
 use std::collections::BTreeSet;
@@ -101,7 +101,9 @@ impl Storage {
         let other = |used| usize::from(files.iter().any(|file| file.used == used));
         let others = other(Use::Unwanted) + other(Use::Pad);
         let has_pads = other(Use::Pad) > 0;
-        let handles = Mutex::new(Handles::new(options.max_files_open, others));
+        let open = options.open_files.clone();
+        let open = open.unwrap_or_else(|| OpenFiles::new(options.max_files_open));
+        let handles = Mutex::new(Handles::new(open, others));
         let aside = Aside::new(options.aside.clone());
         let locking = Locking::new(options.locks);
         let found = Mutex::default();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Allocation, Faults, Links, MAX_FILES_OPEN};
+use super::{Allocation, Faults, Links, MAX_FILES_OPEN, OpenFiles};
 
 /// The default of [`Options::write_buffer`].
 pub const WRITE_BUFFER: usize = 2 * 1024 * 1024;
@@ -29,6 +29,8 @@ pub struct Options {
     /// How many files are open at a time, at most; 0 for as many as the system allows. Never more
     /// than a quarter of these, whatever is asked.
     pub max_files_open: usize,
+    /// Where open files are kept, if other torrents share it; then its limit is that of all.
+    pub open_files: Option<OpenFiles>,
     /// Which files are locked.
     pub locks: Locks,
     /// Whether pieces are checked again whose bytes moved in from aside.
@@ -57,6 +59,7 @@ impl Default for Options {
             links: Links::Refuse,
             allocation: Allocation::Grow,
             max_files_open: MAX_FILES_OPEN,
+            open_files: None,
             locks: Locks::None,
             double_check: true,
             triple_check: false,

@@ -7,12 +7,16 @@
 use crate::io::mailbox::{JobReceiver, JobSender, jobs};
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// So many pieces of text wait at most.
-const MAX_WAITING: usize = 256;
+/// So many pieces of text wait at most,
+const MAX_WAITING: usize = 16_384;
+
+/// and so many bytes: a burst of lines, or some screens.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// At the end so long is waited for what is not written yet.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -29,9 +33,27 @@ pub struct Courier {
 enum State {
     Fresh(Box<dyn Write + Send>),
     /// The other end of the second is dropped when the thread has ended.
-    Running(JobSender<Vec<u8>>, mpsc::Receiver<Infallible>),
+    Running(Queue, mpsc::Receiver<Infallible>),
     /// Nobody reads, or there is no thread.
     Ended,
+}
+
+/// What waits, and how many bytes that is.
+struct Queue {
+    sender: JobSender<Vec<u8>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    fn put(&self, text: &[u8]) {
+        if self.bytes.load(Ordering::Relaxed) + text.len() > MAX_BYTES {
+            return;
+        }
+        self.bytes.fetch_add(text.len(), Ordering::Relaxed);
+        if self.sender.try_send(text.to_vec()).is_err() {
+            self.bytes.fetch_sub(text.len(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Courier {
@@ -43,19 +65,22 @@ impl Courier {
     fn start(out: Box<dyn Write + Send>) -> State {
         let (sender, waiting) = jobs(MAX_WAITING);
         let (alive, ended) = mpsc::channel();
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let queue = Queue { sender, bytes: Arc::clone(&bytes) };
         let write = move || {
-            carry(&waiting, out);
+            carry(&waiting, &bytes, out);
             drop(alive);
         };
         match thread::Builder::new().name("writer".into()).stack_size(STACK).spawn(write) {
-            Ok(_) => State::Running(sender, ended),
+            Ok(_) => State::Running(queue, ended),
             Err(_) => State::Ended,
         }
     }
 }
 
-fn carry(waiting: &JobReceiver<Vec<u8>>, mut out: Box<dyn Write + Send>) {
+fn carry(waiting: &JobReceiver<Vec<u8>>, bytes: &AtomicUsize, mut out: Box<dyn Write + Send>) {
     while let Some(text) = waiting.recv() {
+        bytes.fetch_sub(text.len(), Ordering::Relaxed);
         if out.write_all(&text).and_then(|()| out.flush()).is_err() {
             return;
         }
@@ -68,8 +93,8 @@ impl Write for Courier {
             State::Fresh(out) => Courier::start(out),
             other => other,
         };
-        if let State::Running(sender, _) = &self.state {
-            let _ = sender.try_send(text.to_vec());
+        if let State::Running(queue, _) = &self.state {
+            queue.put(text);
         }
         Ok(text.len())
     }
@@ -82,8 +107,8 @@ impl Write for Courier {
 
 impl Drop for Courier {
     fn drop(&mut self) {
-        if let State::Running(sender, ended) = std::mem::replace(&mut self.state, State::Ended) {
-            drop(sender);
+        if let State::Running(queue, ended) = std::mem::replace(&mut self.state, State::Ended) {
+            drop(queue);
             let _ = ended.recv_timeout(PATIENCE);
         }
     }
@@ -100,14 +125,14 @@ mod tests {
     fn all_is_written_in_order_by_the_end() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut courier = Courier::new(Box::new(ours));
-        for n in 0..100 {
+        for n in 0..5000 {
             courier.write_all(format!("line {n}\n").as_bytes()).unwrap();
         }
         drop(courier);
         let mut text = String::new();
         theirs.read_to_string(&mut text).unwrap();
-        assert_eq!(text.lines().count(), 100);
-        assert!(text.ends_with("line 98\nline 99\n"), "{text}");
+        assert_eq!(text.lines().count(), 5000);
+        assert!(text.ends_with("line 4998\nline 4999\n"), "{text}");
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn wrong_usage_is_told_by_option_and_value() {
         (&["--minport", "0", "file.torrent"], "--minport: '0'"),
         (&["--minport", "7000", "--maxport", "6999", "file.torrent"], "--maxport: 6999"),
         (&["--bind", "300.1.1.1", "file.torrent"], "--bind: '300.1.1.1'"),
-        (&["--ip", "here", "file.torrent"], "--ip: 'here'"),
+        (&["--ip", "here", "--local_only", "file.torrent"], "--ip: 'here' is a name"),
         (&["--metafile", "file.torrent", "--url", &url], "--metafile"),
         (&["file.torrent", "tree.torrent"], "'tree.torrent'"),
         (&["--saveas", "x"], ".torrent"),

@@ -10,7 +10,7 @@ use super::options::Parsed;
 use crate::app::client::{
     Allocation, Bounds, Breakup, Config, DhtOptions, DiskOptions, Door, END, Encryption, Goal,
     JoinSettings, Keep, Limits, Locks, Origin, Priority, SessionSettings, Settings, Source, Way,
-    priorities,
+    address_of, priorities,
 };
 use crate::io::save;
 use crate::proto::address::is_local;
@@ -302,14 +302,7 @@ fn encryption(parsed: &Parsed) -> Encryption {
 fn config(parsed: &Parsed) -> Result<Config, String> {
     let count = |name| parsed.int(name) as usize;
     let limit = |name| Some(parsed.int(name)).filter(|kb| *kb > 0).map(|kb| kb as u64 * 1000);
-    let ip = Some(parsed.text("ip")).filter(|ip| !ip.is_empty());
-    if let Some(ip) = ip.filter(|ip| ip.parse::<IpAddr>().is_err()) {
-        return Err(format!("--ip: '{ip}' is not an IP address"));
-    }
-    let is_outside = |ip: &str| ip.parse().is_ok_and(|ip| !is_local(ip));
-    if let Some(ip) = ip.filter(|ip| parsed.flag("local_only") && is_outside(ip)) {
-        return Err(format!("--ip: '{ip}' is no local address, and --local_only is given"));
-    }
+    let ip = own_address(parsed)?;
     let limits = limits(parsed)?;
     Ok(Config {
         max_uploads: count("max_uploads"),
@@ -348,8 +341,29 @@ fn config(parsed: &Parsed) -> Result<Config, String> {
         hash_table: parsed.flag("dht"),
         seed_id: Some(parsed.text("dedicated_seed_id")).filter(|id| !id.is_empty()).map(Into::into),
         encryption: encryption(parsed),
-        ip: ip.map(str::to_string),
+        ip: ip.map(|ip| ip.to_string()),
     })
+}
+
+/// The address to tell trackers, if one is given. A name is looked up now.
+fn own_address(parsed: &Parsed) -> Result<Option<IpAddr>, String> {
+    let (text, local_only) = (parsed.text("ip"), parsed.flag("local_only"));
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let ip = match text.parse() {
+        Ok(ip) => ip,
+        Err(_) if local_only => {
+            return Err(format!("--ip: '{text}' is a name, and --local_only is given"));
+        }
+        Err(_) => {
+            address_of(text).map_err(|why| format!("--ip: cannot look up '{text}': {why}"))?
+        }
+    };
+    match local_only && !is_local(ip) {
+        true => Err(format!("--ip: '{text}' is no local address, and --local_only is given")),
+        false => Ok(Some(ip)),
+    }
 }
 
 fn limits(parsed: &Parsed) -> Result<Limits, String> {

@@ -2,8 +2,10 @@
 //! time, and nobody here waits for it.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use crate::io::mailbox::Post;
 use crate::io::reason;
@@ -35,4 +37,37 @@ where
         post.send(LookedUp { id, result }.into());
     };
     thread::Builder::new().name("lookup".into()).stack_size(STACK).spawn(work).map(drop)
+}
+
+/// Looks up the addresses of a host, and waits for it, but no longer than this; for those who have
+/// no reactor yet.
+///
+/// # Errors
+/// The system's words, or that it took too long.
+pub fn wait(host: &str, patience: Duration) -> Result<Vec<IpAddr>, String> {
+    let (answer, answers) = mpsc::channel();
+    let host = host.to_string();
+    let work = move || {
+        let result = (host.as_str(), 0).to_socket_addrs();
+        let result = result.map(|all| all.map(|at| at.ip()).collect()).map_err(|e| reason(&e));
+        // Nobody may wait any more.
+        let _ = answer.send(result);
+    };
+    let thread = thread::Builder::new().name("lookup".into()).stack_size(STACK);
+    thread.spawn(work).map_err(|e| reason(&e))?;
+    let late = || format!("no answer in {} seconds", patience.as_secs());
+    answers.recv_timeout(patience).unwrap_or_else(|_| Err(late()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_gets_the_addresses_or_why_there_are_none() {
+        let soon = Duration::from_secs(60);
+        let own = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(wait("127.0.0.1", soon), Ok(vec![own]));
+        assert!(wait("no name", soon).is_err());
+    }
 }

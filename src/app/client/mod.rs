@@ -75,6 +75,9 @@ pub use wanted::priorities;
 /// much ahead of the reactor waits for it, which is as well.
 const MAX_MAIL: usize = 256;
 
+/// At the start no longer than this is waited for the address of a name.
+const NAME_TIME: Duration = Duration::from_secs(10);
+
 /// The reactor's thread calls nothing deep.
 const STACK: usize = 256 * 1024;
 
@@ -130,6 +133,17 @@ pub struct Settings {
     pub check_hashes: bool,
     /// Those whom it is shared with already, if the metadata came from them: see [`Joining`].
     pub company: Option<Company>,
+}
+
+/// The address of a host that this machine is known by, IPv4 if it has one. Waits for it, some
+/// seconds at most.
+///
+/// # Errors
+/// Why there is none, in the system's words.
+pub fn address_of(name: &str) -> Result<IpAddr, String> {
+    let all = lookup::wait(name, NAME_TIME)?;
+    let best = all.iter().find(|ip| ip.is_ipv4()).or(all.first());
+    best.copied().ok_or_else(|| "it has no address".into())
 }
 
 impl Settings {

@@ -145,7 +145,13 @@ pub const OPTIONS: &[Opt] = &[
         "as crypto_only, and do not even answer those who come in plain text; trackers are told \
          port 0 and where to come encrypted, which old ones do not understand",
     ),
-    Opt::new("ip", Kind::Text, "", "address to tell the tracker, if not the one it sees"),
+    Opt::new(
+        "ip",
+        Kind::Text,
+        "",
+        "address to tell the tracker, if not the one it sees; of a name that which it has at the \
+         start",
+    ),
     Opt::new(
         "max_upload_rate",
         Kind::Int { min: -1, max: 100_000_000 },

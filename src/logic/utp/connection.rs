@@ -265,7 +265,10 @@ impl Connection {
             // There was no room for what was sent to see whether there is; now it need not wait.
             self.outbound.lose_all();
         }
-        let acked = self.outbound.on_ack(packet, now);
+        let acked = self.outbound.on_ack(packet, self.trip.soon(), now);
+        if acked.is_undone() {
+            self.ledbat.on_undone();
+        }
         if packet.header.delay != 0 && acked.is_news {
             self.ledbat.on_delay(packet.header.delay, now);
         }

@@ -33,6 +33,8 @@ pub struct Ledbat {
     window: f64,
     /// Above this window it grows slowly.
     threshold: f64,
+    /// Both as they were before the last loss.
+    before: (f64, f64),
     /// The smallest delay of each of the last minutes, the current one first, in microseconds.
     minutes: [Option<u32>; MINUTES],
     minute_began: Instant,
@@ -54,6 +56,7 @@ impl Ledbat {
         Ledbat {
             window: MIN_WINDOW as f64,
             threshold: MAX_WINDOW as f64,
+            before: (MIN_WINDOW as f64, MAX_WINDOW as f64),
             minutes: [None; MINUTES],
             minute_began: now,
             latest: [None; LATEST],
@@ -110,8 +113,16 @@ impl Ledbat {
 
     /// Packets were lost; to be told once for all that were under way together.
     pub fn on_loss(&mut self) {
+        self.before = (self.window, self.threshold);
         self.window = (self.window / 2.0).max(MIN_WINDOW as f64);
         self.threshold = self.window;
+    }
+
+    /// What was told as a loss was none.
+    pub fn on_undone(&mut self) {
+        let (window, threshold) = self.before;
+        self.window = self.window.max(window);
+        self.threshold = self.threshold.max(threshold);
     }
 
     /// Nothing was heard for long: whatever was known of the way is void.
@@ -144,6 +155,11 @@ impl RoundTrip {
         };
         self.variance = (self.variance * 3 + smooth.abs_diff(took)) / 4;
         self.smooth = Some((smooth * 7 + took) / 8);
+    }
+
+    /// In less time nothing is answered: half of the usual.
+    pub fn soon(&self) -> Duration {
+        self.smooth.unwrap_or_default() / 2
     }
 
     /// How long an answer is waited for, when so many waits were in vain.

@@ -30,6 +30,8 @@ struct Sent {
     order: u64,
     times: u32,
     state: State,
+    /// It was called lost at the loss that was told last.
+    doubted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,25 @@ pub struct Acked {
     pub round_trip: Option<Duration>,
     /// Packets are lost, other than those that were under way at the loss before.
     pub is_loss: bool,
+    /// What the loss before was told for has come after all: it was only overtaken.
+    is_undone: bool,
+}
+
+impl Acked {
+    /// Whether the loss before was none.
+    pub fn is_undone(&self) -> bool {
+        self.is_undone
+    }
+}
+
+/// A loss that may have been none.
+#[derive(Debug)]
+struct Doubt {
+    /// What [`Outbound::told_at`] was before.
+    told_at: u64,
+    /// Packets that were called lost, and those of them that have come after all.
+    lost: usize,
+    came: usize,
 }
 
 /// The sending half of a stream.
@@ -68,6 +89,7 @@ pub struct Outbound {
     order: u64,
     /// How many had been sent when a loss was told last.
     told_at: u64,
+    doubt: Option<Doubt>,
     /// The stream is to end behind the queue.
     ends: bool,
     /// The packet that ends it has a number.
@@ -96,6 +118,7 @@ impl Outbound {
             lost: 0,
             order: 0,
             told_at: 0,
+            doubt: None,
             ends: false,
             has_ended: false,
         }
@@ -197,7 +220,15 @@ impl Outbound {
         self.order += 1;
         self.flying += payload.len();
         let (order, state) = (self.order, State::Flying);
-        self.sent.push_back(Sent { kind, payload, at: now, order, times: 1, state });
+        self.sent.push_back(Sent {
+            kind,
+            payload,
+            at: now,
+            order,
+            times: 1,
+            state,
+            doubted: false,
+        });
         let payload = &self.sent[self.sent.len() - 1].payload;
         Outgoing { kind, seq, payload }
     }
@@ -213,19 +244,22 @@ impl Outbound {
         Outgoing { kind: sent.kind, seq, payload: &sent.payload }
     }
 
-    /// Reads what a packet acknowledges, which must be [plausible](Outbound::is_plausible).
-    pub fn on_ack(&mut self, packet: &Packet<'_>, now: Instant) -> Acked {
+    /// Reads what a packet acknowledges, which must be [plausible](Outbound::is_plausible). `soon`:
+    /// what was sent again cannot be acknowledged in less time.
+    pub fn on_ack(&mut self, packet: &Packet<'_>, soon: Duration, now: Instant) -> Acked {
         let mut acked = Acked::default();
         let mut newest = 0;
         // From the oldest up to number `ack`; nothing if the packet was overtaken.
         let whole = usize::from(packet.header.ack.wrapping_add(1).wrapping_sub(self.first));
         let whole = if whole <= self.sent.len() { whole } else { 0 };
         for place in 0..whole {
+            self.undoubt(place, soon, now, &mut acked);
             self.arrived(place, now, &mut acked, &mut newest);
         }
         for seq in packet.selected() {
             let place = usize::from(seq.wrapping_sub(self.first));
             if place < self.sent.len() {
+                self.undoubt(place, soon, now, &mut acked);
                 self.arrived(place, now, &mut acked, &mut newest);
             }
         }
@@ -235,6 +269,27 @@ impl Outbound {
         }
         acked.is_loss = self.lose(|sent| sent.order + LOST_BEHIND <= newest);
         acked
+    }
+
+    /// A packet that was called lost and came too soon for its repetition was only overtaken. When
+    /// that is so of all, there was no loss.
+    fn undoubt(&mut self, place: usize, soon: Duration, now: Instant, acked: &mut Acked) {
+        let sent = &mut self.sent[place];
+        let is_too_soon = match sent.state {
+            State::Lost => true,
+            State::Flying => now.saturating_duration_since(sent.at) < soon,
+            State::Arrived => false,
+        };
+        let Some(doubt) = &mut self.doubt else { return };
+        if !std::mem::take(&mut sent.doubted) || !is_too_soon {
+            return;
+        }
+        doubt.came += 1;
+        if doubt.came == doubt.lost {
+            acked.is_undone = true;
+            self.told_at = doubt.told_at;
+            self.doubt = None;
+        }
     }
 
     fn arrived(&mut self, place: usize, now: Instant, acked: &mut Acked, newest: &mut u64) {
@@ -256,17 +311,24 @@ impl Outbound {
 
     /// Calls those lost that `is_lost` says; whether that is news, see [`Acked::is_loss`].
     fn lose(&mut self, is_lost: impl Fn(&Sent) -> bool) -> bool {
-        let mut is_news = false;
-        for sent in &mut self.sent {
-            if sent.state == State::Flying && is_lost(sent) {
-                sent.state = State::Lost;
-                self.lost += 1;
-                self.flying -= sent.payload.len();
-                is_news |= sent.order > self.told_at;
-            }
+        let is_new = |sent: &Sent| sent.state == State::Flying && is_lost(sent);
+        if !self.sent.iter().any(is_new) {
+            return false;
         }
+        let is_news = self.sent.iter().any(|sent| is_new(sent) && sent.order > self.told_at);
         if is_news {
+            self.doubt = Some(Doubt { told_at: self.told_at, lost: 0, came: 0 });
             self.told_at = self.order;
+            self.sent.iter_mut().for_each(|sent| sent.doubted = false);
+        }
+        for sent in self.sent.iter_mut().filter(|sent| is_new(sent)) {
+            sent.state = State::Lost;
+            self.lost += 1;
+            self.flying -= sent.payload.len();
+            if let Some(doubt) = &mut self.doubt {
+                sent.doubted = true;
+                doubt.lost += 1;
+            }
         }
         is_news
     }
@@ -274,6 +336,7 @@ impl Outbound {
     /// Nothing was heard for too long: all that is under way counts as lost.
     pub fn lose_all(&mut self) {
         self.lose(|_| true);
+        self.doubt = None;
     }
 }
 
@@ -281,6 +344,8 @@ impl Outbound {
 mod tests {
     use super::*;
     use crate::proto::utp::Header;
+
+    const SOON: Duration = Duration::ZERO;
 
     fn ack(ack: u16, selective: &[u8]) -> Packet<'_> {
         let kind = Kind::State;
@@ -305,17 +370,17 @@ mod tests {
     fn what_three_later_ones_have_overtaken_is_sent_again_once() {
         let now = Instant::now();
         let mut outbound = flying(8, now);
-        let acked = outbound.on_ack(&ack(0xfffe, &[0b01]), now + Duration::from_millis(9));
+        let acked = outbound.on_ack(&ack(0xfffe, &[0b01]), SOON, now + Duration::from_millis(9));
         assert_eq!(acked.round_trip, Some(Duration::from_millis(9)));
         assert_eq!((acked.bytes, acked.is_loss), (2 * MAX_PAYLOAD, false));
         assert!(send(&mut outbound, now).is_empty());
-        assert!(outbound.on_ack(&ack(0xfffe, &[0b111]), now).is_loss);
+        assert!(outbound.on_ack(&ack(0xfffe, &[0b111]), SOON, now).is_loss);
         assert_eq!(send(&mut outbound, now), [0xffff]);
         // What was sent before the repetition tells nothing of it.
-        let acked = outbound.on_ack(&ack(0xfffe, &[0b111111]), now);
+        let acked = outbound.on_ack(&ack(0xfffe, &[0b111111]), SOON, now);
         assert_eq!((acked.is_loss, send(&mut outbound, now)), (false, vec![]));
         assert_eq!(outbound.flying(), MAX_PAYLOAD);
-        let acked = outbound.on_ack(&ack(5, &[]), now);
+        let acked = outbound.on_ack(&ack(5, &[]), SOON, now);
         assert_eq!(
             (acked.bytes, acked.round_trip),
             (MAX_PAYLOAD, None),
@@ -325,15 +390,38 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_that_was_only_overtaken_was_no_loss() {
+        let now = Instant::now();
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let soon = Duration::from_millis(25);
+        for (sent_again, comes_at, expected) in
+            [(false, 60, true), (true, 70, true), (true, 99, false)]
+        {
+            let mut outbound = flying(8, now);
+            assert!(outbound.on_ack(&ack(0xfffe, &[0b111]), soon, later(50)).is_loss);
+            if sent_again {
+                assert_eq!(send(&mut outbound, later(50)), [0xffff]);
+            }
+            let acked = outbound.on_ack(&ack(2, &[]), soon, later(comes_at));
+            assert_eq!(acked.is_undone(), expected, "{comes_at}");
+            // Of two only one came after all.
+            let mut outbound = flying(8, now);
+            assert!(outbound.on_ack(&ack(0xfffe, &[0b11110]), soon, later(50)).is_loss);
+            let acked = outbound.on_ack(&ack(0xffff, &[0b1111]), soon, later(60));
+            assert!(!acked.is_undone());
+        }
+    }
+
+    #[test]
     fn the_losses_of_one_flight_are_one_loss() {
         let now = Instant::now();
         let mut outbound = flying(20, now);
-        assert!(outbound.on_ack(&ack(0xfffd, &[0b1110]), now).is_loss);
-        assert!(!outbound.on_ack(&ack(0xfffd, &[0b1110, 0b1110]), now).is_loss);
+        assert!(outbound.on_ack(&ack(0xfffd, &[0b1110]), SOON, now).is_loss);
+        assert!(!outbound.on_ack(&ack(0xfffd, &[0b1110, 0b1110]), SOON, now).is_loss);
         send(&mut outbound, now);
         outbound.write(&[7; 9 * MAX_PAYLOAD]);
         send(&mut outbound, now);
-        assert!(outbound.on_ack(&ack(18, &[0b1110]), now).is_loss, "of the next flight");
+        assert!(outbound.on_ack(&ack(18, &[0b1110]), SOON, now).is_loss, "of the next flight");
     }
 
     #[test]
@@ -344,8 +432,8 @@ mod tests {
         assert!(!outbound.is_plausible(2) && !outbound.is_plausible(0x8000));
         assert!(!outbound.is_plausible(0xfffdu16.wrapping_sub(MAX_BEHIND + 1)));
         let all = [0xff; 255];
-        assert_eq!(outbound.on_ack(&ack(2, &[]), now), Acked::default());
-        let acked = outbound.on_ack(&ack(0xfffd, &all), now);
+        assert_eq!(outbound.on_ack(&ack(2, &[]), SOON, now), Acked::default());
+        let acked = outbound.on_ack(&ack(0xfffd, &all), SOON, now);
         assert_eq!(acked.bytes, 3 * MAX_PAYLOAD, "bits beyond are ignored");
     }
 
@@ -370,7 +458,7 @@ mod tests {
         assert_eq!(outbound.write(b"late"), 0);
         let last = send(&mut outbound, now).pop().unwrap();
         assert!(!outbound.has_new() && !outbound.is_ended());
-        outbound.on_ack(&ack(last, &[]), now);
+        outbound.on_ack(&ack(last, &[]), SOON, now);
         assert!(outbound.is_ended());
         let mut many = Outbound::new(0);
         for _ in 0..MAX_FLYING * 2 {

@@ -13,8 +13,9 @@ struct Link {
     delay: Duration,
     /// Of a thousand packets.
     lost: usize,
-    /// Of a thousand packets, which come three milliseconds late.
+    /// Of a thousand packets, which come so many milliseconds late.
     late: usize,
+    late_by: u64,
     /// Bytes in a second.
     rate: u64,
     /// Bytes that wait before it; more are dropped.
@@ -30,7 +31,7 @@ impl Link {
             return None;
         }
         self.busy_until = begin + Duration::from_micros(size as u64 * 1_000_000 / self.rate);
-        let late = if random.below(1_000) < self.late { 3 } else { 0 };
+        let late = if random.below(1_000) < self.late { self.late_by } else { 0 };
         let is_lost = random.below(1_000) < self.lost;
         (!is_lost).then(|| self.busy_until + self.delay + Duration::from_millis(late))
     }
@@ -73,7 +74,7 @@ fn address(side: usize) -> SocketAddr {
 
 fn link(megabits: u64, delay: u64) -> Link {
     let (rate, delay) = (megabits * 125_000, Duration::from_millis(delay));
-    Link { delay, lost: 0, late: 0, rate, queue: rate, busy_until: Instant::now() }
+    Link { delay, lost: 0, late: 0, late_by: 3, rate, queue: rate, busy_until: Instant::now() }
 }
 
 impl World {
@@ -243,6 +244,16 @@ fn every_byte_comes_in_order_over_a_link_that_loses_and_reorders() {
     assert!(took < Duration::from_secs(20), "{took:?}");
     let (mut awful, key, _) = World::open(Link { lost: 200, late: 200, ..link(20, 25) });
     awful.transfer(key, &content(100_000));
+}
+
+#[test]
+fn packets_that_are_only_overtaken_cost_nothing() {
+    let rate = |late| {
+        let (mut world, key, _) = World::open(Link { late, late_by: 10, ..link(20, 25) });
+        world.flood(key, 10)
+    };
+    let (in_order, overtaken) = (rate(0), rate(20));
+    assert!(overtaken * 10 > in_order * 9, "{overtaken}, and {in_order} in order");
 }
 
 #[test]

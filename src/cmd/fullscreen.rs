@@ -46,6 +46,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// While nobody looks at the pieces, they are asked for every so many ticks.
 const RARELY: u32 = 5;
 
+/// A thread that panics ends so.
+const NO_WORD: &str = "it has ended without a word";
+
 /// The forwarding threads call nothing deep.
 const STACK: usize = 128 * 1024;
 
@@ -216,7 +219,9 @@ impl Stage {
         let joining = Arc::new(joining);
         let (theirs, sender) = (Arc::clone(&joining), self.sender.clone());
         self.forward(move || {
-            while let Some(report) = theirs.next_report() {
+            loop {
+                let report = theirs.next_report();
+                let report = report.unwrap_or_else(|| JoinReport::Ended(Err(NO_WORD.into())));
                 let ended = matches!(report, JoinReport::Ended(_));
                 if sender.send(Happening::Join(report)).is_err() || ended {
                     break;
@@ -246,7 +251,9 @@ impl Stage {
         let client = Arc::new(client);
         let (theirs, sender) = (Arc::clone(&client), self.sender.clone());
         self.forward(move || {
-            while let Some(report) = theirs.next_report() {
+            loop {
+                let report = theirs.next_report();
+                let report = report.unwrap_or_else(|| Report::Ended(Err(NO_WORD.into())));
                 let ended = matches!(report, Report::Ended(_));
                 if sender.send(Happening::Report(report)).is_err() || ended {
                     break;

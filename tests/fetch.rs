@@ -184,6 +184,25 @@ fn refuses_what_is_longer_than_it_may_be_announced_or_not() {
     assert_eq!(fetch::get(&serve_bytes(just), 10, LONG).unwrap().body.len(), 10);
 }
 
+#[cfg(feature = "gzip")]
+#[test]
+fn what_was_compressed_is_understood_and_no_longer_than_it_may_be() {
+    const LIMIT: usize = 100_000;
+    let compressed = |bytes: Vec<u8>| {
+        let head = b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n".to_vec();
+        let mut encoder = flate2::write::GzEncoder::new(head, flate2::Compression::best());
+        encoder.write_all(&bytes).unwrap();
+        serve_bytes(&encoder.finish().unwrap())
+    };
+    let good = fetch::get(&compressed(vec![b'x'; LIMIT]), LIMIT, LONG).unwrap();
+    assert!(good.body.len() == LIMIT && good.body.iter().all(|byte| *byte == b'x'));
+    let bomb = compressed(vec![0; 1000 * LIMIT]);
+    assert!(matches!(fault(fetch::get(&bomb, LIMIT, LONG)), Fault::TooLong(LIMIT)));
+    let junk = serve_bytes(b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\nno gzip at all");
+    let fault = fault(fetch::get(&junk, LIMIT, LONG));
+    assert!(matches!(fault, Fault::BadAnswer(_) | Fault::Unreachable(_)), "{fault:?}");
+}
+
 #[test]
 fn a_server_that_is_silent_slow_or_stops_halfway_costs_no_more_than_the_time_limit() {
     let silent = serve(|_, stream| drop(stream.read(&mut [0])));

@@ -7,6 +7,8 @@ pub mod disk;
 pub mod fetch;
 pub mod gate;
 pub mod gateway;
+#[cfg(feature = "gzip")]
+pub mod gzip;
 pub mod hasher;
 pub mod hook;
 pub mod lookup;

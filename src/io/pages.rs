@@ -314,7 +314,7 @@ fn response(page: Page, gzip: bool) -> Response<io::Cursor<Vec<u8>>> {
 fn compressed(body: Vec<u8>) -> (Vec<u8>, bool) {
     #[cfg(feature = "gzip")]
     {
-        let small = crate::io::gate::gzip(&body);
+        let small = crate::io::gzip::packed(&body);
         if small.len() < body.len() {
             return (small, true);
         }

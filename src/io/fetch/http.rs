@@ -157,6 +157,7 @@ impl Client {
         let most = u64::try_from(limit).unwrap_or(u64::MAX);
         let body = match part {
             Some((offset, length)) if status == 200 => cut(response.into_body(), offset, length),
+            _ if is_gzip(&response) => unpacked(response.into_body(), limit),
             _ => response.into_body().into_with_config().limit(most).read_to_vec(),
         };
         match body {
@@ -251,6 +252,30 @@ fn cut(whole: Body, offset: u64, length: u64) -> Result<Vec<u8>, ureq::Error> {
     let mut part = Vec::new();
     reader.take(length).read_to_end(&mut part)?;
     Ok(part)
+}
+
+/// Whether an answer is compressed. It was not asked for: it would cost a tracker more than it
+/// saves, since addresses do not get shorter; but some do it for everybody.
+fn is_gzip(response: &Response<Body>) -> bool {
+    let how = response.headers().get("content-encoding").and_then(|value| value.to_str().ok());
+    cfg!(feature = "gzip") && how.is_some_and(|how| how.trim().eq_ignore_ascii_case("gzip"))
+}
+
+/// The bytes of a compressed answer.
+#[cfg(feature = "gzip")]
+fn unpacked(body: Body, limit: usize) -> Result<Vec<u8>, ureq::Error> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    // Only what is next to nothing is longer when it is compressed.
+    let packed = body.into_with_config().limit(most.saturating_add(1024)).reader();
+    match crate::io::gzip::unpacked(packed, limit)? {
+        Some(bytes) => Ok(bytes),
+        None => Err(ureq::Error::BodyExceedsLimit(most)),
+    }
+}
+
+#[cfg(not(feature = "gzip"))]
+fn unpacked(_: Body, _: usize) -> Result<Vec<u8>, ureq::Error> {
+    unreachable!("nothing is taken for compressed")
 }
 
 /// What http and https have in common: the environment's proxies are not asked (the original knew

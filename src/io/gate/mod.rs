@@ -28,8 +28,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use answer::Answer;
-#[cfg(feature = "gzip")]
-pub use answer::gzip;
 use answer::{Outgoing, Wait};
 use connection::{Connection, End, Manner, Plain, Stage};
 pub use content::Content;

@@ -8,8 +8,14 @@ use crate::io::screen::frame::{Area, Colour, Frame, Style, width};
 const BOLD: Style = Style::PLAIN.bold();
 const DIM: Style = Style::PLAIN.dim();
 
-/// `[HH:MM:SS] `.
-const TIME_WIDTH: usize = 11;
+/// A row of a message.
+struct Row<'a> {
+    /// On the first row, if there is room for it.
+    time: Option<&'a str>,
+    /// Columns before the text.
+    indent: usize,
+    text: String,
+}
 
 /// What was told, the newest at the bottom.
 pub fn messages(frame: &mut Frame, area: Area, view: &View) {
@@ -19,7 +25,7 @@ pub fn messages(frame: &mut Frame, area: Area, view: &View) {
     }
     let newest = view.notices.iter().rev().skip(view.scroll);
     // From the bottom up, until there is no room.
-    let mut rows: Vec<(Option<&str>, String)> = Vec::new();
+    let mut rows: Vec<Row<'_>> = Vec::new();
     for notice in newest {
         let lines = lines(notice, area.width);
         if rows.len() + lines.len() > area.height && !rows.is_empty() {
@@ -28,23 +34,21 @@ pub fn messages(frame: &mut Frame, area: Area, view: &View) {
         rows.extend(lines.into_iter().rev());
     }
     rows.truncate(area.height);
-    for (n, (time, text)) in rows.iter().rev().enumerate() {
+    for (n, Row { time, indent, text }) in rows.iter().rev().enumerate() {
         let row = area.row(n).after(1);
         if let Some(time) = time {
             frame.text(row, &format!("[{time}]"), DIM);
         }
-        frame.text(row.after(indent(area.width)), text, Style::PLAIN);
+        frame.text(row.after(*indent), text, Style::PLAIN);
     }
 }
 
-/// On a narrow terminal a message takes the row below its time.
-fn indent(columns: usize) -> usize {
-    if columns < 3 * TIME_WIDTH { 1 } else { TIME_WIDTH }
-}
-
-/// A message as rows, the first with its time.
-fn lines(notice: &Notice, columns: usize) -> Vec<(Option<&str>, String)> {
-    let room = columns.saturating_sub(indent(columns) + 2).max(1);
+/// A message as rows, the first with its time, unless that would take a third of them.
+fn lines(notice: &Notice, columns: usize) -> Vec<Row<'_>> {
+    let before = width(&notice.time) + "[] ".len();
+    let is_timed = columns >= 3 * before;
+    let indent = if is_timed { before } else { 1 };
+    let room = columns.saturating_sub(indent + 2).max(1);
     let mut rows = vec![String::new()];
     for word in notice.text.split_whitespace() {
         let last = rows.last_mut().expect("there is one always");
@@ -58,9 +62,9 @@ fn lines(notice: &Notice, columns: usize) -> Vec<(Option<&str>, String)> {
             rows.push(word.to_owned());
         }
     }
-    let timed = indent(columns) == TIME_WIDTH;
-    let with_time = |(n, text)| ((n == 0 && timed).then_some(notice.time.as_str()), text);
-    rows.into_iter().enumerate().map(with_time).collect()
+    let time = |n| (n == 0 && is_timed).then_some(notice.time.as_str());
+    let row = |(n, text)| Row { time: time(n), indent, text };
+    rows.into_iter().enumerate().map(row).collect()
 }
 
 /// A column of the table of peers: its title, its width, and whether it stands at the right end.

@@ -206,6 +206,15 @@ fn a_long_message_is_broken_between_words() {
 }
 
 #[test]
+fn the_time_of_a_message_stands_whole_however_it_is_written() {
+    let mut view = view();
+    view.tell("a lot happened", "2026-11-23 06:51", true);
+    let shown = |columns| drawn(&view, columns, 24).join("\n");
+    assert!(shown(80).contains("[2026-11-23 06:51] a lot happened"), "{}", shown(80));
+    assert!(shown(54).contains(" a lot happened") && !shown(54).contains("[2026"));
+}
+
+#[test]
 fn keys_change_what_is_looked_at_or_order_something() {
     let mut view = view();
     assert_eq!(view.press(Key::Char('q'), 9), Some(Order::Quit));

@@ -1,7 +1,7 @@
 //! `btdownloadcurses`: downloads and seeds one torrent, on a screen of its own.
 
 use super::downloading::{
-    OPTIONS, SCREEN, bounds, join_settings, save_torrent, seconds, selected, settings, source,
+    OPTIONS, SCREEN, join_settings, loaded_settings, save_torrent, selected, settings, source,
 };
 use super::env::Env;
 use super::fullscreen::{self, Stage, Tab, View};
@@ -41,22 +41,10 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Some(Err(wrong)) => return env.failed(format_args!("bad magnet link: {wrong}")),
         None => {}
     }
-    let bounds = match bounds(parsed) {
-        Ok(bounds) => bounds,
-        Err(wrong) => return env.wrong_usage(wrong),
-    };
-    let (metainfo, bytes) = match source.load_exact(seconds(parsed, "http_timeout"), &bounds) {
-        Ok(loaded) => loaded,
-        Err(e) => return env.failed(e),
-    };
-    let settings = match settings(env, parsed, metainfo) {
+    let settings = match loaded_settings(env, parsed, &source) {
         Ok(settings) => settings,
-        Err(wrong) => return env.wrong_usage(wrong),
+        Err(exit) => return exit,
     };
-    if let Err(e) = save_torrent(env, parsed, &bytes) {
-        return env.failed(e);
-    }
-    drop(bytes);
     let mut view = View { tab: Tab::first(parsed.flag("spew")), ..View::default() };
     let signals = match fullscreen::signals(env) {
         Ok(signals) => signals,

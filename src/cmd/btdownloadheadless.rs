@@ -3,7 +3,7 @@
 mod face;
 
 use super::downloading::{
-    OPTIONS, PLAIN, bounds, join_settings, save_torrent, seconds, selected, settings, source,
+    OPTIONS, PLAIN, join_settings, loaded_settings, save_torrent, selected, settings, source,
 };
 use super::env::Env;
 use super::options::{Opt, Parsed, joined};
@@ -52,22 +52,10 @@ fn run(env: &mut Env, parsed: &Parsed) -> Exit {
         Some(Err(wrong)) => return env.failed(format_args!("bad magnet link: {wrong}")),
         None => {}
     }
-    let bounds = match bounds(parsed) {
-        Ok(bounds) => bounds,
-        Err(wrong) => return env.wrong_usage(wrong),
-    };
-    let (metainfo, bytes) = match source.load_exact(seconds(parsed, "http_timeout"), &bounds) {
-        Ok(loaded) => loaded,
-        Err(e) => return env.failed(e),
-    };
-    let settings = match settings(env, parsed, metainfo) {
+    let settings = match loaded_settings(env, parsed, &source) {
         Ok(settings) => settings,
-        Err(wrong) => return env.wrong_usage(wrong),
+        Err(exit) => return exit,
     };
-    if let Err(e) = save_torrent(env, parsed, &bytes) {
-        return env.failed(e);
-    }
-    drop(bytes);
     match listen(env) {
         Ok(signals) => download(env, settings, &signals, |env: &mut Env| Looks::new(env, parsed)),
         Err(exit) => exit,

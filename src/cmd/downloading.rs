@@ -5,6 +5,7 @@ mod options;
 
 pub use options::{OPTIONS, PLAIN, SCREEN};
 
+use super::Exit;
 use super::env::Env;
 use super::options::Parsed;
 use crate::app::client::{
@@ -155,6 +156,19 @@ fn map_ports(parsed: &Parsed) -> Option<Way> {
         1 => Some(Way::Pcp),
         _ => Some(Way::Upnp),
     }
+}
+
+/// The same of the .torrent that `source` brings, which is saved if that was asked for.
+///
+/// # Errors
+/// It cannot be had or saved, or the options are wrong, which has been said.
+pub fn loaded_settings(env: &mut Env, parsed: &Parsed, source: &Source) -> Result<Settings, Exit> {
+    let bounds = bounds(parsed).map_err(|wrong| env.wrong_usage(wrong))?;
+    let loaded = source.load_exact(seconds(parsed, "http_timeout"), &bounds);
+    let (metainfo, bytes) = loaded.map_err(|e| env.failed(e))?;
+    let settings = settings(env, parsed, metainfo).map_err(|wrong| env.wrong_usage(wrong))?;
+    save_torrent(env, parsed, &bytes).map_err(|e| env.failed(e))?;
+    Ok(settings)
 }
 
 /// What the metadata of a magnet link is looked for with, from the options of a download.

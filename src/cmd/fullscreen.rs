@@ -23,6 +23,7 @@ use crate::app::client::{
 use crate::app::clock::{self, Civil};
 use crate::app::many::{Event, Many};
 use crate::io::courier::Courier;
+use crate::io::mailbox::{JobReceiver, JobSender, jobs};
 use crate::io::screen::frame::{Frame, Ways};
 use crate::io::screen::full::{self, Full, Input};
 use crate::io::screen::keys::Key;
@@ -32,7 +33,6 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use view::{Notice, Order};
@@ -104,8 +104,8 @@ impl Face for View {
 /// A terminal that was taken, and what happens.
 pub struct Stage {
     full: Full,
-    inbox: Receiver<Happening>,
-    sender: SyncSender<Happening>,
+    inbox: JobReceiver<Happening>,
+    sender: JobSender<Happening>,
     called: String,
     zone: crate::proto::zone::Zone,
 }
@@ -193,7 +193,7 @@ impl Stage {
         let opened = (|| {
             let (input, keys): (OwnedFd, OwnedFd) =
                 (copy(&std::io::stdin())?, copy(&std::io::stdin())?);
-            let (sender, inbox) = sync_channel(MAX_WAITING);
+            let (sender, inbox) = jobs(MAX_WAITING);
             let full = Full::open(input, copy(&std::io::stdout())?, ways(env))?;
             let tell = sender.clone();
             full::listen(keys, move |input| _ = tell.send(Happening::Input(input)))?;
@@ -223,7 +223,7 @@ impl Stage {
                 let report = theirs.next_report();
                 let report = report.unwrap_or_else(|| JoinReport::Ended(Err(NO_WORD.into())));
                 let ended = matches!(report, JoinReport::Ended(_));
-                if sender.send(Happening::Join(report)).is_err() || ended {
+                if !sender.send(Happening::Join(report)) || ended {
                     break;
                 }
             }
@@ -255,7 +255,7 @@ impl Stage {
                 let report = theirs.next_report();
                 let report = report.unwrap_or_else(|| Report::Ended(Err(NO_WORD.into())));
                 let ended = matches!(report, Report::Ended(_));
-                if sender.send(Happening::Report(report)).is_err() || ended {
+                if !sender.send(Happening::Report(report)) || ended {
                     break;
                 }
             }
@@ -285,7 +285,7 @@ impl Stage {
         names: impl Fn(&Path) -> Vec<File>,
     ) -> Result<(), String> {
         let (own, doorbell) = (many.stopper(true), many.stopper(true));
-        let (orders, theirs) = sync_channel(MAX_WAITING);
+        let (orders, theirs) = jobs(MAX_WAITING);
         let sender = self.sender.clone();
         self.forward(move || serve(many, &theirs, &sender))?;
         let mut turns = Turns::new(own);
@@ -340,20 +340,13 @@ impl Stage {
             face.tick();
             return Some(Step::Look(face.looks(turns.ticks == 1)));
         }
-        let happening = match self.inbox.try_recv() {
-            Ok(happening) => happening,
-            Err(_) => {
-                // All that had happened has been looked at.
-                if !std::mem::replace(&mut turns.drawn, true) {
-                    self.full.show(face.draw(self.full.size()));
-                }
-                match self.inbox.recv_timeout(turns.tick - now) {
-                    Ok(happening) => happening,
-                    Err(RecvTimeoutError::Timeout) => return None,
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                }
+        let happening = self.inbox.try_recv().or_else(|| {
+            // All that had happened has been looked at.
+            if !std::mem::replace(&mut turns.drawn, true) {
+                self.full.show(face.draw(self.full.size()));
             }
-        };
+            self.inbox.recv_within(turns.tick - now)
+        })?;
         turns.drawn = false;
         match happening {
             Happening::Input(input) => {
@@ -438,17 +431,17 @@ enum Wish {
 
 /// Has many torrents go on, tells what happens, and does what is wished: which is looked for when
 /// somebody has rung.
-fn serve(mut many: Many, wishes: &Receiver<Wish>, sender: &SyncSender<Happening>) {
+fn serve(mut many: Many, wishes: &JobReceiver<Wish>, sender: &JobSender<Happening>) {
     loop {
         let Some(event) = many.next(None) else { continue };
         if matches!(event, Event::Show) {
-            while let Ok(wish) = wishes.try_recv() {
+            while let Some(wish) = wishes.try_recv() {
                 grant(&many, wish);
             }
             continue;
         }
         let ended = matches!(event, Event::Ended(_));
-        if sender.send(Happening::Event(event)).is_err() || ended {
+        if !sender.send(Happening::Event(event)) || ended {
             return;
         }
     }

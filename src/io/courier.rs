@@ -4,11 +4,10 @@
 //! For commands that go on for days. What has no room any more is lost; who looks on so slowly
 //! misses lines, and the next ones are newer.
 
-use crate::io::mailbox::{JobReceiver, JobSender, jobs};
-use std::convert::Infallible;
+use crate::io::mailbox::{Ended, JobReceiver, JobSender, jobs, life};
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub struct Courier {
 enum State {
     Fresh(Box<dyn Write + Send>),
     /// The other end of the second is dropped when the thread has ended.
-    Running(Queue, mpsc::Receiver<Infallible>),
+    Running(Queue, Ended),
     /// Nobody reads, or there is no thread.
     Ended,
 }
@@ -64,7 +63,7 @@ impl Courier {
 
     fn start(out: Box<dyn Write + Send>) -> State {
         let (sender, waiting) = jobs(MAX_WAITING);
-        let (alive, ended) = mpsc::channel();
+        let (alive, ended) = life();
         let bytes = Arc::new(AtomicUsize::new(0));
         let queue = Queue { sender, bytes: Arc::clone(&bytes) };
         let write = move || {
@@ -109,7 +108,7 @@ impl Drop for Courier {
     fn drop(&mut self) {
         if let State::Running(queue, ended) = std::mem::replace(&mut self.state, State::Ended) {
             drop(queue);
-            let _ = ended.recv_timeout(PATIENCE);
+            let _ = ended.within(PATIENCE);
         }
     }
 }

@@ -7,9 +7,9 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
+use crate::io::mailbox::{JobSender, jobs};
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::hash::Sha1;
 use crate::proto::merkle::{Cut, Node, PieceTree};
@@ -133,14 +133,16 @@ impl Hasher<'_> {
     ) {
         let threads = self.threads.clamp(1, MAX_THREADS);
         let pieces = Mutex::new(pieces);
-        let (sender, told) = sync_channel(2 * threads);
+        let (sender, told) = jobs(2 * threads);
         thread::scope(|scope| {
             for _ in 0..threads {
                 let sender = sender.clone();
                 scope.spawn(|| self.work(&pieces, &wish, &read, sender));
             }
             drop(sender);
-            told.iter().flatten().for_each(|(piece, hashes)| each(piece, hashes));
+            while let Some(portion) = told.recv() {
+                portion.into_iter().for_each(|(piece, hashes)| each(piece, hashes));
+            }
         });
     }
 
@@ -149,7 +151,7 @@ impl Hasher<'_> {
         pieces: &Mutex<impl Iterator<Item = PieceIndex>>,
         wish: &impl Fn(PieceIndex) -> Wish,
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
-        sender: SyncSender<Vec<Told<E>>>,
+        sender: JobSender<Vec<Told<E>>>,
     ) {
         // Never less: what is so large goes back to the system when it is freed, and pages that
         // are not touched cost nothing.
@@ -168,13 +170,13 @@ impl Hasher<'_> {
             portion.push((piece, hashes));
             if bytes >= PORTION || portion.len() == MAX_PORTION {
                 bytes = 0;
-                if sender.send(std::mem::take(&mut portion)).is_err() {
+                if !sender.send(std::mem::take(&mut portion)) {
                     return;
                 }
             }
         }
         // Who listens no more has no use for it.
-        let _ = sender.send(portion);
+        sender.send(portion);
     }
 
     /// The hashes of one piece; `None` if the run is to stop.

@@ -3,11 +3,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::io::mailbox::Post;
+use crate::io::mailbox::{Post, jobs};
 use crate::io::reason;
 
 /// Address space of the thread; the system's resolver loads modules.
@@ -45,18 +44,18 @@ where
 /// # Errors
 /// The system's words, or that it took too long.
 pub fn wait(host: &str, patience: Duration) -> Result<Vec<IpAddr>, String> {
-    let (answer, answers) = mpsc::channel();
+    let (answer, answers) = jobs(1);
     let host = host.to_string();
     let work = move || {
         let result = (host.as_str(), 0).to_socket_addrs();
         let result = result.map(|all| all.map(|at| at.ip()).collect()).map_err(|e| reason(&e));
         // Nobody may wait any more.
-        let _ = answer.send(result);
+        answer.send(result);
     };
     let thread = thread::Builder::new().name("lookup".into()).stack_size(STACK);
     thread.spawn(work).map_err(|e| reason(&e))?;
     let late = || format!("no answer in {} seconds", patience.as_secs());
-    answers.recv_timeout(patience).unwrap_or_else(|_| Err(late()))
+    answers.recv_within(patience).unwrap_or_else(|| Err(late()))
 }
 
 #[cfg(test)]

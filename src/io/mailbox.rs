@@ -3,6 +3,7 @@
 //! * [`mailbox`]: from any thread to the reactor's; every post wakes it, or is
 //!   one of several that ring together.
 //! * [`jobs`]: from the reactor (or any thread) to a pool of workers that sleep until one comes.
+//! * [`life`]: whether threads have ended, for who cannot wait for ever.
 //!
 //! The rule that keeps two bounded queues free of deadlock: the reactor only tries (`try_send`,
 //! `try_recv`), the workers may wait (`send`, `recv`).
@@ -174,6 +175,29 @@ impl<J> JobReceiver<J> {
 impl<J> Clone for JobReceiver<J> {
     fn clone(&self) -> JobReceiver<J> {
         JobReceiver { receiver: self.receiver.clone() }
+    }
+}
+
+/// What each of some threads holds as long as it works.
+#[derive(Debug, Clone)]
+pub struct Alive(
+    #[expect(dead_code, reason = "only its end is seen")] crossbeam_channel::Sender<()>,
+);
+
+/// Sees the end of those threads.
+#[derive(Debug)]
+pub struct Ended(crossbeam_channel::Receiver<()>);
+
+/// For somebody who waits for threads, but not for ever, as a join would.
+pub fn life() -> (Alive, Ended) {
+    let (alive, ended) = crossbeam_channel::bounded(1);
+    (Alive(alive), Ended(ended))
+}
+
+impl Ended {
+    /// Whether all of them end within this time.
+    pub fn within(&self, patience: Duration) -> bool {
+        self.0.recv_timeout(patience) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

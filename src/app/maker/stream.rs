@@ -7,11 +7,11 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::hasher::Hashes;
+use crate::io::mailbox::{JobReceiver, JobSender, jobs};
 use crate::proto::hash::Sha1;
 use crate::proto::merkle::{self, Cut, LEAF, PieceTree};
 use crate::proto::metainfo::{
@@ -36,7 +36,7 @@ struct Candidate {
     /// For longer content it is not.
     most: u64,
     /// Where its thread gets the bytes from.
-    chunks: SyncSender<Arc<[u8]>>,
+    chunks: JobSender<Arc<[u8]>>,
     thread: thread::JoinHandle<Vec<Hashes>>,
 }
 
@@ -61,10 +61,10 @@ pub fn make_of_stream(
         if stop.load(Ordering::Relaxed) {
             return Err(MakeError::Stopped);
         }
-        let chunk = match chunks.recv_timeout(PATIENCE) {
-            Ok(chunk) => chunk.map_err(MakeError::Input)?,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => break,
+        let chunk = match chunks.recv_by(Instant::now() + PATIENCE) {
+            Some(Some(chunk)) => chunk.map_err(MakeError::Input)?,
+            None => continue,
+            Some(None) => break,
         };
         total += chunk.len() as u64;
         candidates.retain(|candidate| total <= candidate.most);
@@ -73,7 +73,7 @@ pub fn make_of_stream(
         }
         for candidate in &candidates {
             // It ends only with its sender.
-            let _ = candidate.chunks.send(Arc::clone(&chunk));
+            candidate.chunks.send(Arc::clone(&chunk));
         }
         progress(total);
     }
@@ -117,7 +117,7 @@ fn candidates(recipe: &Recipe) -> Result<Vec<Candidate>, MakeError> {
         Pieces::Automatic => automatic(),
     };
     let candidate = |(piece_length, most): (u32, u64)| {
-        let (sender, chunks) = sync_channel(WAITING);
+        let (sender, chunks) = jobs(WAITING);
         let thread = thread::Builder::new().name("hash".into());
         let thread = thread.spawn(move || hash(&chunks, piece_length, version));
         let thread = thread.map_err(MakeError::Input)?;
@@ -149,8 +149,8 @@ fn automatic() -> Vec<(u32, u64)> {
 /// the writer. The last message is the end or an error.
 fn read_ahead(
     mut input: Box<dyn Read + Send>,
-) -> Result<Receiver<io::Result<Arc<[u8]>>>, MakeError> {
-    let (sender, chunks) = sync_channel(1);
+) -> Result<JobReceiver<io::Result<Arc<[u8]>>>, MakeError> {
+    let (sender, chunks) = jobs(1);
     let read = move || {
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -160,7 +160,7 @@ fn read_ahead(
                 Err(e) => Err(e),
             };
             let is_last = message.is_err();
-            if sender.send(message).is_err() || is_last {
+            if !sender.send(message) || is_last {
                 return;
             }
         }
@@ -184,9 +184,11 @@ fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// The hashes of all pieces of one length.
-fn hash(chunks: &Receiver<Arc<[u8]>>, piece_length: u32, version: Version) -> Vec<Hashes> {
+fn hash(chunks: &JobReceiver<Arc<[u8]>>, piece_length: u32, version: Version) -> Vec<Hashes> {
     let mut pieces = Cutter::new(piece_length, version);
-    chunks.iter().for_each(|chunk| pieces.update(&chunk));
+    while let Some(chunk) = chunks.recv() {
+        pieces.update(&chunk);
+    }
     pieces.finish()
 }
 

@@ -5,12 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::io::gate::{Request, Sent};
-use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
+use crate::io::mailbox::{Ended, JobReceiver, JobSender, Post, jobs, life};
 use crate::io::reason;
 use crate::logic::registry::Check;
 use crate::proto::announce::ask::percent_encode;
@@ -58,7 +57,7 @@ enum Job {
 pub struct Log {
     jobs: JobSender<Job>,
     /// Ends when the writing thread has ended.
-    ended: mpsc::Receiver<()>,
+    ended: Ended,
     text: Vec<u8>,
     flush_interval: Duration,
     flushed: Instant,
@@ -104,7 +103,7 @@ impl Log {
         now: Instant,
     ) -> io::Result<Log> {
         let (sender, receiver) = jobs(WAITING);
-        let (end, ended) = mpsc::channel();
+        let (alive, ended) = life();
         let mut text = Vec::new();
         let output = match target {
             Target::Out(out) => Output { file: None, out },
@@ -115,7 +114,7 @@ impl Log {
         };
         thread::Builder::new().name("log".into()).spawn(move || {
             write_all(output, &receiver, &post);
-            drop(end);
+            drop(alive);
         })?;
         Ok(Log {
             jobs: sender,
@@ -200,8 +199,8 @@ impl Log {
         self.text.extend_from_slice(remark("Shutting down").as_bytes());
         self.hand_over(now);
         drop(self.jobs);
-        // An error is the end of the thread, or that it takes too long: either way we go.
-        let _ = self.ended.recv_timeout(LAST_LINES);
+        // If it takes too long we go all the same.
+        let _ = self.ended.within(LAST_LINES);
     }
 }
 

@@ -14,14 +14,13 @@ mod cursors;
 pub(in crate::io) mod ready;
 mod worker;
 
-use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::io::mailbox::{JobSender, Post, jobs};
+use crate::io::mailbox::{Ended, JobSender, Post, jobs, life};
 use crate::io::storage::{DiskError, Part, Storage};
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef, Geometry, PieceIndex};
 use worker::{Answers, Worker};
@@ -162,7 +161,7 @@ pub struct Disk {
     queues: Option<Queues>,
     workers: Vec<JoinHandle<()>>,
     /// Its other ends are dropped by the workers when they end.
-    ended: mpsc::Receiver<Infallible>,
+    ended: Ended,
     stop: Arc<AtomicBool>,
 }
 
@@ -192,7 +191,7 @@ impl Disk {
         let most = 2 * blocks(write_buffer) + WRITE_QUEUE;
         let (writes, write_jobs) = jobs(most);
         let (ready, ready_jobs) = jobs(READY_QUEUE);
-        let (alive, ended) = mpsc::channel();
+        let (alive, ended) = life();
         let mut disk = Disk {
             queues: Some(Queues { writes, ready }),
             workers: Vec::with_capacity(2),
@@ -235,8 +234,7 @@ impl Disk {
     pub fn end(mut self, patience: Duration) -> bool {
         self.stop.store(true, Ordering::Release);
         self.queues = None;
-        let ended = self.ended.recv_timeout(patience);
-        let all = ended == Err(mpsc::RecvTimeoutError::Disconnected);
+        let all = self.ended.within(patience);
         if !all {
             self.workers.clear();
         }

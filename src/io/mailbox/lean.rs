@@ -1,33 +1,63 @@
-//! Channels that are bounded, but take memory only for what waits in them.
+//! Channels that are bounded, but take memory only for what waits in them, and code only once.
 //!
 //! A bounded channel of crossbeam writes to each of its places when it is made, which for all the
-//! queues of an idle client is more memory than it has for anything else. So what is sent goes
-//! through an unbounded channel, and a bounded one of nothing but permits, a few bytes each, says
-//! how much may wait there. Only [`super`] uses this.
+//! queues of an idle client is more memory than it has for anything else; and each type of message
+//! is another seven kilobytes of code. So what is sent lies in a plain queue, and two channels of
+//! nothing say how much may wait there and how much does. Only [`super`] uses this.
 
 use crossbeam_channel::{RecvError, RecvTimeoutError, SendError, SendTimeoutError};
 use crossbeam_channel::{TryRecvError, TrySendError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// For how many messages an empty queue keeps its memory.
+const KEPT: usize = 64;
+
+/// What waits, the oldest first.
+type Messages<T> = Arc<Mutex<VecDeque<T>>>;
 
 /// The giving end.
 #[derive(Debug)]
 pub struct Sender<T> {
     permits: crossbeam_channel::Sender<()>,
-    messages: crossbeam_channel::Sender<T>,
+    notices: crossbeam_channel::Sender<()>,
+    messages: Messages<T>,
 }
 
 /// The taking end.
 #[derive(Debug)]
 pub struct Receiver<T> {
     permits: crossbeam_channel::Receiver<()>,
-    messages: crossbeam_channel::Receiver<T>,
+    notices: crossbeam_channel::Receiver<()>,
+    messages: Arc<Taken<T>>,
+}
+
+/// What all the taking ends share: with the last of them goes what nobody will take.
+#[derive(Debug)]
+struct Taken<T>(Messages<T>);
+
+impl<T> Drop for Taken<T> {
+    fn drop(&mut self) {
+        // Out of the lock: a message may hold an end of this very channel.
+        let rest = std::mem::take(&mut *open(&self.0));
+        drop(rest);
+    }
 }
 
 /// A channel in which at most `capacity` messages wait, at least 1.
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let (gives_permits, permits) = crossbeam_channel::bounded(capacity);
-    let (sender, messages) = crossbeam_channel::unbounded();
-    (Sender { permits: gives_permits, messages: sender }, Receiver { permits, messages })
+    let (gives_notices, notices) = crossbeam_channel::unbounded();
+    let messages = Messages::default();
+    let taken = Arc::new(Taken(Arc::clone(&messages)));
+    let sender = Sender { permits: gives_permits, notices: gives_notices, messages };
+    (sender, Receiver { permits, notices, messages: taken })
+}
+
+/// Nothing panics while it holds a queue, so there is none that could be half changed.
+fn open<T>(messages: &Messages<T>) -> MutexGuard<'_, VecDeque<T>> {
+    messages.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Sender<T> {
@@ -37,7 +67,7 @@ impl<T> Sender<T> {
     /// The message, if nobody takes any more.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         match self.permits.send(()) {
-            Ok(()) => self.messages.send(message),
+            Ok(()) => self.put(message),
             Err(_) => Err(SendError(message)),
         }
     }
@@ -48,7 +78,7 @@ impl<T> Sender<T> {
     /// The message, and why it was not sent.
     pub fn send_timeout(&self, message: T, patience: Duration) -> Result<(), SendTimeoutError<T>> {
         match self.permits.send_timeout((), patience) {
-            Ok(()) => self.messages.send(message).map_err(SendTimeoutError::from),
+            Ok(()) => self.put(message).map_err(SendTimeoutError::from),
             Err(SendTimeoutError::Timeout(())) => Err(SendTimeoutError::Timeout(message)),
             Err(SendTimeoutError::Disconnected(())) => Err(SendTimeoutError::Disconnected(message)),
         }
@@ -60,16 +90,30 @@ impl<T> Sender<T> {
     /// The message, and why it was not sent.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         match self.permits.try_send(()) {
-            Ok(()) => self.messages.send(message).map_err(TrySendError::from),
+            Ok(()) => self.put(message).map_err(TrySendError::from),
             Err(TrySendError::Full(())) => Err(TrySendError::Full(message)),
             Err(TrySendError::Disconnected(())) => Err(TrySendError::Disconnected(message)),
         }
+    }
+
+    /// The message first: whoever takes the notice finds it.
+    fn put(&self, message: T) -> Result<(), SendError<T>> {
+        open(&self.messages).push_back(message);
+        self.notices.send(()).or_else(|_| match open(&self.messages).pop_back() {
+            Some(refused) => Err(SendError(refused)),
+            // Thrown away with all that the last of them left.
+            None => Ok(()),
+        })
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
-        Sender { permits: self.permits.clone(), messages: self.messages.clone() }
+        Sender {
+            permits: self.permits.clone(),
+            notices: self.notices.clone(),
+            messages: Arc::clone(&self.messages),
+        }
     }
 }
 
@@ -79,7 +123,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// There is none, and nobody to send one.
     pub fn recv(&self) -> Result<T, RecvError> {
-        self.messages.recv().map(|message| self.make_room(message))
+        self.notices.recv().map(|()| self.take())
     }
 
     /// The oldest message; waits for one, but no longer than `patience`.
@@ -87,7 +131,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// There was none.
     pub fn recv_timeout(&self, patience: Duration) -> Result<T, RecvTimeoutError> {
-        self.messages.recv_timeout(patience).map(|message| self.make_room(message))
+        self.notices.recv_timeout(patience).map(|()| self.take())
     }
 
     /// The oldest message, if one waits.
@@ -95,11 +139,17 @@ impl<T> Receiver<T> {
     /// # Errors
     /// There is none.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.messages.try_recv().map(|message| self.make_room(message))
+        self.notices.try_recv().map(|()| self.take())
     }
 
-    /// The permit of a message went in before it did, so there is one to be taken out.
-    fn make_room(&self, message: T) -> T {
+    /// A notice was taken, so there is a message, and its permit to be given back.
+    fn take(&self) -> T {
+        let mut messages = open(&self.messages.0);
+        let message = messages.pop_front().expect("a notice comes after its message");
+        if messages.is_empty() && messages.capacity() > KEPT {
+            *messages = VecDeque::new();
+        }
+        drop(messages);
         let _ = self.permits.try_recv();
         message
     }
@@ -107,7 +157,11 @@ impl<T> Receiver<T> {
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Receiver<T> {
-        Receiver { permits: self.permits.clone(), messages: self.messages.clone() }
+        Receiver {
+            permits: self.permits.clone(),
+            notices: self.notices.clone(),
+            messages: Arc::clone(&self.messages),
+        }
     }
 }
 
@@ -147,5 +201,18 @@ mod tests {
         drop(receiver);
         assert_eq!(work.join().unwrap(), Err(SendError(2)));
         assert_eq!(sender.try_send(3), Err(TrySendError::Disconnected(3)));
+    }
+
+    #[test]
+    fn what_nobody_will_take_is_thrown_away_with_the_last_who_could() {
+        let (sender, receiver) = bounded(4);
+        let message = Arc::new(());
+        assert!(sender.send(Arc::clone(&message)).is_ok());
+        let other = receiver.clone();
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&message), 2);
+        drop(other);
+        assert_eq!(Arc::strong_count(&message), 1);
+        assert!(sender.send(message).is_err());
     }
 }

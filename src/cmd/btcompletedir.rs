@@ -1,6 +1,6 @@
 //! `btcompletedir`: makes a .torrent for every entry of a folder that has none.
 
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -75,7 +75,7 @@ fn plan(
     filter: &Filter,
     manner: Manner,
 ) -> (Vec<Job>, Exit) {
-    let (mut jobs, mut taken, mut exit) = (Vec::new(), BTreeSet::new(), Exit::Done);
+    let (mut jobs, mut taken, mut exit) = (Vec::new(), sorted::Set::new(), Exit::Done);
     for folder in folders {
         let folder = env.cwd.join(folder);
         let lacking = match maker::lacking(&folder, target.unwrap_or(&folder), filter) {

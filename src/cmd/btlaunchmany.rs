@@ -11,7 +11,7 @@ use super::{Command, Exit};
 use crate::app::client::{Figures, Look, Phase, Report, StopSignals, TorrentId};
 use crate::app::many::{Event, Maker, Many, ManySettings, Style, Torrent};
 use crate::io::screen::Screen;
-use std::collections::BTreeMap;
+use crate::proto::sorted;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -224,7 +224,7 @@ struct Face {
     way: Way,
     stamp: Stamp,
     by_path: bool,
-    known: BTreeMap<TorrentId, Known>,
+    known: sorted::Map<TorrentId, Known>,
 }
 
 impl Face {
@@ -236,7 +236,7 @@ impl Face {
         };
         let (stamp, by_path) = (Stamp::new(env), parsed.flag("display_path"));
         let screen = Screen::new(env.take_out(), None);
-        let mut face = Face { screen, way, stamp, by_path, known: BTreeMap::new() };
+        let mut face = Face { screen, way, stamp, by_path, known: sorted::Map::new() };
         let started = event("started").with("version", Text(super::VERSION)).with("port", port);
         face.message(&format!("listening on port {port}"), started);
         face

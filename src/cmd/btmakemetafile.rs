@@ -1,6 +1,6 @@
 //! `btmakemetafile`: makes one .torrent per named file or folder.
 
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::path::Path;
 
 use crate::app::maker::{self, Recipe};
@@ -89,7 +89,7 @@ fn plan(env: &Env, parsed: &Parsed) -> Result<Vec<Job>, String> {
     let stdout = target.as_ref().is_some_and(|target| target.as_os_str() == "-");
     let target = target.map(|target| env.cwd.join(target));
     let folder = !stdout && target.as_ref().is_some_and(|target| target.is_dir());
-    let (mut jobs, mut taken) = (Vec::new(), BTreeSet::new());
+    let (mut jobs, mut taken) = (Vec::new(), sorted::Set::new());
     for given in inputs {
         if given == "-" {
             jobs.push(stdin_job(env, parsed, target.as_deref(), stdout)?);

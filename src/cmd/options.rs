@@ -9,7 +9,7 @@
 mod usage;
 mod values;
 
-use std::collections::BTreeMap;
+use crate::proto::sorted;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -165,7 +165,7 @@ impl std::error::Error for Wrong {}
 #[derive(Debug)]
 pub struct Parsed {
     table: &'static [Opt],
-    values: BTreeMap<&'static str, (OsString, Origin)>,
+    values: sorted::Map<&'static str, (OsString, Origin)>,
     positionals: Vec<OsString>,
 }
 
@@ -293,7 +293,7 @@ pub fn parse(table: &'static [Opt], args: &[OsString]) -> Result<Asked, Wrong> {
         getopts.optmulti("", opt.name, "", "");
     }
     let matches = getopts.parse(&normal.args).map_err(complaint)?;
-    let mut values = BTreeMap::new();
+    let mut values = sorted::Map::new();
     for opt in table {
         // The last occurrence wins, but a wrong one before it is wrong all the same.
         for index in matches.opt_strs(opt.name) {

@@ -9,7 +9,7 @@ use crate::io::reactor::{Reactor, Token};
 use crate::io::sys;
 use crate::proto::address::is_local;
 use crate::proto::interfaces::{self, Network};
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -38,7 +38,7 @@ pub struct Multicast {
     origin: Origin,
     sockets: Datagrams,
     networks: Vec<Network>,
-    joined: BTreeSet<Place>,
+    joined: sorted::Set<Place>,
 }
 
 impl Multicast {
@@ -47,7 +47,7 @@ impl Multicast {
     pub fn new(groups: [SocketAddr; 2], bind: &[IpAddr], origin: Origin) -> Multicast {
         let bind = bind.iter().filter(|ip| !ip.is_loopback()).copied().collect();
         let (sockets, networks, joined) =
-            (Datagrams::new(origin.clone()), Vec::new(), BTreeSet::new());
+            (Datagrams::new(origin.clone()), Vec::new(), sorted::Set::new());
         Multicast { groups, bind, origin, sockets, networks, joined }
     }
 
@@ -70,7 +70,7 @@ impl Multicast {
         }
     }
 
-    fn places(&self, six: bool) -> BTreeSet<Place> {
+    fn places(&self, six: bool) -> sorted::Set<Place> {
         let on = |name: &str| self.origin.device().is_none_or(|device| device == name);
         let usable = |n: &&Network| {
             n.address.is_ipv6() == six && !n.address.is_loopback() && on(&n.interface)
@@ -89,7 +89,7 @@ impl Multicast {
     pub fn send(&self, packet: impl Fn(bool) -> Vec<u8>) {
         for six in [false, true] {
             let Some(socket) = self.sockets.socket(six) else { continue };
-            for place in self.places(six).intersection(&self.joined) {
+            for place in self.places(six).iter().filter(|place| self.joined.contains(place)) {
                 if sys::speak_to_group(socket, six, *place).is_ok() {
                     let _ = self.sockets.send(self.groups[usize::from(six)], &packet(six));
                 }

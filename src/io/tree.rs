@@ -4,6 +4,7 @@
 //! a dot left out at every level, as BitTornado does. Symbolic links are followed. For the
 //! makers; it opens no file and prints nothing: what was left out is told in the result.
 
+use crate::proto::order;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -171,7 +172,7 @@ pub fn names(folder: &Path) -> Result<Vec<OsString>, TreeError> {
             names.push(name);
         }
     }
-    names.sort_unstable();
+    order::by(&mut names, Ord::cmp);
     Ok(names)
 }
 

@@ -5,7 +5,8 @@
 //! it stands in the queue), or taken (being dialed, or connected). Everything costs O(log n),
 //! except that adding to a full list and choosing whom to dial look at all of it once.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -72,10 +73,10 @@ struct Candidate {
 /// The addresses one torrent knows of.
 #[derive(Debug)]
 pub struct Candidates {
-    known: BTreeMap<SocketAddr, Candidate>,
+    known: sorted::Map<SocketAddr, Candidate>,
     /// Those with a `turn`, in order.
-    queue: BTreeSet<(Turn, SocketAddr)>,
-    banned: BTreeSet<IpAddr>,
+    queue: sorted::Set<(Turn, SocketAddr)>,
+    banned: sorted::Set<IpAddr>,
     /// The members of `banned`, oldest first.
     ban_order: VecDeque<IpAddr>,
     own: VecDeque<SocketAddr>,
@@ -91,9 +92,9 @@ impl Candidates {
     /// which also gives the jitter of retries.
     pub fn new(rng: Rng) -> Candidates {
         Candidates {
-            known: BTreeMap::new(),
-            queue: BTreeSet::new(),
-            banned: BTreeSet::new(),
+            known: sorted::Map::new(),
+            queue: sorted::Set::new(),
+            banned: sorted::Set::new(),
             ban_order: VecDeque::new(),
             own: VecDeque::new(),
             seen_as: None,
@@ -353,7 +354,7 @@ impl Candidates {
         debug_assert!(self.queue.len() <= self.known.len() && self.known.len() <= MAX_CANDIDATES);
         #[cfg(test)]
         {
-            let waiting: BTreeSet<(Turn, SocketAddr)> =
+            let waiting: sorted::Set<(Turn, SocketAddr)> =
                 self.known.iter().filter_map(|(a, c)| Some((c.turn?, *a))).collect();
             assert_eq!(waiting, self.queue);
         }

@@ -3,7 +3,8 @@
 //! The torrent's brain asks [`Choker::choose`] every 5 s, and whenever a peer comes, goes or
 //! changes its interest. What the choker remembers is only whose turn it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::order;
+use crate::proto::sorted;
 use std::time::{Duration, Instant};
 
 use super::PeerKey;
@@ -120,7 +121,7 @@ impl Choker {
         now: Instant,
         rng: &mut Rng,
     ) -> Vec<Verdict> {
-        let views: BTreeMap<PeerKey, &PeerView> = peers.iter().map(|p| (p.key, p)).collect();
+        let views: sorted::Map<PeerKey, &PeerView> = peers.iter().map(|p| (p.key, p)).collect();
         self.turns.retain(|key| views.contains_key(key));
         self.admit(peers, rng);
         self.rotate(&views, slots.round_robin_period, now);
@@ -132,7 +133,7 @@ impl Choker {
             .filter(|(peer, unchoke)| peer.unchoked != *unchoke)
             .map(|(peer, unchoke)| Verdict { key: peer.key, unchoke })
             .collect();
-        verdicts.sort_by_key(|verdict| verdict.unchoke);
+        order::by_key(&mut verdicts, |verdict| verdict.unchoke);
         verdicts
     }
 
@@ -143,7 +144,7 @@ impl Choker {
 
     /// Puts peers that are new at a random place, more often than not at others at the first.
     fn admit(&mut self, peers: &[PeerView], rng: &mut Rng) {
-        let known: BTreeSet<PeerKey> = self.turns.iter().copied().collect();
+        let known: sorted::Set<PeerKey> = self.turns.iter().copied().collect();
         for peer in peers.iter().filter(|peer| !known.contains(&peer.key)) {
             let places = self.turns.len() as u32 + 1;
             let place = rng.below(places + EXTRA_CHANCES_OF_FIRST);
@@ -151,7 +152,7 @@ impl Choker {
         }
     }
 
-    fn rotate(&mut self, views: &BTreeMap<PeerKey, &PeerView>, period: Duration, now: Instant) {
+    fn rotate(&mut self, views: &sorted::Map<PeerKey, &PeerView>, period: Duration, now: Instant) {
         let last = *self.rotated.get_or_insert(now);
         if now.saturating_duration_since(last) < period {
             return;
@@ -165,7 +166,7 @@ impl Choker {
 }
 
 /// Who is to be unchoked, of the peers in the order of their turns.
-fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> BTreeSet<PeerKey> {
+fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> sorted::Set<PeerKey> {
     let mut unchoked = preferred(turns, slots.max_uploads.saturating_sub(1), seeding);
     let fill = slots.min_uploads.min(slots.max_uploads);
     let others = fill.saturating_sub(unchoked.len()).max(1);
@@ -181,7 +182,7 @@ fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> BTreeSet<PeerK
             true => u32::MAX,
             false => peer.pieces,
         };
-        waiting.sort_by_key(|(_, peer)| rank(peer));
+        order::by_key(&mut waiting, |(_, peer)| rank(peer));
     }
     // With nobody left to wait for there is room for all who might.
     let all = turns.len().checked_sub(1).filter(|_| waiting.len() < others);
@@ -194,7 +195,7 @@ fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> BTreeSet<PeerK
 }
 
 /// The `most` interested peers with the highest rates.
-fn preferred(turns: &[&PeerView], most: usize, seeding: bool) -> BTreeSet<PeerKey> {
+fn preferred(turns: &[&PeerView], most: usize, seeding: bool) -> sorted::Set<PeerKey> {
     let rate = |peer: &PeerView| if seeding { peer.upload_rate } else { peer.download_rate };
     let mut wanted: Vec<&PeerView> = turns
         .iter()
@@ -203,7 +204,9 @@ fn preferred(turns: &[&PeerView], most: usize, seeding: bool) -> BTreeSet<PeerKe
         .filter(|peer| seeding || peer.download_rate >= LEAST_PREFERRED_RATE && !peer.snubbed)
         .collect();
     let alike = |peer: &PeerView| (peer.unchoked, peer.key);
-    wanted.sort_by(|a, b| rate(b).total_cmp(&rate(a)).then_with(|| alike(b).cmp(&alike(a))));
+    order::by(&mut wanted, |a, b| {
+        rate(b).total_cmp(&rate(a)).then_with(|| alike(b).cmp(&alike(a)))
+    });
     wanted.into_iter().take(most).map(|peer| peer.key).collect()
 }
 

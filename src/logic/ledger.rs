@@ -13,7 +13,7 @@ mod exclusive;
 mod partial;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::sorted;
 use std::sync::Arc;
 
 use self::exclusive::Exclusive;
@@ -64,16 +64,16 @@ pub struct Ledger {
     left_wanted: u64,
     /// Blocks neither asked for nor here, of all wanted pieces that we do not have.
     free: u64,
-    partials: BTreeMap<PieceIndex, Partial>,
+    partials: sorted::Map<PieceIndex, Partial>,
     /// What came of pieces that are not wanted; nothing is asked there.
-    parked: BTreeMap<PieceIndex, Partial>,
+    parked: sorted::Map<PieceIndex, Partial>,
     /// Those of `partials` that have free blocks.
-    open: BTreeSet<PieceIndex>,
+    open: sorted::Set<PieceIndex>,
     /// How many of `partials` are being checked.
     checking: usize,
-    exclusive: BTreeMap<PieceIndex, Exclusive>,
+    exclusive: sorted::Map<PieceIndex, Exclusive>,
     /// What is outstanding, by peer; no peer is listed with nothing.
-    asks: BTreeMap<PeerKey, BTreeSet<BlockRef>>,
+    asks: sorted::Map<PeerKey, sorted::Set<BlockRef>>,
 }
 
 impl Ledger {
@@ -96,12 +96,12 @@ impl Ledger {
             left,
             left_wanted: left,
             free,
-            partials: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            open: BTreeSet::new(),
+            partials: sorted::Map::new(),
+            parked: sorted::Map::new(),
+            open: sorted::Set::new(),
             checking: 0,
-            exclusive: BTreeMap::new(),
-            asks: BTreeMap::new(),
+            exclusive: sorted::Map::new(),
+            asks: sorted::Map::new(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Ledger {
     }
 
     /// The started pieces that have blocks neither asked for nor here, ascending.
-    pub fn open_pieces(&self) -> &BTreeSet<PieceIndex> {
+    pub fn open_pieces(&self) -> &sorted::Set<PieceIndex> {
         &self.open
     }
 
@@ -204,7 +204,7 @@ impl Ledger {
 
     /// How many blocks are asked of a peer and still outstanding.
     pub fn asked_count(&self, peer: PeerKey) -> usize {
-        self.asks.get(&peer).map_or(0, BTreeSet::len)
+        self.asks.get(&peer).map_or(0, sorted::Set::len)
     }
 
     /// How many peers have something outstanding.
@@ -421,7 +421,7 @@ impl Ledger {
 }
 
 /// A piece of which nothing is here or asked for any more takes no memory.
-fn forget_idle(partials: &mut BTreeMap<PieceIndex, Partial>, piece: PieceIndex) {
+fn forget_idle(partials: &mut sorted::Map<PieceIndex, Partial>, piece: PieceIndex) {
     if partials.get(&piece).is_some_and(Partial::is_idle) {
         partials.remove(&piece);
     }

@@ -6,7 +6,9 @@
 
 use crate::proto::ids::InfoHash;
 use crate::proto::lsd::{Announce, MAX_TORRENTS};
-use std::collections::{BTreeMap, VecDeque};
+use crate::proto::order;
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -33,7 +35,7 @@ pub struct LocalDiscovery {
     port: u16,
     cookie: String,
     /// What is shared, and when it is to be told.
-    torrents: BTreeMap<InfoHash, Instant>,
+    torrents: sorted::Map<InfoHash, Instant>,
     /// When the next packet may leave.
     open: Instant,
     /// How many peers were heard of since then.
@@ -47,7 +49,7 @@ impl LocalDiscovery {
         LocalDiscovery {
             port,
             cookie: format!("{random:016x}"),
-            torrents: BTreeMap::new(),
+            torrents: sorted::Map::new(),
             open: now,
             heard: (now, 0),
             steps: VecDeque::new(),
@@ -94,7 +96,7 @@ impl LocalDiscovery {
         }
         let mut due: Vec<(Instant, InfoHash)> =
             self.torrents.iter().filter(|(_, at)| **at <= now).map(|(h, at)| (*at, *h)).collect();
-        due.sort_unstable();
+        order::by(&mut due, Ord::cmp);
         due.truncate(MAX_TORRENTS);
         for (_, info_hash) in &due {
             self.torrents.insert(*info_hash, now + INTERVAL);

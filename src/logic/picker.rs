@@ -23,7 +23,7 @@ use super::priority::Priority;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::ops::Range;
 
 /// Complete pieces before rarest-first starts (`rarest_first_cutoff`): to have something to give
@@ -90,7 +90,7 @@ pub struct Picker {
     rarest_first_cutoff: u32,
     priority_cutoff: u32,
     /// Pieces that one peer alone spoilt.
-    spoilt: BTreeSet<u32>,
+    spoilt: sorted::Set<u32>,
     /// Pieces looked at, for the tests.
     #[cfg(test)]
     steps: u64,
@@ -104,7 +104,7 @@ impl Picker {
             seeds: 0,
             rarest_first_cutoff: RAREST_FIRST_CUTOFF,
             priority_cutoff: PRIORITY_CUTOFF,
-            spoilt: BTreeSet::new(),
+            spoilt: sorted::Set::new(),
             #[cfg(test)]
             steps: 0,
         }

@@ -10,7 +10,7 @@ use super::PeerKey;
 use super::rng::Rng;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{Geometry, PieceIndex};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::sorted;
 use std::time::{Duration, Instant};
 
 /// Pieces offered to a peer and not yet seen elsewhere: one on its way, and one that spreads.
@@ -41,7 +41,7 @@ struct Guest {
 /// What was offered to whom.
 #[derive(Debug)]
 pub struct SuperSeed {
-    guests: BTreeMap<PeerKey, Guest>,
+    guests: sorted::Map<PeerKey, Guest>,
     /// How often each piece was offered.
     times: Vec<u32>,
 }
@@ -49,7 +49,7 @@ pub struct SuperSeed {
 impl SuperSeed {
     /// Nothing is offered yet, of a torrent of so many pieces.
     pub fn new(pieces: u32) -> SuperSeed {
-        SuperSeed { guests: BTreeMap::new(), times: vec![0; pieces as usize] }
+        SuperSeed { guests: sorted::Map::new(), times: vec![0; pieces as usize] }
     }
 
     /// A peer has gone. What it was offered and nobody has is to be offered again.
@@ -67,7 +67,7 @@ impl SuperSeed {
 
     /// A peer has got a piece. With `spread` there is nobody left who could get it from it.
     pub fn on_have(&mut self, key: PeerKey, piece: PieceIndex, spread: bool) {
-        for (other, guest) in &mut self.guests {
+        for (other, guest) in self.guests.iter_mut() {
             let own = *other == key;
             if own && !spread {
                 guest.open.iter_mut().filter(|o| o.piece == piece).for_each(|o| o.taken = true);
@@ -124,7 +124,7 @@ impl SuperSeed {
         let fresh = || Guest { offered: Bitfield::new(pieces), open: Vec::new() };
         // What is on its way to somebody, or spreads from there, needs no second copy.
         let open = self.guests.values().flat_map(|guest| &guest.open);
-        let held: BTreeSet<PieceIndex> = open.map(|offer| offer.piece).collect();
+        let held: sorted::Set<PieceIndex> = open.map(|offer| offer.piece).collect();
         let guest = self.guests.entry(key).or_insert_with(fresh);
         if guest.open.len() >= MAX_OPEN {
             return None;

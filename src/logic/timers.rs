@@ -4,21 +4,21 @@
 //! Nothing is called back: the owner sleeps until [`next`](Timers::next), then empties
 //! [`expired`](Timers::expired).
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::sorted;
 use std::time::Instant;
 
 /// At most one deadline for each key. Every call costs O(log n).
 #[derive(Debug, Clone)]
 pub struct Timers<K: Ord + Copy> {
-    deadlines: BTreeMap<K, Instant>,
+    deadlines: sorted::Map<K, Instant>,
     /// The same pairs, soonest first.
-    order: BTreeSet<(Instant, K)>,
+    order: sorted::Set<(Instant, K)>,
 }
 
 impl<K: Ord + Copy> Timers<K> {
     /// No deadlines.
     pub fn new() -> Timers<K> {
-        Timers { deadlines: BTreeMap::new(), order: BTreeSet::new() }
+        Timers { deadlines: sorted::Map::new(), order: sorted::Set::new() }
     }
 
     /// `key` is due at `at`, in place of what was set for it before.

@@ -6,7 +6,8 @@
 //! or reads a clock. At most [`MAX_EXCHANGES`] announces are under way, and as many connection ids
 //! are kept.
 
-use std::collections::{BTreeMap, VecDeque};
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ struct Exchange {
 pub struct UdpTrackers {
     exchanges: Vec<Exchange>,
     /// Connection ids, and when each came.
-    ids: BTreeMap<SocketAddr, (u64, Instant)>,
+    ids: sorted::Map<SocketAddr, (u64, Instant)>,
     steps: VecDeque<Step>,
     secret: u64,
     /// Packets sent so far.

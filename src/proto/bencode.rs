@@ -5,7 +5,8 @@
 //! is accepted, and so are dictionaries whose keys are out of order, which old makers wrote;
 //! repeated keys, leading zeros and `-0` are refused.
 
-use std::collections::BTreeMap;
+use crate::proto::order;
+use crate::proto::sorted;
 use std::fmt;
 use std::ops::Range;
 
@@ -299,8 +300,11 @@ fn push_tightly<T>(members: &mut Vec<T>, member: T) {
 }
 
 fn has_repeated_key(entries: &[(&[u8], Value)]) -> bool {
+    if entries.windows(2).all(|w| w[0].0 < w[1].0) {
+        return false;
+    }
     let mut keys: Vec<&[u8]> = entries.iter().map(|(k, _)| *k).collect();
-    keys.sort_unstable();
+    order::by(&mut keys, Ord::cmp);
     keys.windows(2).any(|w| w[0] == w[1])
 }
 
@@ -314,7 +318,7 @@ pub enum Item {
     /// A list.
     List(Vec<Item>),
     /// A dictionary; its keys come out in raw byte order.
-    Dict(BTreeMap<Vec<u8>, Item>),
+    Dict(sorted::Map<Vec<u8>, Item>),
     /// Bytes that are bencode already and must come out as they are (an `info` to be kept).
     Raw(Vec<u8>),
 }
@@ -335,7 +339,7 @@ impl Item {
     /// A dictionary of these entries.
     pub fn dict<const N: usize>(entries: [(&str, Item); N]) -> Item {
         // One by one: to collect them would be a sort of its own for each count of entries.
-        let mut all = BTreeMap::new();
+        let mut all = sorted::Map::new();
         for (key, value) in entries {
             all.insert(key.as_bytes().to_vec(), value);
         }

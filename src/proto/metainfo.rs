@@ -19,6 +19,7 @@ use crate::proto::geometry::{Geometry, GeometryError, PieceIndex};
 use crate::proto::hash::{sha1, sha256};
 use crate::proto::ids::{InfoHash, InfoHashV2};
 use crate::proto::merkle::{Cut, Node};
+use crate::proto::order;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -412,7 +413,7 @@ fn path_names<'a>(value: &Value<'a>) -> Option<Vec<&'a [u8]>> {
 fn refuse_clashes(files: &[File]) -> Result<(), MetainfoError> {
     let mut paths: Vec<&[String]> =
         files.iter().filter(|f| !f.pad).map(|f| f.path.as_slice()).collect();
-    paths.sort_unstable();
+    order::by(&mut paths, Ord::cmp);
     // A path sorts directly before those that go through it.
     match paths.windows(2).find(|w| w[1].starts_with(w[0])) {
         Some(pair) => Err(MetainfoError::Clash(pair[0].join("/"))),

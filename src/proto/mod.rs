@@ -27,6 +27,7 @@ pub mod port_mapping;
 pub mod qr;
 pub mod ranges;
 pub mod resume;
+pub mod sorted;
 pub mod udp;
 pub mod utp;
 pub mod wire;

@@ -23,8 +23,8 @@ pub use responder::Responder;
 
 use crate::proto::hash::Sha1;
 use crate::proto::ids::InfoHash;
+use crate::proto::sorted;
 use dh::{KEY_LENGTH, PRIVATE_LENGTH};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// No padding is longer than this, in bytes. What does not come behind so much noise never will.
@@ -141,7 +141,7 @@ impl Receive {
 
 /// The torrents that a stranger may mean. He names one by a hash of its name.
 #[derive(Debug, Clone, Default)]
-pub struct Names(BTreeMap<[u8; 20], InfoHash>);
+pub struct Names(sorted::Map<[u8; 20], InfoHash>);
 
 impl Names {
     /// Those of these torrents.

@@ -6,22 +6,8 @@ use std::cmp::Ordering;
 /// Sorts stably by `compare`, which must be an order. As fast as the standard library's sort but
 /// for some steps through memory; lists beyond `u32::MAX` entries are left as they are.
 pub fn by<T>(items: &mut [T], mut compare: impl FnMut(&T, &T) -> Ordering) {
-    let Ok(count) = u32::try_from(items.len()) else { return };
-    let mut order: Vec<u32> = (0..count).collect();
-    arrange(&mut order, &mut |a, b| compare(&items[a as usize], &items[b as usize]));
-    for first in 0..order.len() {
-        // What belongs here lies there; follow the circle until it is closed.
-        let mut here = first;
-        loop {
-            let there = order[here] as usize;
-            order[here] = here as u32;
-            if there == first {
-                break;
-            }
-            items.swap(here, there);
-            here = there;
-        }
-    }
+    let places = arrange(items.len(), &mut |a, b| compare(&items[a], &items[b]));
+    put(items, places);
 }
 
 /// Sorts stably by a key.
@@ -29,10 +15,35 @@ pub fn by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
     by(items, |a, b| key(a).cmp(&key(b)));
 }
 
-/// The one sort.
+/// Sorts stably by a key that is dear to find: it is asked for once an item.
+pub fn by_cached_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
+    let keys: Vec<K> = items.iter().map(key).collect();
+    put(items, arrange(keys.len(), &mut |a, b| keys[a].cmp(&keys[b])));
+}
+
+/// The one sort: at each place the number of what belongs there.
 #[inline(never)]
-fn arrange(order: &mut [u32], compare: &mut dyn FnMut(u32, u32) -> Ordering) {
-    order.sort_by(|a, b| compare(*a, *b));
+fn arrange(count: usize, compare: &mut dyn FnMut(usize, usize) -> Ordering) -> Vec<u32> {
+    let mut places: Vec<u32> = (0..u32::try_from(count).unwrap_or(0)).collect();
+    places.sort_by(|a, b| compare(*a as usize, *b as usize));
+    places
+}
+
+/// Puts each item where it belongs.
+fn put<T>(items: &mut [T], mut places: Vec<u32>) {
+    for first in 0..places.len() {
+        // What belongs here lies there; follow the circle until it is closed.
+        let mut here = first;
+        loop {
+            let there = places[here] as usize;
+            places[here] = here as u32;
+            if there == first {
+                break;
+            }
+            items.swap(here, there);
+            here = there;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +62,9 @@ mod tests {
             assert_eq!(items, expected);
             expected.sort_by(|a, b| b.cmp(a));
             by(&mut items, |a, b| b.cmp(a));
+            assert_eq!(items, expected);
+            by_cached_key(&mut items, |(key, n)| (n % 7, *key));
+            expected.sort_by_key(|(key, n)| (n % 7, *key));
             assert_eq!(items, expected);
         }
     }

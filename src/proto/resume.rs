@@ -5,6 +5,7 @@
 
 pub mod client;
 
+use crate::proto::order;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -237,7 +238,7 @@ impl StateWriter {
     /// Notes a torrent's peers; puts them into order.
     pub fn swarm(&mut self, hash: InfoHash, peers: &mut [SavedPeer]) {
         self.begin_peers();
-        peers.sort_by_key(|p| p.id);
+        order::by_key(peers, |p| p.id);
         put_bytes(&mut self.out, &hash.0);
         self.out.push(b'd');
         for peer in peers {

@@ -14,6 +14,7 @@ use crate::io::sys;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::InfoHash;
+use crate::proto::order;
 use crate::proto::resume::client::{ClientState, Stamp};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -321,7 +322,7 @@ fn blocks(check: &Check, found: &Found, doubtful: Option<&Bitfield>) -> Vec<Bloc
             blocks.extend(seen);
         }
     }
-    blocks.sort_unstable();
+    order::by(&mut blocks, Ord::cmp);
     blocks.dedup();
     blocks
 }

@@ -7,8 +7,8 @@ use crate::io::sys;
 use crate::logic::PeerKey;
 use crate::proto::geometry::{BlockRef, Geometry};
 use crate::proto::mse::Methods;
+use crate::proto::sorted;
 use crate::proto::wire::{Hello, Incoming, Limits, Next, PeerFault, Pool};
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -140,9 +140,9 @@ struct Stranger {
 /// Every socket of a download.
 pub(super) struct Links {
     listeners: Vec<(Arc<OwnedFd>, Token)>,
-    by_token: BTreeMap<Token, Who>,
-    strangers: BTreeMap<Token, Stranger>,
-    peers: BTreeMap<PeerKey, Link>,
+    by_token: sorted::Map<Token, Who>,
+    strangers: sorted::Map<Token, Stranger>,
+    peers: sorted::Map<PeerKey, Link>,
     accepting: bool,
     limits: Limits,
     /// Bytes that wait for all peers.
@@ -151,7 +151,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn new(listeners: Vec<OwnedFd>, limits: Limits, reactor: &mut Reactor) -> Links {
-        let mut by_token = BTreeMap::new();
+        let mut by_token = sorted::Map::new();
         let mut add = |(i, socket): (usize, OwnedFd)| {
             let socket = Arc::new(socket);
             let token = reactor.add(Arc::clone(&socket), Interest::NONE);
@@ -162,8 +162,8 @@ impl Links {
         Links {
             listeners,
             by_token,
-            strangers: BTreeMap::new(),
-            peers: BTreeMap::new(),
+            strangers: sorted::Map::new(),
+            peers: sorted::Map::new(),
             accepting: false,
             limits,
             queued: 0,

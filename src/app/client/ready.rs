@@ -7,7 +7,8 @@
 use crate::io::storage::Part;
 use crate::logic::PeerKey;
 use crate::proto::geometry::{BlockRef, Geometry};
-use std::collections::{BTreeMap, VecDeque};
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,12 +56,12 @@ pub(super) enum Wish {
 /// for as blocks are being sent, at most.
 pub(super) struct Windows {
     geometry: Arc<Geometry>,
-    states: BTreeMap<BlockRef, State>,
+    states: sorted::Map<BlockRef, State>,
     /// The ready ones, oldest first.
     order: VecDeque<BlockRef>,
     parts: usize,
     /// The open files that they are parts of, by their address in memory, and of how many parts.
-    files: BTreeMap<usize, usize>,
+    files: sorted::Map<usize, usize>,
     max_files: usize,
 }
 

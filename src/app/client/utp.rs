@@ -14,8 +14,8 @@ use crate::io::sys;
 use crate::logic::PeerKey;
 use crate::logic::utp::{Event, StreamKey, Streams};
 use crate::proto::address::is_local;
+use crate::proto::sorted;
 use crate::proto::utp::begins;
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -64,9 +64,9 @@ pub(super) struct Utp {
     streams: Streams,
     /// Those of its own, where no hash table has any.
     sockets: Datagrams,
-    pipes: BTreeMap<StreamKey, Pipe>,
-    by_token: BTreeMap<Token, StreamKey>,
-    dials: BTreeMap<PeerKey, Dial>,
+    pipes: sorted::Map<StreamKey, Pipe>,
+    by_token: sorted::Map<Token, StreamKey>,
+    dials: sorted::Map<PeerKey, Dial>,
     manner: Manner,
 }
 
@@ -101,7 +101,7 @@ impl Utp {
             }
         }
         let streams = Streams::new(u64::from_ne_bytes(sys::random()), now);
-        let (pipes, by_token, dials) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (pipes, by_token, dials) = (sorted::Map::new(), sorted::Map::new(), sorted::Map::new());
         Ok(Utp { streams, sockets, pipes, by_token, dials, manner })
     }
 

@@ -10,7 +10,8 @@ use crate::io::reason;
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
 use crate::proto::metainfo::Metainfo;
-use std::collections::BTreeMap;
+use crate::proto::order;
+use crate::proto::sorted;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -42,7 +43,7 @@ struct File {
 /// The folder, as it was seen last.
 pub(super) struct Folder {
     path: PathBuf,
-    files: BTreeMap<PathBuf, File>,
+    files: sorted::Map<PathBuf, File>,
     /// The trouble with the folder itself that was told.
     trouble: Option<String>,
     /// Files that may be on their way.
@@ -51,7 +52,7 @@ pub(super) struct Folder {
 
 impl Folder {
     pub(super) fn new(path: PathBuf) -> Folder {
-        Folder { path, files: BTreeMap::new(), trouble: None, pending: false }
+        Folder { path, files: sorted::Map::new(), trouble: None, pending: false }
     }
 
     /// Whether there are files that may be on their way: it is worth to look again soon.
@@ -78,7 +79,7 @@ impl Folder {
             let text = format!("'{}' can be read again", self.path.display());
             changes.push(Change::Trouble(text));
         }
-        found.sort();
+        order::by(&mut found, Ord::cmp);
         found.truncate(MAX_FILES);
         let mut before = std::mem::take(&mut self.files);
         let mut came = Vec::new();

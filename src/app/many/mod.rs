@@ -12,8 +12,9 @@ use crate::app::client::{
 };
 use crate::proto::ids::InfoHash;
 use crate::proto::metainfo::{Layout, Metainfo};
+use crate::proto::sorted;
 use folder::{Change, Folder};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -115,8 +116,8 @@ pub struct Many {
     style: Style,
     interval: Duration,
     next_scan: Instant,
-    torrents: BTreeMap<TorrentId, Running>,
-    waiting: BTreeMap<PathBuf, Waiting>,
+    torrents: sorted::Map<TorrentId, Running>,
+    waiting: sorted::Map<PathBuf, Waiting>,
     events: VecDeque<Event>,
     stopping: bool,
 }
@@ -137,8 +138,8 @@ impl Many {
             style,
             interval,
             next_scan: Instant::now(),
-            torrents: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            torrents: sorted::Map::new(),
+            waiting: sorted::Map::new(),
             events: VecDeque::new(),
             stopping: false,
         })

@@ -3,7 +3,8 @@
 //! Read at the start by whoever starts the tracker, and from then on by a thread of its own, which
 //! posts what has changed. A list that cannot be read any more stays as it was last known.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::proto::sorted;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ pub struct Reader {
     sources: Sources,
     lists: Lists,
     /// Every .torrent file, in order of the paths.
-    torrents: BTreeMap<PathBuf, (Stamp, Read)>,
+    torrents: sorted::Map<PathBuf, (Stamp, Read)>,
     stamps: HashMap<PathBuf, Stamp>,
     /// Troubles there were at the last reading.
     told: HashSet<String>,
@@ -97,7 +98,7 @@ impl Reader {
         let mut reader = Reader {
             sources,
             lists: Lists::default(),
-            torrents: BTreeMap::new(),
+            torrents: sorted::Map::new(),
             stamps: HashMap::new(),
             told: HashSet::new(),
         };

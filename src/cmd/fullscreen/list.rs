@@ -10,7 +10,9 @@ use crate::app::many::{Event, Torrent};
 use crate::io::screen::Size;
 use crate::io::screen::frame::Frame;
 use crate::io::screen::keys::Key;
-use std::collections::{BTreeMap, VecDeque};
+use crate::proto::order;
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 /// So many messages are remembered; the oldest go.
@@ -67,7 +69,7 @@ pub(super) struct Item {
 /// The list.
 #[derive(Default)]
 pub struct List {
-    pub(super) items: BTreeMap<TorrentId, Item>,
+    pub(super) items: sorted::Map<TorrentId, Item>,
     pub(super) notices: VecDeque<Notice>,
     /// Bytes a second that came and went, of all, the newest last.
     pub(super) rates: VecDeque<(f64, f64)>,
@@ -232,11 +234,11 @@ impl List {
         let done = |item: &Item| item.view.figures.as_ref().map_or(0.0, words::done);
         match self.by {
             By::Added => {}
-            By::Name => shown.sort_by_cached_key(|(_, item)| item.title.to_lowercase()),
-            By::Done => shown.sort_by(|(_, a), (_, b)| done(a).total_cmp(&done(b))),
-            By::Size => shown.sort_by_key(|(_, item)| std::cmp::Reverse(item.view.size)),
-            By::Download => shown.sort_by(|(_, a), (_, b)| down(b).total_cmp(&down(a))),
-            By::Upload => shown.sort_by(|(_, a), (_, b)| up(b).total_cmp(&up(a))),
+            By::Name => order::by_cached_key(&mut shown, |(_, item)| item.title.to_lowercase()),
+            By::Done => order::by(&mut shown, |(_, a), (_, b)| done(a).total_cmp(&done(b))),
+            By::Size => order::by_key(&mut shown, |(_, item)| std::cmp::Reverse(item.view.size)),
+            By::Download => order::by(&mut shown, |(_, a), (_, b)| down(b).total_cmp(&down(a))),
+            By::Upload => order::by(&mut shown, |(_, a), (_, b)| up(b).total_cmp(&up(a))),
         }
         if self.reversed {
             shown.reverse();

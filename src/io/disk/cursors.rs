@@ -4,6 +4,7 @@
 //! comes early is only noted; when the gap before it closes it is read back from the page cache,
 //! so one block out of order costs one block read back and not the rest of its piece.
 
+use crate::proto::order;
 use std::collections::HashMap;
 
 use crate::proto::geometry::{BlockRef, PieceIndex};
@@ -84,7 +85,7 @@ impl Cursor {
             return;
         }
         self.early.push((block.begin(), block.end()));
-        self.early.sort_unstable();
+        order::by(&mut self.early, Ord::cmp);
         self.early.dedup_by(|later, first| {
             let joined = later.0 <= first.1;
             if joined {

@@ -1,5 +1,6 @@
 //! The worker itself: takes jobs in order, and writes runs of neighbouring blocks together.
 
+use crate::proto::order;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -158,7 +159,7 @@ impl<E: From<Answer>> Worker<E> {
     fn write_batch(&mut self) {
         let mut batch = std::mem::take(&mut self.batch);
         // Stable: of two writes of one block the later one stays the later one.
-        batch.sort_by_key(|b| (b.torrent.number, b.block.piece(), b.block.begin()));
+        order::by_key(&mut batch, |b| (b.torrent.number, b.block.piece(), b.block.begin()));
         let mut rest = &batch[..];
         while !rest.is_empty() {
             let (run, behind) = rest.split_at(run_length(rest));

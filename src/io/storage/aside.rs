@@ -9,7 +9,7 @@
 //! is used where it is. When a file that was kept aside is wanted later, its bytes move in: at the
 //! next start, or at once while the torrent runs.
 
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub(super) struct Aside {
     /// Files that moved in at this start.
     moved: Mutex<Vec<usize>>,
     /// Files that began to move in since then: what is at their place was put there by us.
-    begun: Mutex<BTreeSet<usize>>,
+    begun: Mutex<sorted::Set<usize>>,
 }
 
 impl Aside {

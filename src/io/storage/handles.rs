@@ -1,6 +1,7 @@
 //! The open files of one or more torrents, the least used closed first.
 
-use std::collections::{BTreeSet, HashMap};
+use crate::proto::sorted;
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +48,7 @@ pub(super) struct Handles {
     /// So many files of this torrent are open beside those of the table.
     others: usize,
     /// Files written since the last sync, whether still open or not.
-    pub dirty: BTreeSet<usize>,
+    pub dirty: sorted::Set<usize>,
 }
 
 impl Handle {
@@ -124,7 +125,7 @@ impl Handles {
         table.torrents += 1;
         let torrent = table.torrents;
         drop(table);
-        Handles { files, torrent, others, dirty: BTreeSet::new() }
+        Handles { files, torrent, others, dirty: sorted::Set::new() }
     }
 
     /// One more file is open beside those of the table from now on.
@@ -220,14 +221,14 @@ mod tests {
         }
         handles.get(1, false);
         handles.put(3, file(true));
-        let open: BTreeSet<usize> = handles.files.table().open.keys().map(|key| key.1).collect();
-        assert_eq!(open, BTreeSet::from([0, 1, 3]));
+        let open: sorted::Set<usize> = handles.files.table().open.keys().map(|key| key.1).collect();
+        assert_eq!(open, sorted::Set::from([0, 1, 3]));
         drop(used);
         handles.put(4, file(false));
         assert_eq!(handles.count(), 3);
         assert!(handles.get(0, false).is_none());
         assert!(handles.get(1, true).is_none(), "open for reading only");
-        assert_eq!(handles.dirty, BTreeSet::from([3]));
+        assert_eq!(handles.dirty, sorted::Set::from([3]));
     }
 
     #[test]

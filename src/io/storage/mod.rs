@@ -22,7 +22,7 @@ pub use faults::{Call, Fault, Faults};
 pub use handles::{MAX_FILES_OPEN, OpenFiles};
 pub use options::{Locks, Options, WRITE_BUFFER};
 
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
@@ -343,7 +343,7 @@ impl Storage {
     }
 
     /// Brings all that is on the root's file system to the disk, and says which files are left.
-    fn sync_together(&self, dirty: &BTreeSet<usize>) -> io::Result<BTreeSet<usize>> {
+    fn sync_together(&self, dirty: &sorted::Set<usize>) -> io::Result<sorted::Set<usize>> {
         let (root, device) = self.root.whole()?;
         self.faults().meet(Call::Sync, 0)?;
         sys::sync_file_system(&root)?;

@@ -6,15 +6,14 @@
 use crate::logic::PeerKey;
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
+use crate::proto::sorted;
 use crate::proto::wire::{metadata_part_length, metadata_parts};
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Assembly {
     size: u32,
-    got: BTreeMap<u32, (PeerKey, Vec<u8>)>,
+    got: sorted::Map<u32, (PeerKey, Vec<u8>)>,
     /// Which parts are there: looked through for each request.
     had: Vec<bool>,
     /// Bytes that it holds.
@@ -41,11 +40,11 @@ pub(super) enum Outcome {
 impl Assembly {
     pub(super) fn new(size: u32) -> Assembly {
         let had = vec![false; metadata_parts(size) as usize];
-        Assembly { size, got: BTreeMap::new(), had, held: 0, alone: false, owner: None }
+        Assembly { size, got: sorted::Map::new(), had, held: 0, alone: false, owner: None }
     }
 
     /// Gives out what is there, and begins anew.
-    fn empty(&mut self) -> BTreeMap<u32, (PeerKey, Vec<u8>)> {
+    fn empty(&mut self) -> sorted::Map<u32, (PeerKey, Vec<u8>)> {
         self.had.fill(false);
         self.held = 0;
         std::mem::take(&mut self.got)
@@ -87,8 +86,8 @@ impl Assembly {
         if !self.may_ask(key) {
             return Some(Outcome::More);
         }
-        if let Entry::Vacant(place) = self.got.entry(part) {
-            place.insert((key, bytes.to_vec()));
+        if !self.got.contains_key(&part) {
+            self.got.insert(part, (key, bytes.to_vec()));
             self.held += bytes.len();
             self.had[part as usize] = true;
         }
@@ -96,7 +95,7 @@ impl Assembly {
             return Some(Outcome::More);
         }
         let got = self.empty();
-        let givers: BTreeSet<PeerKey> = got.values().map(|(from, _)| *from).collect();
+        let givers: sorted::Set<PeerKey> = got.values().map(|(from, _)| *from).collect();
         let whole: Vec<u8> = got.into_values().flat_map(|(_, bytes)| bytes).collect();
         if sha1(&whole) == info_hash.0 {
             return Some(Outcome::Whole(whole));

@@ -28,10 +28,11 @@ use crate::proto::announce::Request;
 use crate::proto::announce::ask::Reply;
 use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::Methods;
+use crate::proto::sorted;
 use crate::proto::wire::{MAX_METADATA, METADATA_PART, Message, Metadata, MetadataWord, PeerFault};
 use assembly::{Assembly, Outcome};
 use contact::{Contact, Talk};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -124,12 +125,12 @@ pub struct Inquiry {
     candidates: Candidates,
     announcer: Announcer,
     key: String,
-    contacts: BTreeMap<PeerKey, Contact>,
+    contacts: sorted::Map<PeerKey, Contact>,
     next_key: u64,
     /// Those who lied, where an address may be that of many.
-    liars: BTreeSet<PeerId>,
+    liars: sorted::Set<PeerId>,
     /// By the length that peers claim; only of lengths that somebody claims.
-    assemblies: BTreeMap<u32, Assembly>,
+    assemblies: sorted::Map<u32, Assembly>,
     metadata: Option<Vec<u8>>,
     /// When to look through the connections next.
     tick: Option<Instant>,
@@ -157,10 +158,10 @@ impl Inquiry {
             key,
             candidates,
             announcer,
-            contacts: BTreeMap::new(),
+            contacts: sorted::Map::new(),
             next_key: 0,
-            liars: BTreeSet::new(),
-            assemblies: BTreeMap::new(),
+            liars: sorted::Set::new(),
+            assemblies: sorted::Map::new(),
             metadata: None,
             tick: None,
             stopping: false,
@@ -345,7 +346,7 @@ impl Inquiry {
         if self.metadata.is_some() || self.stopping {
             return;
         }
-        let claimed: BTreeSet<u32> = self.talks().filter_map(|(_, talk)| talk.size()).collect();
+        let claimed: sorted::Set<u32> = self.talks().filter_map(|(_, talk)| talk.size()).collect();
         self.assemblies.retain(|size, _| claimed.contains(size));
         let mut keys: Vec<(u32, PeerKey)> =
             self.talks().map(|(key, talk)| (talk.failures, key)).collect();
@@ -366,7 +367,7 @@ impl Inquiry {
         let own: Vec<u32> = talk.asked.iter().map(|(part, _)| *part).collect();
         let same = self.contacts.values().filter_map(Contact::talk);
         let same = same.filter(|talk| talk.size() == Some(size));
-        let fresh: BTreeSet<u32> = same
+        let fresh: sorted::Set<u32> = same
             .flat_map(|talk| talk.asked.iter())
             .filter(|(_, at)| *at + HEDGE > now)
             .map(|(part, _)| *part)

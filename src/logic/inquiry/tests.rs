@@ -3,6 +3,7 @@
 use super::*;
 use crate::proto::hash::sha1;
 use crate::proto::wire::{Exchange, Extended, Hello, Other, metadata_part_length, metadata_parts};
+use std::collections::BTreeMap;
 
 const US: PeerId = PeerId(*b"T050-----us000000000");
 

@@ -1,11 +1,10 @@
 //! Whether everything that is recorded twice agrees.
 
-use std::collections::BTreeSet;
-
 use super::Ledger;
 use super::partial::{Block, Partial};
 use crate::logic::PeerKey;
 use crate::proto::geometry::PieceIndex;
+use crate::proto::sorted;
 
 impl Ledger {
     /// Asserts that everything recorded twice agrees. Goes through all pieces: for tests and
@@ -34,7 +33,7 @@ impl Ledger {
         assert!(open.map(|(piece, _)| piece).eq(&self.open), "open pieces");
         self.partials.keys().for_each(|piece| self.check_piece(*piece));
         let marked: usize = self.asked().map(|(_, askers)| askers).sum();
-        assert_eq!(marked, self.asks.values().map(BTreeSet::len).sum::<usize>(), "asks");
+        assert_eq!(marked, self.asks.values().map(sorted::Set::len).sum::<usize>(), "asks");
         assert!(self.asks.values().all(|blocks| !blocks.is_empty()), "a peer listed for nothing");
         for (piece, exclusive) in &self.exclusive {
             assert!(!self.have.get(piece.get()), "{piece:?} needs no retry");

@@ -1,8 +1,7 @@
 //! A started piece, block by block.
 
-use std::collections::BTreeSet;
-
 use crate::logic::PeerKey;
+use crate::proto::sorted;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Block {
@@ -67,6 +66,6 @@ impl Partial {
             Block::Received(peer) => Some(*peer),
             _ => None,
         });
-        givers.collect::<BTreeSet<PeerKey>>().into_iter().collect()
+        givers.collect::<sorted::Set<PeerKey>>().into_iter().collect()
     }
 }

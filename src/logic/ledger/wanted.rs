@@ -76,8 +76,9 @@ impl Ledger {
         self.left_wanted -= if lacked { size } else { 0 };
         // The hash of a full one is on its way.
         if self.state(piece) == PieceState::Partial {
-            let partial = self.partials.remove(&piece);
-            self.parked.extend(partial.map(|partial| (piece, partial)));
+            if let Some(partial) = self.partials.remove(&piece) {
+                self.parked.insert(piece, partial);
+            }
         }
         self.touched(piece);
     }

@@ -2,6 +2,7 @@
 //!
 //! Made by `app/tracker` from what the operator wrote; asked at every announce.
 
+use crate::proto::order;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -118,7 +119,7 @@ fn within<N: Ord + Copy>(ranges: &[(N, N)], n: N) -> bool {
 
 /// Sorts ranges, and makes one of those that overlap.
 fn joined<N: Ord + Copy>(ranges: &mut Vec<(N, N)>) {
-    ranges.sort_unstable();
+    order::by(ranges, Ord::cmp);
     ranges.dedup_by(|next, before| {
         let overlaps = next.0 <= before.1;
         if overlaps {

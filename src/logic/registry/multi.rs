@@ -3,6 +3,7 @@
 //! Each tracker in the announce-list of each allowed torrent is asked now and then, as a peer that
 //! has nothing and stops would ask. Called by `app/tracker`, which does the asking.
 
+use crate::proto::order;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -186,7 +187,7 @@ impl Others {
         let of_it = self.polls.iter().filter(|((h, _), _)| h == hash);
         let mut all: Vec<SocketAddr> =
             of_it.flat_map(|(_, poll)| poll.answers.iter().flatten().copied()).collect();
-        all.sort_unstable();
+        order::by(&mut all, Ord::cmp);
         all.dedup();
         all
     }

@@ -3,15 +3,15 @@
 //! A tracker with a million peers is copied in parts, between announces, as it is kept; another
 //! thread then puts the copy into order and into the form of the file.
 
-use std::collections::BTreeMap;
-
 use super::peer::{Kept, Peer, Shown, Wide, unpack};
 use super::swarm::Swarm;
 use super::{MAX_PAST, Registry};
 use crate::proto::address::is_local;
 use crate::proto::announce::answer::Key;
 use crate::proto::ids::InfoHash;
+use crate::proto::order;
 use crate::proto::resume::{Saved, SavedPeer, StateWriter};
+use crate::proto::sorted;
 
 /// Peers copied in one part, which takes some hundred microseconds; a swarm is never divided.
 const PART: usize = 8 * 1024;
@@ -121,7 +121,7 @@ impl Peers {
     }
 
     fn unpacked(&self) -> Vec<SavedPeer> {
-        let wides: BTreeMap<u32, Wide> = self.wides.iter().copied().collect();
+        let wides: sorted::Map<u32, Wide> = self.wides.iter().copied().collect();
         let peers = self.shown.iter().zip(&self.kept);
         peers.map(|(shown, kept)| saved(&unpack(shown, kept, |number| wides[&number]))).collect()
     }
@@ -134,10 +134,10 @@ impl Copy {
     /// What `sink` says.
     pub fn write<E>(mut self, mut sink: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut writer = StateWriter::default();
-        self.completed.sort_unstable();
+        order::by(&mut self.completed, Ord::cmp);
         self.completed.dedup_by_key(|(hash, _)| *hash);
         self.completed.iter().for_each(|(hash, n)| writer.completed(*hash, *n));
-        self.swarms.sort_by_key(|(hash, _)| *hash);
+        order::by_key(&mut self.swarms, |(hash, _)| *hash);
         self.swarms.dedup_by_key(|(hash, _)| *hash);
         for (hash, peers) in self.swarms {
             writer.swarm(hash, &mut peers.unpacked());

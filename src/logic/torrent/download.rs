@@ -6,8 +6,8 @@ use crate::logic::PeerKey;
 use crate::logic::ledger::{PieceState, Received};
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::ids::PeerId;
+use crate::proto::sorted;
 use crate::proto::wire::{Message, PeerFault};
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -292,9 +292,9 @@ struct Deeds {
 /// good ones.
 #[derive(Debug, Default)]
 pub(super) struct Conduct {
-    met: BTreeMap<PeerKey, (Who, SocketAddr)>,
-    deeds: BTreeMap<Who, Deeds>,
-    banned: BTreeSet<PeerId>,
+    met: sorted::Map<PeerKey, (Who, SocketAddr)>,
+    deeds: sorted::Map<Who, Deeds>,
+    banned: sorted::Set<PeerId>,
 }
 
 /// Of so many connections, the latest, it is remembered who they were.

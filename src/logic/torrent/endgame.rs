@@ -10,7 +10,8 @@ use crate::logic::PeerKey;
 use crate::logic::peer::Session;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::BlockRef;
-use std::collections::BTreeMap;
+use crate::proto::order;
+use crate::proto::sorted;
 use std::time::{Duration, Instant};
 
 /// How often the peers are looked through.
@@ -61,7 +62,7 @@ impl Torrent {
 
     /// All blocks that are asked for, those that come last first.
     fn late_blocks(&self, now: Instant) -> Vec<Late> {
-        let mut blocks: BTreeMap<BlockRef, Late> = BTreeMap::new();
+        let mut blocks: sorted::Map<BlockRef, Late> = sorted::Map::new();
         for (_, session) in self.sessions() {
             let silence = now.saturating_duration_since(session.waiting_since);
             for (ahead, block) in session.asked.iter().enumerate() {
@@ -78,7 +79,7 @@ impl Torrent {
             late.askers += 1;
         }
         let mut blocks: Vec<Late> = blocks.into_values().collect();
-        blocks.sort_by_key(|late| std::cmp::Reverse(late.comes_in));
+        order::by_key(&mut blocks, |late| std::cmp::Reverse(late.comes_in));
         blocks
     }
 

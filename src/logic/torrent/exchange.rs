@@ -10,8 +10,8 @@ use crate::logic::PeerKey;
 use crate::logic::candidates::Source;
 use crate::logic::peer::{Direction, Peer};
 use crate::proto::address::is_local;
+use crate::proto::sorted;
 use crate::proto::wire::{Exchange, Message, Other, PeerFault};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub struct Exchanged {
     /// The port that it says it listens on.
     port: Option<u16>,
     /// Those that it was told of.
-    told: BTreeSet<SocketAddr>,
+    told: sorted::Set<SocketAddr>,
     /// When it last told us of any.
     heard: Option<Instant>,
 }

@@ -67,9 +67,10 @@ use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::ids::{InfoHash, PeerId};
 use crate::proto::mse::Methods;
+use crate::proto::sorted;
 use crate::proto::udp::ask::Place;
 use crate::proto::wire::Message;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -245,7 +246,7 @@ pub struct Torrent {
     key: String,
     /// How many there are, as a tracker said last.
     swarm: Option<Counts>,
-    peers: BTreeMap<PeerKey, Peer>,
+    peers: sorted::Map<PeerKey, Peer>,
     next_key: u64,
     conduct: download::Conduct,
     retries: retry::Retries,
@@ -306,7 +307,7 @@ impl Torrent {
             announcer,
             key,
             swarm: None,
-            peers: BTreeMap::new(),
+            peers: sorted::Map::new(),
             next_key: 0,
             conduct: download::Conduct::default(),
             retries: retry::Retries::new(),

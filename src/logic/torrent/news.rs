@@ -35,7 +35,7 @@ impl Torrent {
     /// A piece is had now; `lacked`: and it was wanted.
     pub(super) fn on_piece(&mut self, piece: PieceIndex, lacked: bool, now: Instant) {
         let mut useless = Vec::new();
-        for (key, peer) in &mut self.peers {
+        for (key, peer) in self.peers.iter_mut() {
             let Some(session) = peer.session_mut() else { continue };
             if lacked && session.have.get(piece.get()) {
                 session.useful -= 1;
@@ -59,7 +59,7 @@ impl Torrent {
     pub fn take_news(&mut self, gap: Duration, now: Instant) -> Vec<(PeerKey, Vec<PieceIndex>)> {
         let (end, had) = (self.news.end(), self.ledger.have());
         let (mut told, mut least) = (Vec::new(), end);
-        for (key, peer) in &mut self.peers {
+        for (key, peer) in self.peers.iter_mut() {
             let Some(session) = peer.session_mut() else { continue };
             let is_served = !session.choking && session.wanting;
             let next = session.told_at.map(|at| at + gap).filter(|_| !is_served);

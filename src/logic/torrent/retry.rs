@@ -3,8 +3,8 @@
 use super::{Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::proto::geometry::PieceIndex;
+use crate::proto::sorted;
 use crate::proto::wire::Message;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How often the retries are looked at while there are any.
@@ -20,7 +20,7 @@ const NANOS_PER_BYTE: u64 = 10_000;
 const MUCH_SLOWER: f64 = 2.0;
 
 /// Since when who has the retry of a piece.
-pub(super) type Retries = BTreeMap<PieceIndex, (PeerKey, Instant)>;
+pub(super) type Retries = sorted::Map<PieceIndex, (PeerKey, Instant)>;
 
 impl Torrent {
     /// There may be a retry now.

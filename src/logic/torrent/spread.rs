@@ -9,7 +9,7 @@
 use super::{Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::proto::geometry::{BlockRef, PieceIndex};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::sorted;
 use std::time::{Duration, Instant};
 
 /// Who waits is looked at again this often.
@@ -25,9 +25,9 @@ const STUCK: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Spread {
     /// Pieces that nobody has, and the peer we are sending them to.
-    owners: BTreeMap<PieceIndex, PeerKey>,
+    owners: sorted::Map<PieceIndex, PeerKey>,
     /// Peers that wait.
-    held: BTreeSet<PeerKey>,
+    held: sorted::Set<PeerKey>,
 }
 
 impl Torrent {

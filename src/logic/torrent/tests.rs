@@ -16,6 +16,7 @@ mod web;
 use super::*;
 use crate::logic::candidates::Source;
 use crate::proto::wire::Hello;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 

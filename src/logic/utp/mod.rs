@@ -12,7 +12,8 @@ mod outbound;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use crate::proto::sorted;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -95,7 +96,7 @@ pub struct Streams {
     next_key: u64,
     unproven: VecDeque<StreamKey>,
     /// Those that may have something to send.
-    stirred: BTreeSet<StreamKey>,
+    stirred: sorted::Set<StreamKey>,
     events: VecDeque<Event>,
     resets: VecDeque<(SocketAddr, Header)>,
     /// The second in which resets are counted, and how many it has had.
@@ -112,7 +113,7 @@ impl Streams {
             index: HashMap::new(),
             next_key: 0,
             unproven: VecDeque::new(),
-            stirred: BTreeSet::new(),
+            stirred: sorted::Set::new(),
             events: VecDeque::new(),
             resets: VecDeque::new(),
             resets_in: (now, 0),

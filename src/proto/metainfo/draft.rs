@@ -2,7 +2,7 @@
 //!
 //! For the makers, which hash; nothing here reads a .torrent or touches a file.
 
-use std::collections::BTreeMap;
+use crate::proto::sorted;
 use std::net::Ipv6Addr;
 
 use crate::proto::bencode::Item;
@@ -193,7 +193,7 @@ impl Draft {
             Content::File(length) => vec![(&name, *length)],
             Content::Folder(files) => files.iter().map(|(path, n)| (path, *n)).collect(),
         };
-        let mut tree = BTreeMap::new();
+        let mut tree = sorted::Map::new();
         for ((path, length), layer) in files.into_iter().zip(layers) {
             let root = file_root(layer, self.piece_length).map(|root| Item::Bytes(root.to_vec()));
             let entries = [("length", Some(int(length))), ("pieces root", root)];
@@ -222,11 +222,11 @@ fn told_layers(layers: &[&[Node]], piece_length: u32) -> Item {
 }
 
 /// Puts a file to its place in the tree. What is a file already stays one: a reader refuses it.
-fn plant(folder: &mut BTreeMap<Vec<u8>, Item>, path: &[String], file: Item) {
+fn plant(folder: &mut sorted::Map<Vec<u8>, Item>, path: &[String], file: Item) {
     let mut folder = folder;
     for name in path {
         let inside = folder.entry(name.as_bytes().to_vec());
-        let inside = inside.or_insert_with(|| Item::Dict(BTreeMap::new()));
+        let inside = inside.or_insert_with(|| Item::Dict(sorted::Map::new()));
         let Item::Dict(inside) = inside else { return };
         folder = inside;
     }

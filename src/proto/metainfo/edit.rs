@@ -6,7 +6,7 @@
 //! with its keys in order. Little is demanded of a .torrent, so that one that clients refuse can
 //! still be mended.
 
-use std::collections::BTreeMap;
+use crate::proto::sorted;
 use std::ops::Range;
 
 use crate::proto::bencode::{self, Item, Kind, Value, put_bytes};
@@ -42,7 +42,7 @@ pub struct Editor<'a> {
     bytes: &'a [u8],
     top: Value<'a>,
     /// The new values of top-level keys; `None` for keys to be removed.
-    changes: BTreeMap<&'static str, Option<Item>>,
+    changes: sorted::Map<&'static str, Option<Item>>,
     name: Option<String>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Editor<'a> {
         if info.as_dict().is_none() {
             return Err(MetainfoError::Bad("info"));
         }
-        Ok(Editor { bytes, top, changes: BTreeMap::new(), name: None })
+        Ok(Editor { bytes, top, changes: sorted::Map::new(), name: None })
     }
 
     /// The tracker's address before the changes; `None` also if it is empty.

@@ -12,17 +12,17 @@ use crate::logic::PeerKey;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::resume::client::Stamp;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::proto::sorted;
 use std::time::Instant;
 
 /// What is not quite believed.
 pub(super) struct Doubts {
     /// Files that are being checked again.
-    again: BTreeSet<usize>,
+    again: sorted::Set<usize>,
     /// Pieces that are had because the user says so.
     pub unproven: Bitfield,
     /// Those of them that are being hashed, and who waits for that.
-    proving: BTreeMap<PieceIndex, Vec<Waiting>>,
+    proving: sorted::Map<PieceIndex, Vec<Waiting>>,
     /// The file looked at last, in this turn: a look a turn will do.
     looked: Option<usize>,
 }

@@ -30,7 +30,7 @@ use crate::proto::announce::ask;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::Geometry;
 use crate::proto::ids::PeerId;
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -73,14 +73,14 @@ pub(super) struct Download {
     /// Space is being claimed, which changes how files look.
     pub is_claiming: bool,
     /// Connections with something new to send.
-    pub dirty: BTreeSet<PeerKey>,
+    pub dirty: sorted::Set<PeerKey>,
     /// When the peers are told of the pieces that came.
     pub tell_at: Option<Instant>,
     /// Writes and checks that the disk has not answered.
     pub unwritten: usize,
     /// Announces under way. The end waits for them too: an answer may show that one more tracker
     /// knows of us, and must hear our last word.
-    pub announces: BTreeSet<u64>,
+    pub announces: sorted::Set<u64>,
     pub finish: Finish,
     pub ending: Option<Ending>,
 }
@@ -112,10 +112,10 @@ impl Download {
             expires: id == TorrentId::FIRST,
             sole: None,
             is_claiming: false,
-            dirty: BTreeSet::new(),
+            dirty: sorted::Set::new(),
             tell_at: None,
             unwritten: 0,
-            announces: BTreeSet::new(),
+            announces: sorted::Set::new(),
             finish: Finish::default(),
             ending: None,
             web: Web::default(),

@@ -7,7 +7,8 @@ use crate::app::client::{Event, News, TorrentId, claim};
 use crate::io::mailbox::Post;
 use crate::io::reason;
 use crate::proto::geometry::PieceIndex;
-use std::collections::{BTreeMap, VecDeque};
+use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -91,7 +92,7 @@ impl Drop for Errant {
 /// Those that are under way, one of each kind, and those that wait.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
-    running: BTreeMap<Kind, TorrentId>,
+    running: sorted::Map<Kind, TorrentId>,
     waiting: VecDeque<(TorrentId, Errand)>,
 }
 

@@ -23,8 +23,9 @@ use crate::io::sys;
 use crate::logic::share::Share;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef};
 use crate::proto::ids::InfoHash;
+use crate::proto::sorted;
 use crate::proto::wire::Pool;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -55,7 +56,7 @@ pub(super) struct Hub {
     pub links: Links,
     pub secrecy: Secrecy,
     /// The torrents that strangers may ask for.
-    pub names: BTreeMap<InfoHash, TorrentId>,
+    pub names: sorted::Map<InfoHash, TorrentId>,
     pub pool: Pool,
     pub disk: Disk,
     pub saver: Saver,
@@ -121,7 +122,7 @@ impl Hub {
             port: company.port,
             dht: company.dht,
             lsd: company.lsd,
-            names: BTreeMap::new(),
+            names: sorted::Map::new(),
             reports: reporter,
             notices: VecDeque::new(),
             errands: Errands::default(),

@@ -43,12 +43,12 @@ use crate::logic::clock::Clock;
 use crate::logic::timers::Timers;
 use crate::logic::torrent::Torrent;
 use crate::proto::port_mapping::{Mapping, Protocol};
+use crate::proto::sorted;
 use download::{Download, Work};
 pub use ending::END;
 use ending::Ending;
 pub(super) use errands::{Errant, Kind};
 use hub::Hub;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -127,11 +127,11 @@ enum Stage {
 struct Engine {
     hub: Hub,
     mail: Mailbox<Event>,
-    downloads: BTreeMap<TorrentId, Download>,
+    downloads: sorted::Map<TorrentId, Download>,
     /// When each of them has to be looked at.
     due: Timers<TorrentId>,
     /// Those to which something happened in this turn.
-    touched: BTreeSet<TorrentId>,
+    touched: sorted::Set<TorrentId>,
     clock: Clock,
     /// The end has begun, and comes at this time at the latest.
     ending: Option<Instant>,
@@ -145,9 +145,9 @@ impl Engine {
         Engine {
             hub,
             mail,
-            downloads: BTreeMap::new(),
+            downloads: sorted::Map::new(),
             due: Timers::new(),
-            touched: BTreeSet::new(),
+            touched: sorted::Set::new(),
             clock: Clock::new(now),
             ending: None,
             has_begun: false,

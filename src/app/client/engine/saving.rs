@@ -9,7 +9,7 @@ use crate::logic::torrent::Torrent;
 use crate::proto::bitfield::Bitfield;
 use crate::proto::geometry::{BlockRef, Geometry, PieceIndex};
 use crate::proto::resume::client::{ClientState, Stamp};
-use std::collections::BTreeSet;
+use crate::proto::sorted;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,11 @@ pub(super) struct Saving {
     /// What was last known of the disk, and the totals of earlier runs.
     state: ClientState,
     /// Files with writes since they were looked at.
-    written: BTreeSet<usize>,
+    written: sorted::Set<usize>,
     /// Blocks on their way to the disk.
-    on_way: BTreeSet<BlockRef>,
+    on_way: sorted::Set<BlockRef>,
     /// Files on their way to their place or from it.
-    moving: BTreeSet<usize>,
+    moving: sorted::Set<usize>,
     /// The files that are being looked at, ascending.
     in_save: Vec<usize>,
     /// A snapshot is being saved.
@@ -123,14 +123,14 @@ impl Saving {
 
     /// Files go to their place, or are kept aside from now on.
     pub(super) fn on_move(&mut self, files: &[usize]) {
-        self.moving.extend(files);
-        self.written.extend(files);
+        self.moving.extend(files.iter().copied());
+        self.written.extend(files.iter().copied());
     }
 
     /// They are there, and look different now.
     pub(super) fn on_moved(&mut self, files: &[usize]) {
         files.iter().for_each(|file| _ = self.moving.remove(file));
-        self.written.extend(files);
+        self.written.extend(files.iter().copied());
         self.changed = true;
     }
 
@@ -179,7 +179,7 @@ impl Saving {
 
     /// It could not be handed over.
     fn on_refused(&mut self) {
-        self.written.extend(self.in_save.iter());
+        self.written.extend(self.in_save.iter().copied());
         (self.busy, self.changed) = (false, true);
     }
 
@@ -224,7 +224,7 @@ impl Saving {
                 return None;
             }
             Err(SaveFailure::State(e)) => {
-                self.written.extend(self.in_save.iter());
+                self.written.extend(self.in_save.iter().copied());
                 format!("{e}; the next start will have to check the data")
             }
         };

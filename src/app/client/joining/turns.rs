@@ -25,8 +25,8 @@ use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
 use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
+use crate::proto::sorted;
 use crate::proto::wire::{Incoming, Pool, Speaks};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,9 +69,9 @@ struct Search {
     udp: Udp,
     secrecy: Secrecy,
     /// Announces under way.
-    announces: BTreeSet<u64>,
+    announces: sorted::Set<u64>,
     /// Connections with something new to send.
-    dirty: BTreeSet<PeerKey>,
+    dirty: sorted::Set<PeerKey>,
     door_opens: Option<Instant>,
     /// The end has begun, and comes at this time at the latest.
     ending: Option<Instant>,
@@ -102,8 +102,8 @@ impl Search {
             post,
             stop,
             reporter,
-            announces: BTreeSet::new(),
-            dirty: BTreeSet::new(),
+            announces: sorted::Set::new(),
+            dirty: sorted::Set::new(),
             door_opens: None,
             ending: None,
             told: None,

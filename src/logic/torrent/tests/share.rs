@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::logic::share::Share;
+use std::collections::BTreeMap;
 
 /// Torrents that share limits, and a network on which all that may go arrives at once.
 struct Session {

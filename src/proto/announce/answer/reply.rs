@@ -1,5 +1,6 @@
 //! What the tracker answers: lists of peers, counts, refusals, in bencode (BEP 3, 7, 23, 24, 31, 48).
 
+use crate::proto::order;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -249,7 +250,7 @@ impl Scraped {
 /// The answer to a scrape (BEP 48). Puts `files` into the order bencode wants; of a hash that is
 /// there twice the first counts.
 pub fn encode_scrape(files: &mut Vec<(InfoHash, Scraped)>) -> Vec<u8> {
-    files.sort_by_key(|(hash, _)| *hash);
+    order::by_key(files, |(hash, _)| *hash);
     files.dedup_by_key(|(hash, _)| *hash);
     let mut out = Vec::with_capacity(16 + files.len() * 72);
     out.extend_from_slice(b"d5:filesd");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{MAGIC, u32_at, u64_at};
 use crate::proto::address;
-use crate::proto::announce::ask::{MAX_PEERS, Reply, printable};
+use crate::proto::announce::ask::{MAX_PEERS, Reply, percent_encode, printable};
 use crate::proto::announce::{Event, Peer, Request};
 
 /// A packet from a tracker is not looked at beyond this, in bytes: more peers than anybody sends.
@@ -80,12 +80,25 @@ pub fn put_announce(
     let key = u32::from_str_radix(&request.key, 16).unwrap_or(0);
     put_numbers(out, &[event, ip.into(), key, request.numwant.unwrap_or(u32::MAX)]);
     out.extend_from_slice(&request.port.to_be_bytes());
-    if !matches!(path, "" | "/") {
-        for part in path.as_bytes().chunks(255) {
-            out.extend_from_slice(&[URL_DATA, part.len() as u8]);
-            out.extend_from_slice(part);
-        }
+    let url_data = match &request.seed_id {
+        None if path == "/" => String::new(),
+        None => path.to_owned(),
+        Some(id) => with_seed_id(path, id),
+    };
+    for part in url_data.as_bytes().chunks(255) {
+        out.extend_from_slice(&[URL_DATA, part.len() as u8]);
+        out.extend_from_slice(part);
     }
+}
+
+/// The packet has no place for the secret of a dedicated seed: it goes where a tracker of HTTP
+/// would find it.
+fn with_seed_id(path: &str, id: &[u8]) -> String {
+    let mut url = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
+    url.push(if path.contains('?') { '&' } else { '?' });
+    url.push_str("seed_id=");
+    percent_encode(&mut url, id);
+    url
 }
 
 fn put_numbers(out: &mut Vec<u8>, numbers: &[u32]) {
@@ -205,6 +218,23 @@ mod tests {
         }
         put_announce(&mut out, 5, 8, &Request::new(InfoHash([1; 20]), PeerId([2; 20]), 1), "/");
         assert_eq!(out.len(), 98);
+    }
+
+    #[test]
+    fn the_secret_of_a_dedicated_seed_is_sent_behind_the_query_of_the_url() {
+        let mut out = Vec::new();
+        let request = Request {
+            seed_id: Some(b"s &d".to_vec()),
+            ..Request::new(InfoHash([1; 20]), PeerId([2; 20]), 1)
+        };
+        for (path, password) in [("", None), ("/", None), ("/a?password=x", Some(&b"x"[..]))] {
+            put_announce(&mut out, 5, 8, &request, path);
+            let tracker::Ask::Announce(told) = tracker::Request::read(&out).unwrap().ask else {
+                panic!("{path}")
+            };
+            assert_eq!(told.seed_id.as_deref(), Some(&b"s &d"[..]), "{path}");
+            assert_eq!(told.password.as_deref(), password, "{path}");
+        }
     }
 
     #[test]

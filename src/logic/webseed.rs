@@ -90,6 +90,8 @@ pub enum Failure {
         /// What it said.
         why: String,
     },
+    /// It gives no parts of this file, only the whole from its beginning.
+    Undivided,
     /// Anything else; what was tried and what came back.
     Failed(String),
 }
@@ -147,6 +149,12 @@ pub struct WebSeed {
     pub alone: bool,
     /// Where its last run ended: a piece number, perhaps of none.
     pub next: u32,
+    /// It gives no parts of files: each comes from its beginning on.
+    pub undivided: bool,
+    /// If so, where in the content its answer goes on that is still open.
+    pub at: Option<u64>,
+    /// Bytes that were thrown away, and not made up for by others that came since.
+    wasted: u64,
     pause: Duration,
     failures: u32,
     good: u32,
@@ -172,6 +180,9 @@ impl WebSeed {
             down: Meter::new(now, window),
             alone: false,
             next: 0,
+            undivided: false,
+            at: None,
+            wasted: 0,
             pause: PAUSE,
             failures: 0,
             good: 0,
@@ -201,6 +212,22 @@ impl WebSeed {
         matches!(self.stage, Stage::Waiting(until) if until <= now)
     }
 
+    /// Nothing is asked of it before `until`.
+    pub fn pause_until(&mut self, until: Instant) {
+        self.stage = Stage::Waiting(until);
+    }
+
+    /// So many bytes will be thrown away.
+    pub fn waste(&mut self, bytes: u64) {
+        self.wasted = self.wasted.saturating_add(bytes);
+    }
+
+    /// So many bytes of payload came.
+    pub fn came(&mut self, now: Instant, bytes: u64) {
+        self.down.add(now, bytes);
+        self.wasted = self.wasted.saturating_sub(bytes);
+    }
+
     /// How long its next run should be, in bytes; a whole piece at least is meant.
     pub fn run_length(&self, now: Instant) -> u64 {
         let worth = (self.down.rate(now) * RUN_SECONDS) as u64;
@@ -214,9 +241,14 @@ impl WebSeed {
         Duration::from_secs_f64(bytes / rate)
     }
 
-    /// All of a run has come.
-    pub fn succeeded(&mut self, now: Instant) {
-        (self.failures, self.pause, self.shown) = (0, PAUSE, None);
+    /// All of a run has come, up to this place in the content.
+    pub fn succeeded(&mut self, end: u64, now: Instant) {
+        // One that breaks off after little more than what had to be thrown away is asked more and
+        // more seldom.
+        if self.wasted == 0 {
+            (self.failures, self.pause, self.shown) = (0, PAUSE, None);
+        }
+        self.at = Some(end).filter(|_| self.undivided);
         self.stage = Stage::Waiting(now);
     }
 
@@ -297,7 +329,7 @@ mod tests {
         }
         (0..100).for_each(|_| _ = seed.failed(&failure, &mut Rng::new(1)));
         bounds(&mut seed, 1800);
-        seed.succeeded(Instant::now());
+        seed.succeeded(0, Instant::now());
         bounds(&mut seed, 30);
     }
 

@@ -67,7 +67,7 @@ impl Place {
 
 fn part(url: &str, offset: u64, length: u64) -> Request {
     let size = CONTENT.len() as u64;
-    Request { what: What::Part { url: url.into(), offset, size }, length }
+    Request { what: What::Part { url: url.into(), offset, size, whole: false }, length }
 }
 
 fn all(url: &str) -> Request {
@@ -122,11 +122,37 @@ fn a_whole_in_place_of_a_part_serves_as_far_as_it_is_not_too_far() {
     assert_eq!(place.fetch(vec![part(&url, 0, 20)]), (CONTENT.to_vec(), Ok(())));
     assert_eq!(place.fetch(vec![part(&url, 0, 8)]), (b"01234567".to_vec(), Ok(())));
     assert_eq!(place.fetch(vec![part(&url, 5, 5)]), (b"56789".to_vec(), Ok(())));
-    let (offset, size) = (5_000_000, 6_000_000);
-    let what = What::Part { url: serve_bytes(b"HTTP/1.0 200 OK\r\n\r\n"), offset, size };
+    let (offset, size, whole) = (5_000_000, 6_000_000, false);
+    let what = What::Part { url: serve_bytes(b"HTTP/1.0 200 OK\r\n\r\n"), offset, size, whole };
     let (_, result) = place.fetch(vec![part(&url, 0, 1), Request { what, length: 5 }]);
-    let (1, StreamError::Absent(why)) = result.unwrap_err() else { panic!("it must be refused") };
-    assert!(why.ends_with("cannot be had in parts"), "{why}");
+    assert_eq!(result, Err((1, StreamError::Undivided)));
+}
+
+#[test]
+fn a_server_without_parts_is_asked_once_for_all_that_lies_ahead() {
+    const SIZE: usize = 6_000_000;
+    let bytes: Vec<u8> = (0..SIZE).map(|n| (n / 7) as u8).collect();
+    let (body, (tell, told)) = (bytes.clone(), mpsc::channel());
+    let url = serve(move |_, stream| {
+        tell.send(()).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        // It may be broken off.
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+    });
+    let wanted = |offset: usize| {
+        let (offset, size) = (offset as u64, SIZE as u64);
+        Request { what: What::Part { url: url.clone(), offset, size, whole: true }, length: 9 }
+    };
+    let mut place = Place::new(LONG);
+    for offset in [10, 19, 5_500_000, SIZE - 9] {
+        assert_eq!(place.fetch(vec![wanted(offset)]), (bytes[offset..][..9].to_vec(), Ok(())));
+    }
+    assert_eq!(told.try_iter().count(), 1);
+    assert_eq!(place.fetch(vec![wanted(11)]), (bytes[11..20].to_vec(), Ok(())), "behind");
+    let id = place.asked;
+    place.stream.cancel(id);
+    assert_eq!(place.fetch(vec![wanted(30)]), (bytes[30..39].to_vec(), Ok(())), "cancelled");
+    assert_eq!(told.try_iter().count(), 2);
 }
 
 #[test]

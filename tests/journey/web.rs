@@ -3,6 +3,8 @@
 use crate::util::{Dir, content};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -44,6 +46,49 @@ fn give(mut stream: TcpStream, content: &[u8]) -> std::io::Result<()> {
         stream.write_all(&[head.as_bytes(), body].concat())?;
     }
     Ok(())
+}
+
+/// A server that gives all of `content` whatever part is asked for, and how often that was.
+fn serve_whole(content: Vec<u8>) -> (String, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/file", listener.local_addr().unwrap());
+    let times = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&times);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, content) = (stream.unwrap(), content.clone());
+            counter.fetch_add(1, Ordering::Relaxed);
+            thread::spawn(move || {
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                lines.map_while(Result::ok).find(String::is_empty);
+                let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", content.len());
+                // Who has what it wants may go.
+                let _ = stream.write_all(&[head.as_bytes(), &content].concat());
+            });
+        }
+    });
+    (url, times)
+}
+
+#[test]
+fn a_server_that_gives_no_parts_of_a_long_file_is_enough() {
+    let dir = Dir::new();
+    let bytes = content("whole", 9_000_000);
+    dir.write("file", &bytes);
+    let (url, times) = serve_whole(bytes.clone());
+    let make = ["--no_tracker", "file", "--piece_size_pow2", "16", "--url_list", &url];
+    dir.cmd("btmakemetafile").args(make).run().expect(0);
+    // The second time half of it is there.
+    for had in [0, 4_500_000] {
+        dir.write("got", &bytes[..had]);
+        times.store(0, Ordering::Relaxed);
+        let options = ["file.torrent", "--saveas", "got", "--exit_on_done", "1"];
+        let client = super::client(&dir).args(options).args(["--selector_enabled", "0"]);
+        client.limit(Duration::from_secs(60)).run().expect(0);
+        assert!(dir.read("got") == bytes);
+        // Once for a part, and once for all.
+        assert_eq!(times.load(Ordering::Relaxed), 2);
+    }
 }
 
 #[test]

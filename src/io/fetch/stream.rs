@@ -1,7 +1,8 @@
 //! Long answers, put into buffers as they come: what web seeds send.
 //!
 //! A [`Stream`] is a thread for one server. It takes one [`Course`] after the other, keeps the
-//! connection from one to the next, and fills the buffers that it is given, in order; when there is
+//! connection from one to the next (and the rest of an answer that is more than was asked for, since
+//! the server gives no parts), and fills the buffers that it is given, in order; when there is
 //! none it waits, and so, by TCP, does the server. Each buffer is posted when it is full, and the
 //! end of the course after all of them. Neither a server that hangs nor one that never ends holds
 //! anybody up: [`Stream::cancel`] breaks the connection, and so does dropping it.
@@ -13,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ureq::Body;
 use ureq::http::Response;
 use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RETRY_AFTER};
+use ureq::{Body, BodyReader};
 
 use super::http::{Client, fault};
 use super::{Bounds, Fault, FetchError, STACK};
@@ -28,8 +29,12 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(120);
 const MAX_COURSES: usize = 8;
 
 /// Of a server that gives no parts, so much is taken and thrown away to come to what is wanted:
-/// many a small server knows no better, and most of what it has is small.
+/// many a small server knows no better, and most of what it has is small. More only where it is
+/// asked for.
 const MAX_SKIPPED: u64 = 4 << 20;
+
+/// A whole that is passed over may take so much longer: a second for so many bytes of it.
+const LEAST_RATE: u64 = 16 * 1024;
 
 /// So many bytes of an answer that says when to come again are read, at most.
 const MAX_WORDS: u64 = 64;
@@ -47,6 +52,8 @@ pub enum What {
         offset: u64,
         /// How long all that is there must be.
         size: u64,
+        /// The server is known to give no parts: what lies before may be passed over, however much.
+        whole: bool,
     },
     /// All that is at a URL.
     All(String),
@@ -106,9 +113,10 @@ impl Streamed {
 pub enum StreamError {
     /// The server has too much to do (status 429 or 503), and may have said when to come again.
     Busy(Option<Duration>),
-    /// What is wanted is not there, or something else is, or no parts of it can be had: the words
-    /// for the user.
+    /// What is wanted is not there, or something else is: the words for the user.
     Absent(String),
+    /// The server gives no parts, and what is there is too long to be passed over unasked.
+    Undivided,
     /// No answer, or it broke off.
     Fetch(FetchError),
     /// The answer is not what was asked for: the words for the user.
@@ -123,6 +131,7 @@ impl fmt::Display for StreamError {
             StreamError::Busy(_) => f.write_str("the server has too much to do"),
             StreamError::Absent(why) | StreamError::Wrong(why) => f.write_str(why),
             StreamError::Fetch(e) => e.fmt(f),
+            StreamError::Undivided => f.write_str("the server gives no parts of files"),
             StreamError::Cancelled => f.write_str("cancelled"),
         }
     }
@@ -211,6 +220,29 @@ struct Worker<E> {
     post: Post<E>,
 }
 
+/// The answer of a server that gives the whole in place of a part, as far as it was read.
+struct Whole {
+    url: String,
+    /// Where it comes from in the end.
+    from: String,
+    /// The place it has come to.
+    at: u64,
+    /// Which connections it belongs to.
+    client: Arc<Client>,
+    body: BodyReader<'static>,
+}
+
+impl Whole {
+    /// Whether what is wanted lies ahead in it, and near enough.
+    fn leads_to(&self, request: &Request, client: &Arc<Client>) -> bool {
+        let What::Part { url, offset, whole, .. } = &request.what else { return false };
+        let ahead = offset.checked_sub(self.at);
+        *url == self.url
+            && Arc::ptr_eq(client, &self.client)
+            && ahead.is_some_and(|ahead| *whole || ahead <= MAX_SKIPPED)
+    }
+}
+
 /// A buffer that is being filled.
 #[derive(Default)]
 struct Vessel {
@@ -220,10 +252,11 @@ struct Vessel {
 
 impl<E: From<Streamed>> Worker<E> {
     fn work(&self, courses: &JobReceiver<Course>) {
+        let mut rest = None;
         while let Some(course) = courses.recv() {
             // A server must not be able to end this thread, whatever the library thinks of its
             // answer.
-            let run = || self.follow(&course);
+            let run = || self.follow(&course, &mut rest);
             let result = catch_unwind(AssertUnwindSafe(run))
                 .unwrap_or_else(|_| Err((0, StreamError::Wrong("the HTTP library failed".into()))));
             let id = course.id;
@@ -234,7 +267,11 @@ impl<E: From<Streamed>> Worker<E> {
         }
     }
 
-    fn follow(&self, course: &Course) -> Result<(), (usize, StreamError)> {
+    fn follow(
+        &self,
+        course: &Course,
+        rest: &mut Option<Whole>,
+    ) -> Result<(), (usize, StreamError)> {
         let mut vessel = Vessel::default();
         for (n, request) in course.requests.iter().enumerate() {
             let client = {
@@ -244,26 +281,37 @@ impl<E: From<Streamed>> Worker<E> {
                 }
                 Arc::clone(&state.client)
             };
-            self.fetch(course, request, &client, &mut vessel).map_err(|e| (n, e))?;
+            let whole = rest.take().filter(|whole| whole.leads_to(request, &client));
+            let result = match whole {
+                Some(whole) => self.go_on(course, request, whole, &mut vessel).map(Some),
+                None => self.fetch(course, request, &client, &mut vessel),
+            };
+            *rest = result.map_err(|e| (n, e))?;
         }
         Ok(())
     }
 
+    /// Asks anew. Returns what is left of an answer that is longer than what was asked for.
     fn fetch(
         &self,
         course: &Course,
         request: &Request,
-        client: &Client,
+        client: &Arc<Client>,
         vessel: &mut Vessel,
-    ) -> Result<(), StreamError> {
+    ) -> Result<Option<Whole>, StreamError> {
+        let mut longest = LONGEST_ANSWER;
         let (url, part) = match &request.what {
             What::Zeros => {
-                return self.fill(course, &mut io::repeat(0), request.length, "", vessel);
+                self.fill(course, &mut io::repeat(0), request.length, "", vessel)?;
+                return Ok(None);
             }
-            What::Part { url, offset, .. } => (url, Some((*offset, request.length))),
+            What::Part { url, offset, size, whole } => {
+                longest += Duration::from_secs(if *whole { size / LEAST_RATE } else { 0 });
+                (url, Some((*offset, request.length)))
+            }
             What::All(url) => (url, None),
         };
-        let deadline = Instant::now() + LONGEST_ANSWER;
+        let deadline = Instant::now() + longest;
         let (response, from) = client.open(url, part, deadline).map_err(StreamError::Fetch)?;
         let name = from.split(['?', '#']).next().unwrap_or_default();
         let sent = match judge(request, &response, name) {
@@ -271,16 +319,35 @@ impl<E: From<Streamed>> Worker<E> {
             sent => sent?,
         };
         let mut body = response.into_body().into_reader();
-        if let Sent::Whole { skip } = sent {
-            let fault = |e| StreamError::Fetch(FetchError { url: from.clone(), fault: of_io(e) });
-            io::copy(&mut (&mut body).take(skip), &mut io::sink()).map_err(fault)?;
+        if sent == Sent::Whole {
+            let (url, client) = (url.clone(), Arc::clone(client));
+            let whole = Whole { url, from, at: 0, client, body };
+            return self.go_on(course, request, whole, vessel).map(Some);
         }
         self.fill(course, &mut body, request.length, &from, vessel)?;
         // Its end has to be seen for the connection to be of further use.
-        match sent == Sent::Exactly && body.read(&mut [0]).is_ok_and(|n| n > 0) {
+        match body.read(&mut [0]).is_ok_and(|n| n > 0) {
             true => Err(StreamError::Wrong(format!("'{name}' sends more than was asked for"))),
-            false => Ok(()),
+            false => Ok(None),
         }
+    }
+
+    /// Takes what is wanted out of a whole, which is ahead. Returns what is left of it.
+    fn go_on(
+        &self,
+        course: &Course,
+        request: &Request,
+        mut whole: Whole,
+        vessel: &mut Vessel,
+    ) -> Result<Whole, StreamError> {
+        let What::Part { offset, .. } = request.what else { return Ok(whole) };
+        let mut before = (&mut whole.body).take(offset - whole.at);
+        io::copy(&mut before, &mut io::sink()).map_err(|e| {
+            StreamError::Fetch(FetchError { url: whole.from.clone(), fault: of_io(e) })
+        })?;
+        self.fill(course, &mut whole.body, request.length, &whole.from, vessel)?;
+        whole.at = offset + request.length;
+        Ok(whole)
     }
 
     /// Moves `left` bytes into buffers.
@@ -330,8 +397,8 @@ fn of_io(error: io::Error) -> Fault {
 enum Sent {
     /// Just what was asked for.
     Exactly,
-    /// The whole in place of a part, which begins behind so many bytes.
-    Whole { skip: u64 },
+    /// The whole in place of a part.
+    Whole,
 }
 
 /// Whether an answer is what was asked for.
@@ -366,11 +433,11 @@ fn judge(request: &Request, response: &Response<Body>, name: &str) -> Result<Sen
                 false => wrong("sends another part than was asked for".into()),
             }
         }
-        What::Part { offset, size, .. } => match length {
+        What::Part { size, whole, .. } => match length {
             Some(length) if length != *size => absent("has another length than in the torrent"),
-            _ if *offset > MAX_SKIPPED => absent("cannot be had in parts"),
             _ if request.length == *size => Ok(Sent::Exactly),
-            _ => Ok(Sent::Whole { skip: *offset }),
+            _ if *whole || *size <= MAX_SKIPPED => Ok(Sent::Whole),
+            _ => Err(StreamError::Undivided),
         },
         What::All(_) => match length {
             Some(length) if length != request.length => {

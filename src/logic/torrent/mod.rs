@@ -28,6 +28,7 @@ mod offers;
 mod pause;
 mod replan;
 mod retry;
+mod sequence;
 mod spread;
 mod status;
 mod talk;
@@ -149,6 +150,8 @@ pub enum Action {
         start: u64,
         /// Bytes, at least 1.
         length: u64,
+        /// The server is known to give no parts of files: what lies before is to be passed over.
+        whole: bool,
     },
     /// Nothing more is wanted of this run. No answer is expected.
     Abandon(u64),

@@ -113,8 +113,9 @@ impl Torrent {
         let (start, end) = (at(first.piece(), first.begin()), at(last.piece(), last.end()));
         seed.next = last.piece().get() + 1;
         self.web.runs += 1;
-        let (number, source) = (self.web.runs, seed.source.clone());
-        self.actions.push_back(Action::Fetch { run: number, source, start, length: end - start });
+        let (number, source, whole) = (self.web.runs, seed.source.clone(), seed.undivided);
+        let length = end - start;
+        self.actions.push_back(Action::Fetch { run: number, source, start, length, whole });
         seed.stage =
             Stage::Fetching(Run { number, blocks, lent: 0, came: 0, began: now, heard: now });
     }
@@ -128,11 +129,15 @@ impl Torrent {
         if self.ledger.all_asked() {
             return found;
         }
-        self.picker.pick(&self.ledger, &offers, key, 1, &mut self.rng, &mut found);
+        let undivided = seed.undivided;
+        match undivided {
+            true => found.extend(self.next_in_sequence(n, &offers, now)),
+            false => self.picker.pick(&self.ledger, &offers, key, 1, &mut self.rng, &mut found),
+        }
         let Some(mut first) = found.first().copied() else { return found };
         // To go on where it ended is as good as anything, if it is no less rare.
-        if let Some(piece) = self.geometry.piece(next) {
-            if self.goes_with(piece, first.piece(), &offers) {
+        if let Some(piece) = self.geometry.piece(next).filter(|_| !undivided) {
+            if self.goes_with(piece, first.piece(), (&offers, false)) {
                 first = self.geometry.block(piece, 0).unwrap_or(first);
             }
         }
@@ -143,12 +148,12 @@ impl Torrent {
             Style::Pieces => 0,
             Style::Files => self.web.seeds[n].run_length(now).min(share),
         };
-        self.stretch(first, length, &offers)
+        self.stretch(first, length, (&offers, undivided))
     }
 
     /// Neighbouring blocks from `first` on that were asked of nobody: to the end of the piece, and
     /// over further pieces that are as rare as long as it is not `length` bytes.
-    fn stretch(&self, first: BlockRef, length: u64, offers: &Bitfield) -> Vec<BlockRef> {
+    fn stretch(&self, first: BlockRef, length: u64, offers: Offers) -> Vec<BlockRef> {
         let (mut blocks, mut piece, mut begin, mut bytes) =
             (Vec::new(), first.piece(), first.begin(), 0);
         loop {
@@ -171,13 +176,13 @@ impl Torrent {
     }
 
     /// Whether all of a piece can be fetched with another one, and is no less urgent.
-    fn goes_with(&self, piece: PieceIndex, other: PieceIndex, offers: &Bitfield) -> bool {
+    fn goes_with(&self, piece: PieceIndex, other: PieceIndex, (offers, common): Offers) -> bool {
         offers.get(piece.get())
             && self.ledger.lacks(piece.get())
             && self.ledger.state(piece) == PieceState::Missing
             && self.ledger.exclusive_owner(piece).is_none()
             && self.picker.priority(piece) <= self.picker.priority(other)
-            && self.picker.availability(piece) <= self.picker.availability(other)
+            && (common || self.picker.availability(piece) <= self.picker.availability(other))
     }
 
     /// Those of the pieces that nobody has given anything of.
@@ -211,7 +216,7 @@ impl Torrent {
         let found = self.web.of_run(run).map(|n| &mut self.web.seeds[n]);
         let Some(seed) = found else { return self.discard(data.len() as u64, data) };
         let (key, length) = (seed.key, data.len() as u64);
-        seed.down.add(now, length);
+        seed.came(now, length);
         let Some(run) = seed.run_mut() else { return };
         let Some(block) = run.outstanding().first().copied() else { return };
         run.came += 1;
@@ -226,17 +231,25 @@ impl Torrent {
     /// ignored.
     pub fn on_web_end(&mut self, run: u64, result: Result<(), Failure>, now: Instant) {
         let Some(n) = self.web.of_run(run) else { return };
-        let is_whole = self.web.seeds[n].run().is_some_and(|run| run.came == run.blocks.len());
-        match result {
-            Ok(()) if is_whole => self.web.seeds[n].succeeded(now),
-            Ok(()) => self.web_seed_failed(n, Failure::Failed("too little came".into()), now),
-            Err(failure) => self.web_seed_failed(n, failure, now),
+        let run = self.web.seeds[n].run().filter(|run| run.came == run.blocks.len());
+        let last = run.and_then(|run| run.blocks.last());
+        let end = last.map(|b| self.geometry.piece_start(b.piece()) + u64::from(b.end()));
+        match (result, end) {
+            (Ok(()), Some(end)) => self.web.seeds[n].succeeded(end, now),
+            (Ok(()), None) => {
+                self.web_seed_failed(n, Failure::Failed("too little came".into()), now);
+            }
+            (Err(failure), _) => self.web_seed_failed(n, failure, now),
         }
         self.ask_all(now);
     }
 
     fn web_seed_failed(&mut self, n: usize, failure: Failure, now: Instant) {
         self.release(n, now);
+        if failure == Failure::Undivided && !self.web.seeds[n].undivided {
+            self.web.seeds[n].undivided = true;
+            return;
+        }
         let wait = self.web.seeds[n].failed(&failure, &mut self.rng);
         self.web.seeds[n].stage = Stage::Waiting(now + wait);
         let why = match failure {
@@ -245,6 +258,7 @@ impl Torrent {
                 self.lacks_file(n, file);
                 why
             }
+            Failure::Undivided => "it gives parts or not, as it likes".into(),
             Failure::Failed(why) => why,
         };
         let seed = &mut self.web.seeds[n];
@@ -269,6 +283,7 @@ impl Torrent {
     /// What a seed was asked for and has not come may be asked of others.
     fn release(&mut self, n: usize, now: Instant) {
         let seed = &mut self.web.seeds[n];
+        seed.at = None;
         let (key, stage) = (seed.key, std::mem::replace(&mut seed.stage, Stage::Waiting(now)));
         if let Stage::Fetching(run) = stage {
             self.not_coming(run.outstanding(), now);
@@ -301,18 +316,21 @@ impl Torrent {
     /// Looks for runs that take too long, and for seeds that may be asked again.
     pub(super) fn look_at_web_seeds(&mut self, now: Instant) {
         for n in 0..self.web.seeds.len() {
+            let undivided = self.web.seeds[n].undivided;
             let Some(run) = self.web.seeds[n].run() else { continue };
             let is_silent = run.heard + self.config.snub_time <= now;
+            // What it throws away first is not heard of here; who fetches knows what is too slow.
+            let is_coming = undivided && run.came == 0;
             if self.ledger.asked_count(self.web.seeds[n].key) == 0 && run.came < run.blocks.len() {
                 // Others brought it, or it is not wanted any more.
                 self.abandon(n, now);
-            } else if is_silent && !run.outstanding().is_empty() {
+            } else if is_silent && !run.outstanding().is_empty() && !is_coming {
                 let seed = &self.web.seeds[n];
                 let seconds = self.config.snub_time.as_secs();
                 let why = format!("'{}' sends nothing for {seconds} seconds", seed.source.name());
                 self.abandon(n, now);
                 self.web_seed_failed(n, Failure::Failed(why), now);
-            } else if is_silent || run.began + LONGEST_STAY <= now {
+            } else if !undivided && (is_silent || run.began + LONGEST_STAY <= now) {
                 // The peers took all tokens, or it is slow: what is left is for who is quicker.
                 self.abandon(n, now);
                 if is_silent {
@@ -330,6 +348,9 @@ impl Torrent {
             return;
         }
         let next = |seed: &WebSeed| match &seed.stage {
+            Stage::Fetching(run) if seed.undivided => {
+                Some(run.heard + self.config.snub_time).filter(|at| *at > now)
+            }
             Stage::Fetching(run) => {
                 Some((run.heard + self.config.snub_time).min(run.began + LONGEST_STAY))
             }
@@ -400,6 +421,7 @@ impl Torrent {
     ) -> bool {
         let may = |seed: &WebSeed| {
             seed.is_due(now)
+                && !seed.undivided
                 && seed.have.get(block.piece().get())
                 && !seed.alone
                 && self.ledger.may_ask(block.piece(), seed.key)
@@ -418,6 +440,9 @@ impl Torrent {
         true
     }
 }
+
+/// The pieces that a web seed has, and whether they are fetched in their order, however rare.
+type Offers<'a> = (&'a Bitfield, bool);
 
 /// The web seeds of a torrent.
 #[derive(Debug, Default)]

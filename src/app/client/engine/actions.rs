@@ -77,8 +77,8 @@ impl Work<'_> {
                 self.hub.udp.announce(tag, (&url, *request), timeout, now);
             }
             Action::Scrape(url) => self.scrape(url),
-            Action::Fetch { run, source, start, length } => {
-                self.fetch(run, source, (start, length), now);
+            Action::Fetch { run, source, start, length, whole } => {
+                self.fetch(run, (source, whole), (start, length), now);
             }
             Action::Abandon(run) => self.abandon(run),
             Action::Node(address) => {

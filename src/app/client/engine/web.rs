@@ -63,12 +63,20 @@ impl Work<'_> {
     }
 
     /// Begins a run.
-    pub(super) fn fetch(&mut self, run: u64, source: Source, range: (u64, u64), now: Instant) {
+    pub(super) fn fetch(
+        &mut self,
+        run: u64,
+        (source, whole): (Source, bool),
+        range: (u64, u64),
+        now: Instant,
+    ) {
         let parts: Vec<FileRange> =
             self.own.geometry.file_ranges_between(range.0, range.0 + range.1).collect();
         let requests = match source.style {
             Style::Pieces => self.request_of_piece(&source, range),
-            Style::Files => parts.iter().map(|part| self.request_of_file(&source, part)).collect(),
+            Style::Files => {
+                parts.iter().map(|part| self.request_of_file(&source, part, whole)).collect()
+            }
         };
         let files = parts.iter().map(|part| part.file).collect();
         let (sender, buffers) = jobs(MAX_LENT);
@@ -110,13 +118,14 @@ impl Work<'_> {
         Ok(&self.own.web.servers[n].1)
     }
 
-    fn request_of_file(&self, source: &Source, part: &FileRange) -> Request {
+    fn request_of_file(&self, source: &Source, part: &FileRange, whole: bool) -> Request {
         let info = &self.own.settings.metainfo.info;
         let what = match info.files.get(part.file) {
             Some(file) if !file.pad => What::Part {
                 url: seed_url(&source.url, info, part.file),
                 offset: part.offset,
                 size: file.length,
+                whole,
             },
             _ => What::Zeros,
         };
@@ -207,6 +216,7 @@ impl Work<'_> {
 fn failure(feed: &Feed, request: usize, error: StreamError) -> Failure {
     match (error, feed.files.get(request)) {
         (StreamError::Busy(wait), _) => Failure::Busy(wait),
+        (StreamError::Undivided, _) => Failure::Undivided,
         (StreamError::Absent(why), Some(file)) if feed.source.style == Style::Files => {
             Failure::Lacks { file: *file, why }
         }

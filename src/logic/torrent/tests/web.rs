@@ -12,7 +12,7 @@ type Ordered = (u64, String, u32, u64);
 
 fn fetches(actions: &[Action]) -> Vec<Ordered> {
     let fetch = |action: &Action| match action {
-        Action::Fetch { run, source, start, length } => {
+        Action::Fetch { run, source, start, length, .. } => {
             Some((*run, source.url[7..8].to_owned(), (start / 32_768) as u32, length / 32_768))
         }
         _ => None,
@@ -330,4 +330,43 @@ fn nothing_is_fetched_while_the_disk_takes_nothing_or_nothing_is_wanted_or_at_th
     stage.torrent.stop(now);
     assert_eq!(abandons(&stage.says()), [third]);
     assert_eq!(fetches(&stage.until(999)), []);
+}
+
+#[test]
+fn one_that_gives_no_parts_is_read_in_order_and_never_cut() {
+    let mut stage = Stage::new(300, &".".repeat(300), Config::default());
+    let begun = stage.web("a", 0);
+    let [(run, ..)] = fetches(&begun)[..] else { panic!("{begun:?}") };
+    let anew = stage.ends(run, Err(Failure::Undivided), 0);
+    assert_eq!(told(&anew), [""; 0]);
+    let [(run, _, 0, count)] = fetches(&anew)[..] else { panic!("{anew:?}") };
+    // Nothing came yet: the rest of the way is long.
+    assert_eq!(abandons(&stage.until(100)), [0; 0]);
+    let came = stage.streams(run, 1, 100);
+    assert_eq!(abandons(&stage.until(125)), [0; 0], "nor is it cut later on");
+    for came in [came, stage.streams(run, 9999, 125)] {
+        stage.proves(&came, true, 125);
+    }
+    let goes_on = stage.ends(run, Ok(()), 125);
+    let [(run, _, next, _)] = fetches(&goes_on)[..] else { panic!("{goes_on:?}") };
+    assert_eq!(u64::from(next), count);
+    assert!(stage.torrent.lend(run, stage.at(125)).is_some());
+    stage.streams(run, 1, 126);
+    assert!(stage.torrent.lend(run, stage.at(126)).is_some());
+    assert_eq!(abandons(&stage.until(157)), [run], "but it must not fall silent");
+}
+
+#[test]
+fn of_one_that_gives_no_parts_not_much_is_thrown_away_for_what_a_peer_has() {
+    let have = "#".repeat(299) + ".";
+    let mut stage = Stage::new(300, &have, Config::default());
+    let begun = stage.web("a", 0);
+    let peer = stage.joins("20.0.0.1:5", 1, 0);
+    let all = "#".repeat(300);
+    stage.has(peer, &all, 0);
+    let ended = stage.ends(fetches(&begun)[0].0, Err(Failure::Undivided), 0);
+    assert_eq!((fetches(&ended), fetches(&stage.until(100))), (vec![], vec![]));
+    stage.torrent.on_lost(peer, stage.at(100));
+    let asked = stage.until(200);
+    let [(_, _, 299, 1)] = fetches(&asked)[..] else { panic!("{asked:?}") };
 }

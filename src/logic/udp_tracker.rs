@@ -3,8 +3,8 @@
 //! The engine hands over announces, what became of look-ups, and packets, and does the [`Step`]s.
 //! A packet that is lost is sent again after 15 seconds, then after 30, and so on, to each of the
 //! tracker's addresses in turn, until the announce's own time is over. Nothing here knows a socket
-//! or reads a clock. At most [`MAX_EXCHANGES`] announces are under way, and as many connection ids
-//! are kept.
+//! or reads a clock. At most [`MAX_EXCHANGES`] announces are under way, and a name is looked up once
+//! for all of them.
 
 use crate::proto::sorted;
 use std::collections::VecDeque;
@@ -17,8 +17,15 @@ use crate::proto::announce::ask::{Reply, ReplyError};
 use crate::proto::hash::sha1;
 use crate::proto::udp::ask::{Place, Said, put_announce, put_connect, read};
 
-/// Announces under way at a time.
-pub const MAX_EXCHANGES: usize = 64;
+/// Announces under way at a time: some torrents may have the same tracker, which no other's are to
+/// wait for. For one tracker there are half as many.
+pub const MAX_EXCHANGES: usize = 1024;
+
+/// Connection ids that are kept.
+const MAX_IDS: usize = 64;
+
+/// Names that are looked up at a time, each by a thread.
+const MAX_LOOK_UPS: usize = 8;
 
 /// Addresses of one tracker that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -63,6 +70,8 @@ struct Exchange {
     request: Request,
     /// Where the tracker is; empty while that is looked up.
     places: VecDeque<SocketAddr>,
+    /// It is looked up under this exchange's number.
+    looks_up: bool,
     /// The number of the packet that is to be answered.
     transaction: u32,
     /// The connection id that the packet had, if it was an announce.
@@ -104,16 +113,25 @@ impl UdpTrackers {
         timeout: Duration,
         now: Instant,
     ) {
-        let Some(place) = Place::of(url).filter(|_| self.exchanges.len() < MAX_EXCHANGES) else {
+        let here = |place: &Place| {
+            self.exchanges
+                .iter()
+                .filter(|e| Place::of(&e.url).is_some_and(|e| e.is_at(place)))
+                .count()
+        };
+        let may =
+            |place: &Place| self.exchanges.len() < MAX_EXCHANGES && here(place) < MAX_EXCHANGES / 2;
+        let Some(place) = Place::of(url).filter(may) else {
             let why = Failure::Unreachable("too many announces wait".into());
             return self.steps.push_back(Step::Ended(number, Err(why)));
         };
-        let (host, port) = (place.host.to_owned(), place.port);
+        let literal = place.host.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, place.port));
         let mut exchange = Exchange {
             number,
             url: url.to_owned(),
             request,
-            places: VecDeque::new(),
+            places: literal.iter().copied().collect(),
+            looks_up: false,
             transaction: 0,
             connection: None,
             is_fresh: false,
@@ -122,29 +140,60 @@ impl UdpTrackers {
             again: now + timeout,
             deadline: now + timeout,
         };
-        match host.parse::<IpAddr>() {
-            Ok(ip) => {
-                exchange.places.push_back(SocketAddr::new(ip, port));
-                self.send(&mut exchange, now);
-            }
-            Err(_) => self.steps.push_back(Step::LookUp { number, host, port }),
-        }
+        self.send(&mut exchange, now);
         self.exchanges.push(exchange);
+        self.look_up();
+    }
+
+    /// Has names looked up, as many as may be, each once.
+    fn look_up(&mut self) {
+        let all = &mut self.exchanges;
+        let mut askers: Vec<usize> = (0..all.len()).filter(|n| all[*n].looks_up).collect();
+        for n in 0..all.len() {
+            if askers.len() >= MAX_LOOK_UPS {
+                return;
+            }
+            let Some(place) = Place::of(&all[n].url) else { continue };
+            let is_same = |asker: &usize| {
+                Place::of(&all[*asker].url).is_some_and(|asked| asked.is_at(&place))
+            };
+            if all[n].places.is_empty() && !askers.iter().any(is_same) {
+                let (number, host, port) = (all[n].number, place.host.to_owned(), place.port);
+                self.steps.push_back(Step::LookUp { number, host, port });
+                all[n].looks_up = true;
+                askers.push(n);
+            }
+        }
     }
 
     /// What became of a look-up: addresses, the best first, or why there are none.
     pub fn on_found(&mut self, number: u64, found: Result<Vec<SocketAddr>, String>, now: Instant) {
-        let Some(mut exchange) = self.take(number) else { return };
-        match found {
-            Ok(places) if !places.is_empty() => {
-                exchange.places.extend(places.into_iter().take(MAX_ADDRESSES));
-                exchange.untried = exchange.places.len() - 1;
-                self.send(&mut exchange, now);
+        let asker = self.exchanges.iter().find(|e| e.number == number && e.looks_up);
+        let Some(url) = asker.map(|e| e.url.clone()) else { return };
+        let Some(place) = Place::of(&url) else { return };
+        let found = found.and_then(|places| match places.is_empty() {
+            true => Err("the name has no address".to_owned()),
+            false => Ok(places),
+        });
+        // All that wait for this name go on.
+        for mut exchange in std::mem::take(&mut self.exchanges) {
+            let is_there = Place::of(&exchange.url).is_some_and(|e| e.is_at(&place));
+            if !exchange.places.is_empty() || !is_there {
                 self.exchanges.push(exchange);
+                continue;
             }
-            Ok(_) => self.fail(&exchange, "the name has no address"),
-            Err(why) => self.fail(&exchange, &why),
+            match &found {
+                Ok(places) => {
+                    exchange.looks_up = false;
+                    exchange.places.extend(places.iter().copied().take(MAX_ADDRESSES));
+                    exchange.untried = exchange.places.len() - 1;
+                    self.send(&mut exchange, now);
+                    self.exchanges.push(exchange);
+                }
+                Err(why) => self.fail(&exchange, why),
+            }
         }
+        self.look_up();
     }
 
     /// The system would not send to this address.
@@ -214,6 +263,8 @@ impl UdpTrackers {
             }
             self.exchanges.push(exchange);
         }
+        // Those whose time is over made room.
+        self.look_up();
     }
 
     /// The next thing to do, if any.
@@ -221,14 +272,9 @@ impl UdpTrackers {
         self.steps.pop_front()
     }
 
-    fn take(&mut self, number: u64) -> Option<Exchange> {
-        let at = self.exchanges.iter().position(|e| e.number == number && e.places.is_empty())?;
-        Some(self.exchanges.swap_remove(at))
-    }
-
     fn keep(&mut self, from: SocketAddr, id: u64, now: Instant) {
         self.ids.retain(|_, (_, at)| now.duration_since(*at) < ID_LIFE);
-        if self.ids.len() < MAX_EXCHANGES {
+        if self.ids.len() < MAX_IDS {
             self.ids.insert(from, (id, now));
         }
     }
@@ -447,11 +493,46 @@ mod tests {
     #[test]
     fn no_more_are_under_way_than_may_be() {
         let mut play = play();
-        for number in 0..=MAX_EXCHANGES as u64 {
+        let half = MAX_EXCHANGES as u64 / 2;
+        for number in 0..=half {
             play.announce(number, HERE, 0);
         }
         let steps: Vec<Step> = std::iter::from_fn(|| play.trackers.next_step()).collect();
-        let ended = |step: &&Step| matches!(step, Step::Ended(64, Err(_)));
-        assert_eq!((steps.len(), steps.iter().filter(ended).count()), (MAX_EXCHANGES + 1, 1));
+        let ended = |step: &&Step| matches!(step, Step::Ended(512, Err(_)));
+        assert_eq!((steps.len(), steps.iter().filter(ended).count()), (half as usize + 1, 1));
+        // Those to another tracker are.
+        play.announce(half + 1, "udp://127.0.0.2:80/announce", 0);
+        assert_eq!(play.sent().0, "127.0.0.2:80".parse().unwrap());
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_who_wait_for_it_and_few_are_at_a_time() {
+        let mut play = play();
+        for number in 0..30 {
+            play.announce(number, &format!("udp://t{}.example:80/{number}", number % 10), 0);
+        }
+        let mut asked = Vec::new();
+        let mut names = |play: &mut Play| {
+            let Some(Step::LookUp { number, host, .. }) = play.trackers.next_step() else {
+                return false;
+            };
+            asked.push((number, host));
+            true
+        };
+        (0..8).for_each(|_| assert!(names(&mut play)));
+        assert_eq!(play.trackers.next_step(), None);
+        let (now, places) = (play.now(1), vec!["127.0.0.1:80".parse().unwrap()]);
+        play.trackers.on_found(11, Ok(places.clone()), now);
+        assert_eq!(play.trackers.next_step(), None, "that number did not ask");
+        play.trackers.on_found(1, Ok(places), now);
+        (0..3).for_each(|_| assert_eq!(play.sent().1.ask, udp::Ask::Connect));
+        assert!(names(&mut play));
+        play.trackers.on_found(2, Err("no such host".into()), now);
+        for number in [2, 12, 22] {
+            assert_eq!(play.ended().0, number);
+        }
+        assert!(names(&mut play));
+        assert_eq!(play.trackers.next_step(), None);
+        assert_eq!(asked.iter().map(|(number, _)| *number).max(), Some(9));
     }
 }

@@ -11,16 +11,18 @@
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
+use crate::io::mailbox::Post;
 use crate::io::origin::Origin;
 use http::Client;
+use queue::{Queue, Turn};
 
 mod connector;
 mod http;
+mod queue;
 #[cfg(feature = "tls")]
 mod roots;
 pub mod stream;
@@ -40,9 +42,6 @@ pub const MAX_REDIRECTS: u32 = 5;
 
 /// Address space of a worker; a TLS handshake in an unoptimised build needs more than 128 KiB.
 const STACK: usize = 512 * 1024;
-
-/// A thread that has had nothing to do for so long ends: announces are half an hour apart.
-const IDLE: Duration = Duration::from_secs(5);
 
 /// Something to be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,12 +143,10 @@ impl std::error::Error for FetchError {}
 
 /// The threads that fetch, started when there is something to do. Dropping it waits for nothing:
 /// what is under way is left to end by itself, and its result goes to the mailbox if that is
-/// still there.
+/// still there. No server gets more than a third of the threads, and one that did not answer in
+/// time the last time a single one.
 pub struct Fetch {
-    jobs: JobSender<Job>,
-    crew: Arc<Mutex<Crew>>,
-    /// No more threads than this.
-    most: usize,
+    queue: Arc<Queue>,
     start: Box<dyn Fn() -> io::Result<()> + Send>,
 }
 
@@ -164,22 +161,8 @@ pub struct Bounds {
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fetch").field("crew", &self.crew).finish_non_exhaustive()
+        f.debug_struct("Fetch").field("queue", &self.queue).finish_non_exhaustive()
     }
-}
-
-/// Changed together with the queue, under its lock, so that no job is left to a thread that ends.
-#[derive(Debug, Default)]
-struct Crew {
-    /// Threads that run.
-    threads: usize,
-    /// Jobs that wait or are under way.
-    jobs: usize,
-}
-
-fn lock(crew: &Mutex<Crew>) -> MutexGuard<'_, Crew> {
-    // Two numbers are in no state in between.
-    crew.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Fetch {
@@ -196,24 +179,22 @@ impl Fetch {
     where
         E: From<Done> + Send + 'static,
     {
-        let (sender, receiver) = jobs(MAX_QUEUED);
-        let (client, crew) = (Arc::new(Client::new(bounds)), Arc::<Mutex<Crew>>::default());
-        let theirs = Arc::clone(&crew);
+        let (client, queue) = (Arc::new(Client::new(bounds)), Arc::new(Queue::new(threads.max(1))));
+        let theirs = Arc::clone(&queue);
         let start = move || {
-            let (receiver, post) = (receiver.clone(), post.clone());
-            let (client, crew) = (Arc::clone(&client), Arc::clone(&theirs));
+            let (client, queue, post) = (Arc::clone(&client), Arc::clone(&theirs), post.clone());
             thread::Builder::new()
                 .name("fetch".into())
                 .stack_size(STACK)
-                .spawn(move || work(&receiver, &post, &client, &crew))
+                .spawn(move || work(&queue, &post, &client))
                 .map(drop)
         };
-        Fetch { jobs: sender, crew, most: threads.max(1), start: Box::new(start) }
+        Fetch { queue, start: Box::new(start) }
     }
 
     /// From now on there may be so many threads, if there were fewer.
     pub fn widen(&mut self, threads: usize) {
-        self.most = self.most.max(threads);
+        self.queue.widen(threads);
     }
 
     /// Queues a job, or gives it back when [`MAX_QUEUED`] wait already, or the system has no
@@ -222,48 +203,36 @@ impl Fetch {
     /// # Errors
     /// The job itself.
     pub fn try_send(&self, job: Job) -> Result<(), Job> {
-        let mut crew = lock(&self.crew);
-        if crew.jobs >= crew.threads && crew.threads < self.most && (self.start)().is_ok() {
-            crew.threads += 1;
-        }
-        if crew.threads == 0 {
-            return Err(job);
-        }
-        self.jobs.try_send(job)?;
-        crew.jobs += 1;
-        Ok(())
+        self.queue.try_send(job, &*self.start)
     }
 }
 
-/// The next job; `None` ends the thread, and it is no longer counted.
-fn next(jobs: &JobReceiver<Job>, crew: &Mutex<Crew>) -> Option<Job> {
-    jobs.recv_within(IDLE).or_else(|| {
-        let mut crew = lock(crew);
-        let job = jobs.try_recv();
-        crew.threads -= usize::from(job.is_none());
-        job
-    })
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }
 
-fn work<E: From<Done>>(
-    jobs: &JobReceiver<Job>,
-    post: &Post<E>,
-    client: &Client,
-    crew: &Mutex<Crew>,
-) {
-    while let Some(job) = next(jobs, crew) {
-        // A server must not be able to end this thread, whatever the library thinks of its answer.
-        let run = || client.get(&job.url, job.limit, job.timeout);
-        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-            let fault = Fault::BadAnswer("the HTTP library failed".into());
-            Err(FetchError { url: job.url.clone(), fault })
-        });
-        let is_heard = post.send(Done { id: job.id, result }.into());
-        let mut crew = lock(crew);
-        crew.jobs -= 1;
-        if !is_heard {
-            crew.threads -= 1;
-            return;
+fn work<E: From<Done>>(queue: &Queue, post: &Post<E>, client: &Client) {
+    while let Some(turn) = queue.next() {
+        let (id, result) = match turn {
+            Turn::Ask(job) => {
+                // A server must not be able to end this thread, whatever the library thinks of its
+                // answer.
+                let run = || client.get(&job.url, job.limit, job.timeout);
+                let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                    let fault = Fault::BadAnswer("the HTTP library failed".into());
+                    Err(FetchError { url: job.url.clone(), fault })
+                });
+                queue.done(&job.url, &result);
+                (job.id, result)
+            }
+            Turn::TooLate(job) => {
+                (job.id, Err(FetchError { url: job.url, fault: Fault::TimedOut }))
+            }
+        };
+        if !post.send(Done { id, result }.into()) {
+            return queue.leave();
         }
     }
 }
@@ -334,23 +303,18 @@ mod tests {
     use crate::io::reactor::Reactor;
 
     #[test]
-    fn there_are_no_more_threads_than_jobs_and_those_with_nothing_to_do_end() {
+    fn there_are_no_more_threads_than_jobs() {
         let mut reactor = Reactor::new().unwrap();
         let (post, inbox) = mailbox::<Done>(4, reactor.waker());
         let fetch = Fetch::new(3, post);
-        assert_eq!(lock(&fetch.crew).threads, 0);
+        assert_eq!(fetch.queue.threads(), 0);
         let job = Job { id: 7, url: "none".into(), limit: 1, timeout: MAX_TIMEOUT };
         fetch.try_send(job).unwrap();
-        assert_eq!(lock(&fetch.crew).threads, 1);
+        assert_eq!(fetch.queue.threads(), 1);
         let done = (0..10).find_map(|_| {
             reactor.turn(Some(Duration::from_secs(5)), &mut Vec::new()).unwrap();
             inbox.try_recv()
         });
         assert_eq!(done.map(|done| done.id), Some(7));
-        let (sender, receiver) = jobs::<Job>(1);
-        let crew = Mutex::new(Crew { threads: 2, jobs: 0 });
-        drop(sender);
-        assert_eq!(next(&receiver, &crew), None);
-        assert_eq!(lock(&crew).threads, 1);
     }
 }

@@ -43,6 +43,11 @@ impl<'a> Place<'a> {
         let port = port.parse().ok().filter(|port| *port != 0)?;
         Some(Place { host, port, path })
     }
+
+    /// Whether it is the same tracker, whatever is sent along.
+    pub fn is_at(&self, other: &Place) -> bool {
+        (self.host, self.port) == (other.host, other.port)
+    }
 }
 
 /// Writes a request for a connection id.

@@ -56,9 +56,9 @@ use std::time::{Duration, Instant};
 /// Of blocks longer than usual there are fewer buffers, but no fewer than this.
 const MIN_BLOCKS: usize = 32;
 
-/// Threads for announces: one each for those of one torrent that may be under way, and for our last
-/// word to one that answers.
-pub(super) const FETCH_THREADS: usize = MAX_PENDING + 1;
+/// Threads for announces: two each for those of one torrent that may be under way, so that with many
+/// torrents some are left when others wait for trackers that hang.
+pub(super) const FETCH_THREADS: usize = 2 * MAX_PENDING;
 
 /// What is fetched by a number with this bit is no announce, but the counts of a swarm.
 const SCRAPE: u64 = 1 << 63;

@@ -187,6 +187,7 @@ pub fn join_settings(env: &Env, parsed: &Parsed, magnet: Magnet) -> Result<JoinS
         config: config(parsed)?,
         dht: dht(env, parsed)?,
         lsd: parsed.flag("lsd"),
+        map_ports: map_ports(parsed),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
     })
@@ -279,15 +280,17 @@ fn ports(parsed: &Parsed) -> Result<RangeInclusive<u16>, String> {
 }
 
 fn bind(parsed: &Parsed) -> Result<Vec<IpAddr>, String> {
-    let mut all = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
-    if parsed.flag("ipv6_enabled") {
-        all.push(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-    }
+    let six = parsed.flag("ipv6_enabled");
+    let four = !six || parsed.flag("ipv6_binds_v4");
+    let all = [
+        four.then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        six.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    ];
     let named = parsed.text("bind").split(',').map(str::trim).filter(|a| !a.is_empty());
     let named: Result<Vec<IpAddr>, String> = named
         .map(|a| a.parse().map_err(|_| format!("--bind: '{a}' is not an IP address")))
         .collect();
-    named.map(|named| if named.is_empty() { all } else { named })
+    named.map(|named| if named.is_empty() { all.into_iter().flatten().collect() } else { named })
 }
 
 fn device(parsed: &Parsed) -> Option<String> {

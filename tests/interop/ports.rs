@@ -88,6 +88,28 @@ fn open_and_shut(settings: &str, option: &str, way: &str) {
 
 #[test]
 #[ignore = "needs miniupnpd"]
+fn our_ports_are_open_while_a_magnet_link_waits() {
+    if !at_home("ports::our_ports_are_open_while_a_magnet_link_waits") {
+        return;
+    }
+    let dir = Dir::new();
+    let _router = router(&dir, "enable_natpmp=yes\nenable_upnp=no");
+    let leases = || std::fs::read_to_string(dir.join("leases")).unwrap_or_default();
+    let open = |port: u16| {
+        ["TCP", "UDP"]
+            .iter()
+            .all(|protocol| leases().contains(&format!("{protocol}:{port}:10.77.0.2:{port}:")))
+    };
+    let link = format!("magnet:?xt=urn:btih:{}", "0123456789".repeat(4));
+    let args = [&link[..], "--lsd", "0", "--dht", "0", "--minport", "6885"];
+    let client = dir.cmd("btdownload").args(args).start();
+    until(SOON, "both ports to be open", || open(6885).then_some(()));
+    client.stop(SOON).expect(1);
+    until(SOON, "both ports to be shut", || leases().is_empty().then_some(()));
+}
+
+#[test]
+#[ignore = "needs miniupnpd"]
 fn a_router_that_knows_pcp_opens_our_ports_as_long_as_we_run() {
     if at_home("ports::a_router_that_knows_pcp_opens_our_ports_as_long_as_we_run") {
         open_and_shut("enable_natpmp=yes\nenable_upnp=no", "1", "PCP MAP");

@@ -5,6 +5,7 @@ use super::StartError;
 use super::dht::Node;
 use super::links::Links;
 use super::lsd::Lsd;
+use super::ports::Ports;
 use crate::io::origin::Origin;
 use crate::io::reactor::Reactor;
 use crate::io::sys;
@@ -47,6 +48,7 @@ pub struct Company {
     pub(super) legacy: Option<Legacy>,
     pub(super) dht: Option<Node>,
     pub(super) lsd: Option<Lsd>,
+    pub(super) ports: Option<Ports>,
 }
 
 impl Company {
@@ -56,7 +58,8 @@ impl Company {
         let (port, listeners) = listen(door, seed)?;
         let mut reactor = Reactor::new().map_err(StartError::System)?;
         let links = Links::new(listeners, limits, &mut reactor);
-        Ok(Company { reactor, links, port, peer_id, seed, legacy: None, dht: None, lsd: None })
+        let (legacy, dht, lsd, ports) = (None, None, None, None);
+        Ok(Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports })
     }
 }
 

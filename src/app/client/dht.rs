@@ -156,6 +156,11 @@ impl Node {
         })
     }
 
+    /// From now on others are told that peers reach us at this port.
+    pub(super) fn be_reached_at(&mut self, port: u16) {
+        self.dht.be_reached_at(port);
+    }
+
     /// Its sockets, for those who share the port.
     pub(super) fn sockets(&self) -> &Datagrams {
         &self.sockets

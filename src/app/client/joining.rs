@@ -12,6 +12,7 @@ use super::{Company, Event, MAX_MAIL, STACK, StartError, Stopper};
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
 use crate::io::sys;
 use crate::logic::inquiry;
+use crate::logic::port_mapping::Way;
 use crate::logic::torrent::Config;
 use crate::proto::magnet::Magnet;
 use crate::proto::metainfo::Metainfo;
@@ -36,6 +37,9 @@ pub struct JoinSettings {
     /// Whether peers on the same link are told and heard (BEP 14), unless [`Config::local_only`] says
     /// to stay at home.
     pub lsd: bool,
+    /// How the gateway is asked first to let peers in; `None`: not at all. With
+    /// [`Config::local_only`] nobody is asked.
+    pub map_ports: Option<Way>,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often the number of peers is reported, if it changes.

@@ -61,6 +61,12 @@ pub const OPTIONS: &[Opt] = &[
     .arg("name"),
     Opt::new("ipv6_enabled", Kind::Flag, "0", "listen on IPv6 too, if bind is empty"),
     Opt::new(
+        "ipv6_binds_v4",
+        Kind::Flag,
+        "1",
+        "with ipv6_enabled and an empty bind listen on IPv4 beside IPv6; 0 to listen on IPv6 alone",
+    ),
+    Opt::new(
         "upnp_nat_access",
         Kind::Int { min: 0, max: 2 },
         "1",

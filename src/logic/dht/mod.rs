@@ -378,6 +378,11 @@ impl Dht {
         }
     }
 
+    /// From now on our peers reach us at this port: what is listed elsewhere.
+    pub fn be_reached_at(&mut self, port: u16) {
+        self.settings.port = port;
+    }
+
     /// We are listed by the nearest, and look again later.
     fn end(&mut self, running: &Running, now: Instant) {
         let Goal::Peers(info_hash) = running.goal else { return };

@@ -428,6 +428,11 @@ impl Inquiry {
         self.actions.push_back(Action::Announce { number: ask.number, to, last });
     }
 
+    /// From now on others reach us at this port, not at the one that we listen on.
+    pub fn be_reached_at(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// What became of the announce `number`.
     pub fn on_announced(&mut self, number: u64, result: Result<Reply, Failure>, now: Instant) {
         let outcome = self.announcer.on_reply(now, number, result);

@@ -101,7 +101,8 @@ impl Hub {
         let first = settings.map_ports.filter(|_| !local_only);
         let origin = settings.door.origin();
         let bind = &settings.door.bind;
-        let ports = first.and_then(|first| Ports::new(bind, origin.clone(), company.port, first));
+        let begin = |first| Ports::new(bind, origin.clone(), company.port, first);
+        let ports = company.ports.or_else(|| first.and_then(begin));
         let bounds = Bounds { local_only, origin: origin.clone() };
         // All others can then be had beside them within the user's limit.
         let allowed = match settings.max_files_open {
@@ -200,7 +201,10 @@ impl Hub {
                 None => Datagrams::new(self.origin.clone()),
             };
             match Node::start(options, place, sockets, &mut self.reactor, now) {
-                Ok(node) => self.dht = Some(node),
+                Ok(mut node) => {
+                    node.be_reached_at(self.ports.as_ref().map_or(self.port, Ports::public));
+                    self.dht = Some(node);
+                }
                 Err(e) => self.tell(None, Report::Notice(dht::unusable(&e))),
             }
         }

@@ -384,6 +384,7 @@ impl Engine {
                 let text = format!("the router took port {external} for our port {internal}");
                 self.hub.tell(None, Report::Notice(text));
             }
+            self.hub.dht.iter_mut().for_each(|node| node.be_reached_at(external));
             for own in self.downloads.values_mut() {
                 if let Stage::Running(torrent) = &mut own.stage {
                     torrent.be_reached_at(external);

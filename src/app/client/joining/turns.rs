@@ -5,6 +5,7 @@ use crate::app::client::dht::{self, Node};
 use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::lsd::Lsd;
+use crate::app::client::ports::Ports;
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
 use crate::app::client::{Company, Event, Look};
@@ -25,6 +26,7 @@ use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
 use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
+use crate::proto::port_mapping::Protocol;
 use crate::proto::sorted;
 use crate::proto::wire::{Incoming, Pool, Speaks};
 use std::net::SocketAddr;
@@ -118,6 +120,7 @@ impl Search {
         self.ask_link(start);
         self.ask_table(start);
         self.ask_neighbours(start);
+        self.ask_gateway();
         let mut events = Vec::new();
         loop {
             let began = self.clock.at(Instant::now());
@@ -140,7 +143,8 @@ impl Search {
             if let Some(metadata) = self.inquiry.take_metadata() {
                 return self.leave(&metadata, now);
             }
-            let at_rest = self.announces.is_empty();
+            let ports = &self.company.ports;
+            let at_rest = self.announces.is_empty() && ports.as_ref().is_none_or(Ports::is_at_rest);
             if self.ending.is_some_and(|at| at_rest || at <= now) {
                 return Ok(None);
             }
@@ -162,8 +166,9 @@ impl Search {
         let legacy = Some(legacy).filter(|_| !metainfo.info.private);
         let known = legacy.iter().flat_map(|legacy| &legacy.acquaintances);
         let keys: Vec<PeerKey> = known.map(|known| known.key).collect();
-        let Company { mut reactor, mut links, port, peer_id, seed, mut dht, mut lsd, .. } =
-            self.company;
+        let Company {
+            mut reactor, mut links, port, peer_id, seed, mut dht, mut lsd, ports, ..
+        } = self.company;
         if let Some(node) = dht.take_if(|_| metainfo.info.private) {
             node.close(&mut reactor);
         }
@@ -173,7 +178,7 @@ impl Search {
         links.keep_only(&keys, &mut reactor);
         links.accept(false, &mut reactor);
         self.udp.close(&mut reactor);
-        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd };
+        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports };
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
@@ -227,6 +232,15 @@ impl Search {
         }
     }
 
+    /// Has the router let peers in.
+    fn ask_gateway(&mut self) {
+        let settings = &self.settings;
+        let first = settings.map_ports.filter(|_| !settings.config.local_only);
+        let (bind, port) = (&settings.door.bind, self.company.port);
+        let begin = |first| Ports::new(bind, self.origin.clone(), port, first);
+        self.company.ports = first.and_then(begin);
+    }
+
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = &self.company.links;
         let report = self.told.map_or(Some(now), |(peers, at)| {
@@ -237,6 +251,7 @@ impl Search {
             .chain([self.door_opens, self.ending, report])
             .chain([self.company.dht.as_ref().map(Node::next_deadline)])
             .chain([self.company.lsd.as_ref().and_then(Lsd::next_deadline)])
+            .chain([self.company.ports.as_ref().and_then(Ports::next_deadline)])
             .flatten()
             .min()
     }
@@ -244,14 +259,16 @@ impl Search {
     fn on_time(&mut self, now: Instant) {
         if self.stop.load(Ordering::Relaxed) && self.ending.is_none() {
             self.inquiry.stop();
+            self.company.ports.iter_mut().for_each(|ports| ports.end(now));
             self.ending = Some(now + END);
         }
         self.udp.on_time(now);
         if let Some(node) = &mut self.company.dht {
             node.on_time(now);
         }
-        let Company { links, reactor, lsd, .. } = &mut self.company;
+        let Company { links, reactor, lsd, ports, .. } = &mut self.company;
         lsd.iter_mut().for_each(|lsd| lsd.on_time(reactor, now));
+        ports.iter_mut().for_each(|ports| ports.on_time(now));
         links.expire_strangers(now, reactor);
         self.door_opens = self.door_opens.filter(|at| *at > now);
         let has_room = links.has_room_for_strangers();
@@ -284,6 +301,10 @@ impl Search {
             Event::LookedUp(found) if found.id >= PEER_NAMES => self.on_peer_found(found, now),
             Event::LookedUp(found) => self.udp.on_looked_up(found, now),
             Event::LookAtAll(Look::Figures) => self.told = None,
+            Event::Exchanged(exchanged) => {
+                let ports = &mut self.company.ports;
+                ports.iter_mut().for_each(|ports| ports.on_exchanged(&exchanged, now));
+            }
             // There is no disk here.
             _ => {}
         }
@@ -302,9 +323,10 @@ impl Search {
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
             None => {
-                let Company { dht, lsd, .. } = &mut self.company;
+                let Company { dht, lsd, ports, .. } = &mut self.company;
                 let heard = dht.as_mut().is_some_and(|node| node.hear(event.token, now, |_, _| {}))
-                    || lsd.as_mut().is_some_and(|lsd| lsd.hear(event.token, now));
+                    || lsd.as_mut().is_some_and(|lsd| lsd.hear(event.token, now))
+                    || ports.as_mut().is_some_and(|ports| ports.hear(event.token, now));
                 if !heard {
                     self.udp.hear(event.token, now);
                 }
@@ -385,8 +407,22 @@ impl Search {
         self.company.links.settle(key, &mut self.company.reactor);
     }
 
+    /// The router has let peers in: they reach us at the port that it took.
+    fn take_mappings(&mut self, now: Instant) {
+        loop {
+            let Company { ports, reactor, dht, .. } = &mut self.company;
+            let mapping = ports.as_mut().and_then(|ports| ports.work(reactor, &self.post, now));
+            let Some(mapping) = mapping else { return };
+            if mapping.protocol == Protocol::Tcp {
+                self.inquiry.be_reached_at(mapping.external);
+                dht.iter_mut().for_each(|node| node.be_reached_at(mapping.external));
+            }
+        }
+    }
+
     /// Does all that is to be done, and sends all that is to be sent.
     fn perform(&mut self, now: Instant) {
+        self.take_mappings(now);
         loop {
             self.drain_actions(now);
             let reactor = &mut self.company.reactor;

@@ -301,7 +301,8 @@ impl Connection {
             return None;
         }
         let ack = if let Ack::By(by) = self.ack { Some(by) } else { None };
-        [ack, self.answer_by, self.over_by].into_iter().flatten().min()
+        let loss_by = self.outbound.loss_by();
+        [ack, self.answer_by, self.over_by, loss_by].into_iter().flatten().min()
     }
 
     /// Does what is due.
@@ -311,6 +312,9 @@ impl Connection {
         }
         if self.over_by.is_some_and(|by| by <= now) {
             self.stage = Stage::Over(Why::Silent);
+        }
+        if self.outbound.loss_by().is_some_and(|by| by <= now) && self.outbound.miss(now) {
+            self.ledbat.on_loss();
         }
         if self.answer_by.is_none_or(|by| by > now) {
             return;

@@ -16,8 +16,11 @@ pub const MAX_FLYING: usize = 1_000;
 /// each other.
 const MAX_BEHIND: u16 = 256;
 
-/// A packet counts as lost when one that was sent so many packets later has arrived (BEP 29).
+/// A packet is overtaken when one that was sent so many packets later has arrived (BEP 29).
 const LOST_BEHIND: u64 = 3;
+
+/// For each loss that was one, the patience with those overtaken shrinks by one part in so many.
+const FORGETS: u32 = 32;
 
 /// A packet that was sent.
 #[derive(Debug)]
@@ -30,8 +33,10 @@ struct Sent {
     order: u64,
     times: u32,
     state: State,
-    /// It was called lost at the loss that was told last.
-    doubted: bool,
+    /// Since when it has been overtaken.
+    overtaken: Option<Instant>,
+    /// It was called lost at the loss that was told last, and had been overtaken then.
+    doubted: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +92,13 @@ pub struct Outbound {
     lost: usize,
     /// Packets sent so far, the repeated ones too.
     order: u64,
+    /// The latest of them that has arrived.
+    newest: u64,
+    /// How long one that was overtaken may take and still count as under way: as long as others
+    /// took that came after all. Nothing where packets stay in order.
+    patience: Duration,
+    /// When the first of those overtaken will have taken longer.
+    loss_by: Option<Instant>,
     /// How many had been sent when a loss was told last.
     told_at: u64,
     doubt: Option<Doubt>,
@@ -117,6 +129,9 @@ impl Outbound {
             flying: 0,
             lost: 0,
             order: 0,
+            newest: 0,
+            patience: Duration::ZERO,
+            loss_by: None,
             told_at: 0,
             doubt: None,
             ends: false,
@@ -227,7 +242,8 @@ impl Outbound {
             order,
             times: 1,
             state,
-            doubted: false,
+            overtaken: None,
+            doubted: None,
         });
         let payload = &self.sent[self.sent.len() - 1].payload;
         Outgoing { kind, seq, payload }
@@ -240,7 +256,7 @@ impl Outbound {
         let sent = &mut self.sent[place];
         self.flying += sent.payload.len();
         (sent.at, sent.order, sent.state) = (now, self.order, State::Flying);
-        sent.times += 1;
+        (sent.times, sent.overtaken) = (sent.times + 1, None);
         Outgoing { kind: sent.kind, seq, payload: &sent.payload }
     }
 
@@ -248,27 +264,56 @@ impl Outbound {
     /// what was sent again cannot be acknowledged in less time.
     pub fn on_ack(&mut self, packet: &Packet<'_>, soon: Duration, now: Instant) -> Acked {
         let mut acked = Acked::default();
-        let mut newest = 0;
         // From the oldest up to number `ack`; nothing if the packet was overtaken.
         let whole = usize::from(packet.header.ack.wrapping_add(1).wrapping_sub(self.first));
         let whole = if whole <= self.sent.len() { whole } else { 0 };
         for place in 0..whole {
             self.undoubt(place, soon, now, &mut acked);
-            self.arrived(place, now, &mut acked, &mut newest);
+            self.arrived(place, soon, now, &mut acked);
         }
         for seq in packet.selected() {
             let place = usize::from(seq.wrapping_sub(self.first));
             if place < self.sent.len() {
                 self.undoubt(place, soon, now, &mut acked);
-                self.arrived(place, now, &mut acked, &mut newest);
+                self.arrived(place, soon, now, &mut acked);
             }
         }
         while self.sent.front().is_some_and(|sent| sent.state == State::Arrived) {
             self.sent.pop_front();
             self.first = self.first.wrapping_add(1);
         }
-        acked.is_loss = self.lose(|sent| sent.order + LOST_BEHIND <= newest);
+        acked.is_loss = self.miss(now);
         acked
+    }
+
+    /// When [`miss`](Outbound::miss) is to be called, if nothing is heard before.
+    pub fn loss_by(&self) -> Option<Instant> {
+        self.loss_by
+    }
+
+    /// Calls those lost that were overtaken for too long; whether that is news, see
+    /// [`Acked::is_loss`].
+    pub fn miss(&mut self, now: Instant) -> bool {
+        let is_flying = |sent: &&mut Sent| sent.state == State::Flying;
+        let mut first = None;
+        for sent in self.sent.iter_mut().filter(is_flying) {
+            if sent.order + LOST_BEHIND <= self.newest {
+                let since = *sent.overtaken.get_or_insert(now);
+                first = Some(first.map_or(since, |first: Instant| first.min(since)));
+            }
+        }
+        let patience = self.patience;
+        let is_over = |since: Instant| since + patience <= now;
+        self.loss_by = first.map(|since| since + patience);
+        if !first.is_some_and(is_over) {
+            return false;
+        }
+        self.loss_by = None;
+        let is_news = self.lose(|sent| sent.overtaken.is_some_and(is_over));
+        if is_news {
+            self.patience -= self.patience / FORGETS;
+        }
+        is_news
     }
 
     /// A packet that was called lost and came too soon for its repetition was only overtaken. When
@@ -280,10 +325,9 @@ impl Outbound {
             State::Flying => now.saturating_duration_since(sent.at) < soon,
             State::Arrived => false,
         };
+        let Some(since) = sent.doubted.take().filter(|_| is_too_soon) else { return };
+        self.patience = self.patience.max(late(since, soon, now));
         let Some(doubt) = &mut self.doubt else { return };
-        if !std::mem::take(&mut sent.doubted) || !is_too_soon {
-            return;
-        }
         doubt.came += 1;
         if doubt.came == doubt.lost {
             acked.is_undone = true;
@@ -292,13 +336,18 @@ impl Outbound {
         }
     }
 
-    fn arrived(&mut self, place: usize, now: Instant, acked: &mut Acked, newest: &mut u64) {
+    fn arrived(&mut self, place: usize, soon: Duration, now: Instant, acked: &mut Acked) {
         let sent = &mut self.sent[place];
-        *newest = (*newest).max(sent.order);
+        self.newest = self.newest.max(sent.order);
         match sent.state {
             State::Arrived => return,
             State::Lost => self.lost -= 1,
-            State::Flying => self.flying -= sent.payload.len(),
+            State::Flying => {
+                self.flying -= sent.payload.len();
+                if let Some(since) = sent.overtaken {
+                    self.patience = self.patience.max(late(since, soon, now));
+                }
+            }
         }
         sent.state = State::Arrived;
         acked.is_news = true;
@@ -319,14 +368,14 @@ impl Outbound {
         if is_news {
             self.doubt = Some(Doubt { told_at: self.told_at, lost: 0, came: 0 });
             self.told_at = self.order;
-            self.sent.iter_mut().for_each(|sent| sent.doubted = false);
+            self.sent.iter_mut().for_each(|sent| sent.doubted = None);
         }
         for sent in self.sent.iter_mut().filter(|sent| is_new(sent)) {
             sent.state = State::Lost;
             self.lost += 1;
             self.flying -= sent.payload.len();
             if let Some(doubt) = &mut self.doubt {
-                sent.doubted = true;
+                sent.doubted = sent.overtaken;
                 doubt.lost += 1;
             }
         }
@@ -338,6 +387,12 @@ impl Outbound {
         self.lose(|_| true);
         self.doubt = None;
     }
+}
+
+/// The patience that would have been enough with one that comes now.
+fn late(since: Instant, most: Duration, now: Instant) -> Duration {
+    let took = now.saturating_duration_since(since);
+    (took + took / 4).min(most)
 }
 
 #[cfg(test)]
@@ -410,6 +465,26 @@ mod tests {
             let acked = outbound.on_ack(&ack(0xffff, &[0b1111]), soon, later(60));
             assert!(!acked.is_undone());
         }
+    }
+
+    #[test]
+    fn where_packets_overtake_others_these_get_as_long_as_it_took_before() {
+        let now = Instant::now();
+        let later = |milliseconds| now + Duration::from_millis(milliseconds);
+        let soon = Duration::from_millis(25);
+        let mut outbound = flying(20, now);
+        assert!(outbound.on_ack(&ack(0xfffe, &[0b111]), soon, later(50)).is_loss, "nothing known");
+        assert!(outbound.on_ack(&ack(2, &[]), soon, later(58)).is_undone());
+        assert!(!outbound.on_ack(&ack(2, &[0b111]), soon, later(60)).is_loss);
+        assert_eq!(outbound.loss_by(), Some(later(70)));
+        assert!(!outbound.on_ack(&ack(6, &[]), soon, later(69)).is_loss, "it came");
+        assert_eq!(outbound.loss_by(), None);
+        assert!(!outbound.on_ack(&ack(6, &[0b111]), soon, later(80)).is_loss);
+        assert!(!outbound.miss(later(90)));
+        let by = outbound.loss_by().unwrap();
+        assert!(by > later(91) && by < later(92), "a little more than the eleven");
+        assert!(outbound.miss(by) && !outbound.miss(by));
+        assert!(outbound.loss_by().is_none() && outbound.lost == 1);
     }
 
     #[test]

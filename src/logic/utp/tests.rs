@@ -247,13 +247,17 @@ fn every_byte_comes_in_order_over_a_link_that_loses_and_reorders() {
 }
 
 #[test]
-fn packets_that_are_only_overtaken_cost_nothing() {
-    let rate = |late| {
-        let (mut world, key, _) = World::open(Link { late, late_by: 10, ..link(20, 25) });
-        world.flood(key, 10)
-    };
-    let (in_order, overtaken) = (rate(0), rate(20));
-    assert!(overtaken * 10 > in_order * 9, "{overtaken}, and {in_order} in order");
+fn packets_that_are_only_overtaken_cost_nothing_beside_lost_ones_too() {
+    for (lost, late) in [(0, 100), (10, 50)] {
+        let rate = |late| {
+            let late_by = 10;
+            let (mut world, key, _) = World::open(Link { lost, late, late_by, ..link(6, 25) });
+            world.flood(key, 2);
+            world.flood(key, 15)
+        };
+        let (in_order, overtaken) = (rate(0), rate(late));
+        assert!(overtaken * 10 > in_order * 9, "{overtaken}, and {in_order} in order");
+    }
 }
 
 #[test]

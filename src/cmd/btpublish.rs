@@ -81,6 +81,9 @@ fn face(env: &mut Env, parsed: &Parsed) -> Face {
 
 fn settings(env: &Env, parsed: &Parsed) -> Result<Settings, String> {
     let mut paths = Vec::new();
+    if parsed.positionals().iter().any(|path| path.is_empty()) {
+        return Err("a path is empty".into());
+    }
     for path in parsed.positionals().iter().map(|path| env.cwd.join(path)) {
         if !paths.contains(&path) {
             paths.push(path);
@@ -150,6 +153,8 @@ fn recipe(parsed: &Parsed) -> Result<Recipe, String> {
         ignore: items("ignore").map(OsString::from).collect(),
         exclude: items("exclude").map(str::to_string).collect(),
         include: items("include").map(str::to_string).collect(),
+        // What they lead to may lie anywhere, and nothing outside of the paths is served.
+        no_links: true,
     };
     Ok(Recipe {
         comment: parsed.text("comment").to_owned(),
@@ -203,6 +208,7 @@ mod tests {
     fn wrong_usage_names_option_and_value() {
         for (args, said) in [
             (&["--port", "0"][..], "at least one file or folder"),
+            (&["x", ""], "a path is empty"),
             (&["x", "--host", "http://a/"], "--host: 'http://a/'"),
             (&["x", "--bind", "here"], "--bind: 'here'"),
             (&["x", "--exit_after", "soon"], "--exit_after: 'soon'"),

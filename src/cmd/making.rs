@@ -272,6 +272,7 @@ pub fn recipe(env: &Env, parsed: &Parsed) -> Result<Recipe, String> {
             ignore: items("ignore").map(OsString::from).collect(),
             exclude: items("exclude").map(str::to_string).collect(),
             include: items("include").map(str::to_string).collect(),
+            no_links: false,
         },
     })
 }

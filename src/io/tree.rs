@@ -60,6 +60,8 @@ pub enum Why {
     NotIncluded,
     /// Neither file nor folder: a socket, a link to nothing.
     NeitherFileNorFolder,
+    /// It is a symbolic link, and these are not wanted.
+    Link,
 }
 
 impl fmt::Display for Skipped {
@@ -69,6 +71,7 @@ impl fmt::Display for Skipped {
             Why::Excluded => "it fits a pattern to exclude",
             Why::NotIncluded => "it fits no pattern to include",
             Why::NeitherFileNorFolder => "neither file nor folder",
+            Why::Link => "it is a symbolic link",
         };
         write!(f, "left out '{}': {why}", self.path.display())
     }
@@ -83,6 +86,8 @@ pub struct Filter {
     pub exclude: Vec<String>,
     /// Unless empty: only files that fit one of these, or are in a folder that does, count.
     pub include: Vec<String>,
+    /// Symbolic links below the root are left out, instead of being followed.
+    pub no_links: bool,
 }
 
 impl Filter {
@@ -214,6 +219,10 @@ impl Walk<'_> {
             self.skip(&path, why);
             return Ok(());
         }
+        if self.filter.no_links && self.is_link(&path) {
+            self.skip(&path, Why::Link);
+            return Ok(());
+        }
         let metadata = match stat(&self.full(&path)) {
             Err(TreeError::Read(_, e))
                 if e.kind() == ErrorKind::NotFound && self.is_link(&path) =>
@@ -327,7 +336,7 @@ mod tests {
         let walk = |exclude: &[&str], include: &[&str]| {
             let texts = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect();
             let (exclude, include) = (texts(exclude), texts(include));
-            let (files, skipped) = folder.walk_by(Filter { exclude, include, ignore: vec![] });
+            let (files, skipped) = folder.walk_by(Filter { exclude, include, ..Filter::default() });
             (files.join(" "), skipped)
         };
         let (files, skipped) = walk(&["*.nfo", "cd/t?p"], &[]);

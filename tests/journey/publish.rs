@@ -3,8 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
 
-use super::util::{Background, Cmd, Dir, content, until};
+use bittornado::proto::ids::InfoHash;
+
+use super::util::{Background, Cmd, Dir, content, free_port, until};
 use super::{COMPLETE, PIECE, SOON, STOP, client, files, tree};
 
 /// A publisher that runs, and where its page is.
@@ -65,7 +68,7 @@ fn a_tree_is_had_from_peers_and_from_the_web_and_then_it_ends() {
     let sent = files(&dir.join("tree"));
     let bytes = content("one file", 10 * PIECE + 17);
     dir.write("one file.iso", &bytes);
-    let cmd = publish(&dir).args(["tree", "one file.iso", "--exit_after", "1", "--title", "<A>"]);
+    let cmd = publish(&dir).args(["tree", "one file.iso", "--exit_after", "2", "--title", "<A>"]);
     let published = Published::start(cmd, 2);
 
     let page = published.text("/");
@@ -90,7 +93,7 @@ fn a_tree_is_had_from_peers_and_from_the_web_and_then_it_ends() {
     let choice = format!("choose one: {url}tree.torrent, {url}one%20file.iso.torrent\n");
     assert!(several.err.ends_with(&choice), "{several:#?}");
 
-    // By the web alone: no tracker tells of any peer.
+    // By the web alone: no tracker tells of any peer. It asks by the name, so it is the first.
     let seed = format!("http://127.0.0.1:{}/data/", published.port);
     let make = ["--no_tracker", "one file.iso", "--url_list", &seed, "--target", "web.torrent"];
     dir.cmd("btmakemetafile").args(make).run().expect(0);
@@ -104,7 +107,7 @@ fn a_tree_is_had_from_peers_and_from_the_web_and_then_it_ends() {
     peer.wait_for(COMPLETE, SOON);
     assert_eq!(files(&dir.join("copy")), sent);
     let done = published.publisher.wait(SOON).expect(0);
-    assert!(done.out.contains("1 downloads are completed: stopping"), "{done:#?}");
+    assert!(done.out.contains("2 downloads are completed: stopping"), "{done:#?}");
     assert_eq!(files(&dir.join("tree")), sent);
 }
 
@@ -160,16 +163,19 @@ fn nothing_but_what_is_shared_is_served_and_trouble_is_one_line() {
     dir.write("secret", "secret");
     dir.write("folder/file", "shared");
     dir.write("folder/later", "shared");
+    let link = |name: &str| std::os::unix::fs::symlink(dir.join("secret"), dir.join(name)).unwrap();
+    link("folder/link");
     let published = Published::start(publish(&dir).args(["folder", "gone", "--no_page"]), 1);
     // What was a file when it was looked at leads elsewhere now.
     fs::remove_file(dir.join("folder/later")).unwrap();
-    std::os::unix::fs::symlink(dir.join("secret"), dir.join("folder/later")).unwrap();
+    link("folder/later");
     for target in [
         "/",
         "/figures.json",
         "/data/",
         "/data/folder",
         "/data/folder/later",
+        "/data/folder/link",
         "/data/folder/../secret",
         "/data/folder/%2e%2e/secret",
         "/data/secret",
@@ -193,8 +199,12 @@ fn nothing_but_what_is_shared_is_served_and_trouble_is_one_line() {
     let taken = publish(&dir).args(["folder", "--port", &port]).run().expect(1);
     assert!(taken.err.contains("cannot listen on 127.0.0.1:"), "{taken:#?}");
     let done = published.publisher.stop(STOP).expect(1);
-    let lines: Vec<&str> = done.err.lines().collect();
-    assert!(lines[0].contains("cannot read '") && lines[0].contains("gone'"), "{lines:?}");
+    let told = |parts: [&str; 2]| {
+        let line = |line: &&str| parts.iter().all(|part| line.contains(part));
+        assert_eq!(done.err.lines().filter(line).count(), 1, "{parts:?}: {done:#?}");
+    };
+    told(["cannot read '", "gone': No such file"]);
+    told(["left out '", "folder/link': it is a symbolic link"]);
 
     dir.write("empty/.hidden", "");
     for path in ["empty", "nothing"] {
@@ -202,4 +212,111 @@ fn nothing_but_what_is_shared_is_served_and_trouble_is_one_line() {
         assert_eq!(done.err.lines().count(), 1, "{done:#?}");
         assert!(done.err.contains(path), "{done:#?}");
     }
+}
+
+#[test]
+fn a_file_that_the_web_has_got_whole_is_a_completed_download() {
+    let dir = Dir::new();
+    dir.write("one/file.bin", content("one", PIECE));
+    dir.write("two/file.bin", content("two", PIECE));
+    let cmd = publish(&dir).args(["one/file.bin", "two/file.bin", "--exit_after", "2"]);
+    let published = Published::start(cmd, 2);
+    // Each is to be had, though they are called the same.
+    let page = published.text("/");
+    let links = || page.split("href=\"/data/").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let got: Vec<_> = links().map(|at| published.get(&format!("/data/{at}")).1).collect();
+    assert!(got == [content("one", PIECE), content("two", PIECE)], "{page}");
+    // By its hash, in part, or its head alone: these are no downloads.
+    for request in
+        ["HEAD /data/file.bin HTTP/1.0\r\n", "GET /data/file.bin HTTP/1.0\r\nRange: bytes=1-\r\n"]
+    {
+        published.ask(&format!("{request}\r\n"));
+    }
+    assert!(!published.publisher.out().contains("1 completed"));
+    for range in ["", "Range: bytes=0-\r\n"] {
+        let (_, body) = published.ask(&format!("GET /data/file.bin HTTP/1.0\r\n{range}\r\n"));
+        assert!(body == content("one", PIECE));
+    }
+    let done = published.publisher.wait(SOON).expect(0);
+    assert!(done.out.contains("\nended: 2 completed, "), "{done:#?}");
+}
+
+/// One message of a peer: what it is, and what it says.
+fn hear(peer: &mut TcpStream) -> (u8, Vec<u8>) {
+    loop {
+        let mut length = [0; 4];
+        peer.read_exact(&mut length).unwrap();
+        let mut body = vec![0; u32::from_be_bytes(length) as usize];
+        peer.read_exact(&mut body).unwrap();
+        if !body.is_empty() {
+            return (body[0], body.split_off(1));
+        }
+    }
+}
+
+#[test]
+fn nothing_that_a_peer_sends_is_written_even_where_data_is_damaged() {
+    const BLOCK: usize = 16 * 1024;
+    let dir = Dir::new();
+    let good = content("good", 3 * PIECE);
+    let path = dir.write("shared", &good);
+    let port = free_port().to_string();
+    let options = ["shared", "--piece_size_pow2", "15", "--minport", &port, "--maxport", &port];
+    let published = Published::start(publish(&dir).args(options), 1);
+    let figures = published.text("/figures.json");
+    let (_, rest) = figures.split_once("\"info_hash\":\"").unwrap();
+    let hash = InfoHash::from_hex(&rest[..40]).unwrap();
+    // Without a trace for those who only look at size and time.
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let before = file.metadata().unwrap().modified().unwrap();
+    let damaged = [&good[..PIECE], &vec![7; PIECE][..], &good[2 * PIECE..]].concat();
+    file.write_all_at(&damaged, 0).unwrap();
+    file.set_modified(before).unwrap();
+
+    // It has what is damaged as it was, and gives it whether it is asked for or not.
+    let address = format!("127.0.0.1:{port}");
+    let mut peer = until(SOON, "it takes peers", || TcpStream::connect(&address).ok());
+    peer.set_read_timeout(Some(SOON)).unwrap();
+    let hello =
+        [b"\x13BitTorrent protocol\0\0\0\0\0\0\0\x04", &hash.0[..], &[b'x'; 20][..]].concat();
+    peer.write_all(&hello).unwrap();
+    peer.write_all(b"\0\0\0\x02\x05\x40\0\0\0\x01\x01\0\0\0\x01\x02").unwrap();
+    peer.read_exact(&mut [0; 68]).unwrap();
+    let message = |kind: u8, numbers: &[usize], bytes: &[u8]| {
+        let length = (1 + 4 * numbers.len() + bytes.len()) as u32;
+        let numbers = numbers.iter().flat_map(|n| (*n as u32).to_be_bytes());
+        let head = length.to_be_bytes().into_iter().chain([kind]).chain(numbers);
+        head.chain(bytes.iter().copied()).collect::<Vec<u8>>()
+    };
+    let block = |piece: usize, begin: usize| {
+        let at = piece * PIECE + begin;
+        message(7, &[piece, begin], &good[at..at + BLOCK])
+    };
+    while hear(&mut peer).0 != 1 {}
+    // What is damaged is found when it shall be sent.
+    peer.write_all(&message(6, &[1, 0, BLOCK], &[])).unwrap();
+    until(SOON, "the damage to be found", || {
+        published.publisher.err().contains("is bad").then_some(())
+    });
+    for _ in 0..10 {
+        for piece in 0..3 {
+            peer.write_all(&[block(piece, 0), block(piece, BLOCK)].concat()).unwrap();
+        }
+        peer.write_all(&message(6, &[0, 0, BLOCK], &[])).unwrap();
+        // Until it answers, whatever it asks for it gets.
+        loop {
+            match hear(&mut peer) {
+                (6, asked) => {
+                    let number = |n: usize| u32::from_be_bytes(asked[n..n + 4].try_into().unwrap());
+                    peer.write_all(&block(number(0) as usize, number(4) as usize)).unwrap();
+                }
+                // Choked, for the time being.
+                (16, _) => break,
+                (7, answer) => break assert!(answer[8..] == good[..BLOCK]),
+                _ => {}
+            }
+        }
+    }
+    published.publisher.stop(STOP).expect(0);
+    assert!(dir.read("shared") == damaged);
 }

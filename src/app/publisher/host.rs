@@ -1,7 +1,7 @@
 //! By which address others reach this machine: what stands in links and .torrent files.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::io::multicast::networks;
 use crate::io::sys;
@@ -76,13 +76,11 @@ impl fmt::Display for Authority {
     }
 }
 
-/// An address of this machine by which others reach it, for somebody who listens on these. Asks
-/// the kernel's tables alone: nothing is sent, no name is looked up.
-pub(super) fn own_address(listening: &[SocketAddr]) -> IpAddr {
+/// The addresses of this machine by which others reach it, for somebody who listens on these: one
+/// of each family at most, and one at least. Asks the kernel's tables alone: nothing is sent, no
+/// name is looked up.
+pub(super) fn own_addresses(listening: &[SocketAddr]) -> Vec<IpAddr> {
     let bound = listening.iter().map(|on| on.ip()).filter(|ip| !ip.is_unspecified());
-    if let Some(ip) = bound.min_by_key(IpAddr::is_loopback) {
-        return ip;
-    }
     // Addresses of documentation stand for the Internet; then the networks around.
     let far = ["192.0.2.1:9", "[2001:db8::1]:9"].map(|to| to.parse().expect("an address"));
     let near = networks().into_iter().map(|network| match network.address {
@@ -96,7 +94,20 @@ pub(super) fn own_address(listening: &[SocketAddr]) -> IpAddr {
         // Link-local addresses are of no use in links.
         IpAddr::V6(v6) => !v6.is_loopback() && v6.segments()[0] & 0xffc0 != 0xfe80,
     };
-    sources.into_iter().find(usable).unwrap_or(Ipv4Addr::LOCALHOST.into())
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    // A socket of one family hears nothing of the other.
+    let heard = |ip: &IpAddr| {
+        listening.iter().any(|on| on.ip().is_unspecified() && on.is_ipv6() == ip.is_ipv6())
+    };
+    let unbound = sources.filter(usable).chain(loopback).filter(heard);
+    let own: Vec<IpAddr> = bound.chain(unbound).collect();
+    let best = |six: bool| {
+        let of = || own.iter().filter(|ip| ip.is_ipv6() == six);
+        of().find(|ip| !ip.is_loopback()).or_else(|| of().next()).copied()
+    };
+    let both = [best(false), best(true)].into_iter().flatten();
+    let inside = both.clone().all(|ip| ip.is_loopback());
+    both.filter(|ip| inside || !ip.is_loopback()).collect()
 }
 
 #[cfg(test)]
@@ -125,10 +136,16 @@ mod tests {
     #[test]
     fn who_is_bound_to_an_address_is_reached_by_it() {
         let own = |on: &[&str]| {
-            own_address(&on.iter().map(|a| a.parse().unwrap()).collect::<Vec<_>>()).to_string()
+            let on: Vec<SocketAddr> = on.iter().map(|a| a.parse().unwrap()).collect();
+            own_addresses(&on).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(own(&["127.0.0.1:80", "192.0.2.7:80"]), "192.0.2.7");
-        assert_eq!(own(&["127.0.0.9:80"]), "127.0.0.9");
-        assert!(!own_address(&["0.0.0.0:80".parse().unwrap()]).is_unspecified());
+        assert_eq!(own(&["127.0.0.1:80", "192.0.2.7:80"]), ["192.0.2.7"]);
+        assert_eq!(own(&["127.0.0.9:80"]), ["127.0.0.9"]);
+        assert_eq!(own(&["[2001:db8::7]:80", "192.0.2.7:80"]), ["192.0.2.7", "2001:db8::7"]);
+        assert_eq!(own(&["[::1]:80", "127.0.0.1:80"]), ["127.0.0.1", "::1"]);
+        assert_eq!(own(&["[::1]:80", "192.0.2.7:80"]), ["192.0.2.7"]);
+        // Whatever addresses this machine has.
+        assert!(matches!(&own(&["0.0.0.0:80"])[..], [four] if !four.contains(':')));
+        assert!(matches!(&own(&["[::]:80"])[..], [six] if six.contains(':')));
     }
 }

@@ -42,7 +42,7 @@ use crate::logic::rate::{Bucket, DEFAULT_WINDOW, Meter};
 use crate::logic::registry::Registry;
 use crate::proto::ids::InfoHash;
 use crate::proto::qr::Code;
-use host::{Authority, own_address};
+use host::{Authority, own_addresses};
 use seeding::{Said, Seeding, Seeds};
 use share::Share;
 use sharing::PEERS_PERCENT;
@@ -125,6 +125,8 @@ struct Asker {
     request: Box<Request>,
     hash: InfoHash,
     file: usize,
+    /// By its name, as people ask: clients ask by the info hash.
+    named: bool,
 }
 
 /// The page, and its figures.
@@ -133,7 +135,8 @@ type Bodies = (Arc<Vec<u8>>, Arc<Vec<u8>>);
 /// What is served of the web.
 struct Front {
     title: Option<String>,
-    authority: Authority,
+    /// By what we are reached: the first stands in links, all in .torrent files.
+    reached: Vec<Authority>,
     qr: Option<Code>,
     nonce: String,
     /// The page and its figures, and when they were made.
@@ -144,7 +147,7 @@ struct Front {
 
 impl Front {
     fn url(&self) -> String {
-        format!("http://{}/", self.authority)
+        format!("http://{}/", self.reached[0])
     }
 
     /// The page has to be made anew: something else is shared.
@@ -232,10 +235,14 @@ impl Publisher {
             })
             .collect();
         let port = on.first().map_or(0, SocketAddr::port);
-        let ip = settings.host.as_ref().and_then(Host::ip).unwrap_or_else(|| own_address(&on));
-        let host = settings.host.clone();
-        let host = host.unwrap_or_else(|| Host { name: ip.to_string(), port: None });
-        let front = front(&settings, Authority::new(host, port));
+        let own = own_addresses(&on);
+        let ip = settings.host.as_ref().and_then(Host::ip).unwrap_or(own[0]);
+        let hosts = match &settings.host {
+            Some(host) => vec![host.clone()],
+            None => own.iter().map(|ip| Host { name: ip.to_string(), port: None }).collect(),
+        };
+        let reached = hosts.into_iter().map(|host| Authority::new(host, port)).collect();
+        let front = front(&settings, reached);
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let files = Files::start(&post).map_err(machine)?;
         let seeding = Seeding {
@@ -250,6 +257,12 @@ impl Publisher {
         let job = Job { paths, recipe: settings.recipe, cache, rescan };
         let works = Some(Works::start(job, post.clone()).map_err(machine)?);
         tell(Notice::Listening(front.url()));
+        if settings.host.is_none()
+            && ip.is_loopback()
+            && on.iter().any(|on| on.ip().is_unspecified())
+        {
+            tell(Notice::Told("this machine is in no network: nobody else can reach it".into()));
+        }
         Ok(Publisher {
             reactor,
             gate,
@@ -322,6 +335,9 @@ impl Publisher {
                 || self.gate.on_event(&mut self.reactor, event, now);
         }
         self.serve(now);
+        while let Some(number) = self.gate.next_receipt() {
+            self.shares[number].by_web += 1;
+        }
         self.on_time(now, tell);
         Ok(())
     }
@@ -431,10 +447,10 @@ fn desk(local_only: bool, now: Instant) -> Desk {
     desk
 }
 
-fn front(settings: &Settings, authority: Authority) -> Front {
+fn front(settings: &Settings, reached: Vec<Authority>) -> Front {
     let mut front = Front {
         title: settings.title.clone(),
-        authority,
+        reached,
         qr: None,
         nonce: format!("{:016x}", random()),
         made: None,

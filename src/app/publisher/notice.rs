@@ -77,7 +77,7 @@ pub struct Figures {
     pub seeds: u64,
     /// Peers that have not.
     pub peers: u64,
-    /// Completed downloads, as the peers told.
+    /// Completed downloads: as peers told, and files that web clients were sent whole.
     pub completed: u64,
     /// Bytes a second that are sent, by HTTP and to peers.
     pub rate: f64,

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write};
 
-use super::share::{Share, State, Version, in_url};
+use super::share::{Share, State, Version, data_path, torrent_path};
 use crate::app::tracker::page::{Size, escaped};
 use crate::proto::announce::answer::Counts;
 use crate::proto::qr::Code;
@@ -176,19 +176,19 @@ impl View<'_> {
             out,
             "<p class=\"m\">{size}{files} \u{b7} <span id=\"t{number}\">{said}</span></p>"
         )?;
-        let torrent = self.torrent_path(version);
+        let torrent = torrent_path(self.shares, version);
         out.push_str("<p class=\"g\">");
         if version.is_file() {
-            let path = in_url(&version.name);
-            write!(out, "<a href=\"/data/{path}\" download>Download</a>")?;
+            let path = data_path(self.shares, version, &version.name);
+            write!(out, "<a href=\"/{path}\" download>Download</a>")?;
         }
         let magnet = escaped(&version.magnet);
         writeln!(
             out,
-            "<a href=\"{torrent}\" type=\"application/x-bittorrent\">.torrent</a>\
+            "<a href=\"/{torrent}\" type=\"application/x-bittorrent\">.torrent</a>\
              <a href=\"{magnet}\">Magnet link</a></p>"
         )?;
-        list(out, version)?;
+        self.list(out, version)?;
         self.commands(out, version, &torrent)?;
         writeln!(out, "<dt>info hash</dt><dd><code>{}</code></dd></dl></article>", version.hash)
     }
@@ -197,51 +197,43 @@ impl View<'_> {
     fn commands(&self, out: &mut String, version: &Version, torrent: &str) -> fmt::Result {
         let url = self.url.trim_end_matches('/');
         let lone = self.shares.iter().filter(|share| share.newest().is_some()).count() == 1;
-        let page = if lone { "/" } else { torrent };
-        let command = escaped(&format!("btdownload {url}{page}"));
+        let page = if lone { "" } else { torrent };
+        let command = escaped(&format!("btdownload {url}/{page}"));
         writeln!(out, "<dl><dt>with peers</dt><dd><code>{command}</code></dd>")?;
         if version.is_file() {
-            let path = in_url(&version.name);
-            let curl = match path == version.name {
-                true => format!("curl -O {url}/data/{path}"),
-                false => format!("curl -o {} {url}/data/{path}", quoted(&version.name)),
+            let path = data_path(self.shares, version, &version.name);
+            // Under another name than that in the address: one that had to be escaped there.
+            let curl = match path.strip_suffix(&version.name) {
+                Some(above) if above.ends_with('/') => format!("curl -O {url}/{path}"),
+                _ => format!("curl -o {} {url}/{path}", quoted(&version.name)),
             };
             writeln!(out, "<dt>without</dt><dd><code>{}</code></dd>", escaped(&curl))?;
         }
         Ok(())
     }
 
-    /// Where the .torrent is: by its name, if no other has that.
-    fn torrent_path(&self, version: &Version) -> String {
-        let newest = self.shares.iter().filter_map(Share::newest);
-        match newest.filter(|other| other.name == version.name).count() {
-            1 => format!("/{}.torrent", in_url(&version.name)),
-            _ => format!("/{}.torrent", version.hash),
+    /// The files of a folder, each to be had by itself.
+    fn list(&self, out: &mut String, version: &Version) -> fmt::Result {
+        if version.is_file() {
+            return Ok(());
         }
+        out.push_str("<details><summary>Files</summary><ul>\n");
+        for (name, length) in version.files.iter().take(MAX_FILES) {
+            let shown = name.strip_prefix(&version.name).unwrap_or(name).trim_start_matches('/');
+            writeln!(
+                out,
+                "<li><a href=\"/{}\"><bdi>{}</bdi></a><span>{}</span></li>",
+                data_path(self.shares, version, name),
+                escaped(shown),
+                Size(*length)
+            )?;
+        }
+        if let hidden @ 1.. = version.files.len().saturating_sub(MAX_FILES) {
+            writeln!(out, "<li>and {hidden} more</li>")?;
+        }
+        out.push_str("</ul></details>\n");
+        Ok(())
     }
-}
-
-/// The files of a folder, each to be had by itself.
-fn list(out: &mut String, version: &Version) -> fmt::Result {
-    if version.is_file() {
-        return Ok(());
-    }
-    out.push_str("<details><summary>Files</summary><ul>\n");
-    for (name, length) in version.files.iter().take(MAX_FILES) {
-        let shown = name.strip_prefix(&version.name).unwrap_or(name).trim_start_matches('/');
-        writeln!(
-            out,
-            "<li><a href=\"/data/{}\"><bdi>{}</bdi></a><span>{}</span></li>",
-            in_url(name),
-            escaped(shown),
-            Size(*length)
-        )?;
-    }
-    if let hidden @ 1.. = version.files.len().saturating_sub(MAX_FILES) {
-        writeln!(out, "<li>and {hidden} more</li>")?;
-    }
-    out.push_str("</ul></details>\n");
-    Ok(())
 }
 
 /// How it goes with a share, in words that need no escaping.

@@ -41,12 +41,12 @@ impl Publisher {
             Wanted::Page => return Some(self.page(now)),
             Wanted::Figures => return Some(self.page_figures(now)),
             Wanted::Torrent(version) => return Some(web::torrent(version)),
-            Wanted::File(version, file) => {
+            Wanted::File(version, file, named) => {
                 let (hash, storage) = (version.hash, Arc::clone(&version.storage));
                 if !self.files.open(visitor, storage, file) {
                     return Some(busy());
                 }
-                self.askers.insert(visitor, Asker { request, hash, file });
+                self.askers.insert(visitor, Asker { request, hash, file, named });
                 return None;
             }
             Wanted::Other => {}
@@ -64,12 +64,20 @@ impl Publisher {
         opened: Option<(Arc<File>, Stamp)>,
         now: Instant,
     ) {
-        let Some(Asker { request, hash, file }) = self.askers.remove(&visitor) else { return };
-        let mut versions = self.shares.iter().flat_map(|share| &share.versions);
-        let version = versions.find(|version| version.hash == hash);
-        let answer = version
-            .zip(opened)
-            .and_then(|(version, opened)| web::answer(&request, version, file, opened));
+        let Some(Asker { request, hash, file, named }) = self.askers.remove(&visitor) else {
+            return;
+        };
+        let shared = self.shares.iter().enumerate();
+        let mut versions = shared.flat_map(|(n, share)| share.versions.iter().map(move |v| (n, v)));
+        let version = versions.find(|(_, version)| version.hash == hash);
+        let answer = version.zip(opened).and_then(|((number, version), opened)| {
+            let size = opened.1.size;
+            let mut answer = web::answer(&request, version, file, opened)?;
+            // Who has all of it from the web has completed a download: peers tell so themselves.
+            let whole = matches!(answer.status, 200 | 206) && answer.length() == size;
+            answer.receipt = Some(number).filter(|_| named && whole && version.is_file());
+            Some(answer)
+        });
         let answer = answer.unwrap_or_else(not_found);
         self.gate.answer(&mut self.reactor, visitor, answer, now);
     }
@@ -126,12 +134,13 @@ impl Publisher {
         bodies
     }
 
-    /// The seeds and peers of what is shared of a path now, and completed downloads of all of it.
+    /// The seeds and peers of what is shared of a path now, and completed downloads of all of it,
+    /// by peers and by the web.
     fn counts(&self, share: &Share) -> Counts {
         let counts = |version: &Version| self.desk.registry.scraped(&version.hash).counts;
         let newest = share.newest().map(counts).unwrap_or_default();
-        let downloaded = share.versions.iter().map(|version| counts(version).downloaded).sum();
-        Counts { downloaded, ..newest }
+        let told: u32 = share.versions.iter().map(|version| counts(version).downloaded).sum();
+        Counts { downloaded: told.saturating_add(share.by_web), ..newest }
     }
 
     /// The figures of this moment.

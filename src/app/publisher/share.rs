@@ -35,12 +35,14 @@ pub(super) struct Share {
     pub name: String,
     pub state: State,
     pub versions: Vec<Version>,
+    /// How often the file was sent whole to web clients.
+    pub by_web: u32,
 }
 
 impl Share {
     pub fn new(path: PathBuf) -> Share {
         let name = maker::name_of(&path).unwrap_or_default().to_string_lossy().into_owned();
-        Share { path, name, state: State::Reading(0.0), versions: Vec::new() }
+        Share { path, name, state: State::Reading(0.0), versions: Vec::new(), by_web: 0 }
     }
 
     /// What is shared now.
@@ -67,11 +69,11 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// Of what was made of a path, to be had at this address.
+    /// Of what was made of a path, to be had at these addresses.
     ///
     /// # Errors
     /// The .torrent is none: somebody has spoilt what was kept of it.
-    pub fn new(made: &Made, path: PathBuf, at: &Authority) -> Result<Version, MetainfoError> {
+    pub fn new(made: &Made, path: PathBuf, at: &[Authority]) -> Result<Version, MetainfoError> {
         let info = &made.metainfo.info;
         let hash = made.metainfo.info_hash;
         let torrent = with_trackers(&made.torrent, hash, at)?;
@@ -117,13 +119,42 @@ fn names(info: &Info) -> Vec<(String, u64)> {
 }
 
 /// The .torrent with us as tracker and web seed.
-fn with_trackers(torrent: &[u8], hash: InfoHash, at: &Authority) -> Result<Vec<u8>, MetainfoError> {
-    let announce = format!("http://{at}/announce");
+fn with_trackers(
+    torrent: &[u8],
+    hash: InfoHash,
+    at: &[Authority],
+) -> Result<Vec<u8>, MetainfoError> {
+    // A tier each, so that they are tried in this order.
+    let tiers = at.iter().flat_map(|at| [format!("http://{at}/announce"), at.udp()]);
+    let tiers: Vec<Vec<String>> = tiers.map(|url| vec![url]).collect();
+    let seeds: Vec<String> = at.iter().map(|at| format!("http://{at}/data/{hash}/")).collect();
     let mut editor = Editor::new(torrent)?;
-    editor.set_announce(&announce);
-    editor.set_announce_list(&[vec![announce], vec![at.udp()]]);
-    editor.set_seeds(Seeds::Url, &[format!("http://{at}/data/{hash}/")]);
+    editor.set_announce(&tiers[0][0]);
+    editor.set_announce_list(&tiers);
+    editor.set_seeds(Seeds::Url, &seeds);
     Ok(editor.finish())
+}
+
+/// Whether nothing else that is shared now has the name of this.
+pub(super) fn is_lone(shares: &[Share], version: &Version) -> bool {
+    let newest = shares.iter().filter_map(Share::newest);
+    newest.filter(|other| other.name == version.name).count() <= 1
+}
+
+/// Where a .torrent is below the page's address: at its name, if no other has that.
+pub(super) fn torrent_path(shares: &[Share], version: &Version) -> String {
+    match is_lone(shares, version) {
+        true => format!("{}.torrent", in_url(&version.name)),
+        false => format!("{}.torrent", version.hash),
+    }
+}
+
+/// Where a file of it is, by its name.
+pub(super) fn data_path(shares: &[Share], version: &Version, name: &str) -> String {
+    match is_lone(shares, version) {
+        true => format!("data/{}", in_url(name)),
+        false => format!("data/{}/{}", version.hash, in_url(name)),
+    }
 }
 
 /// A name of a file as it stands in the path of a URL.
@@ -136,4 +167,25 @@ pub(super) fn in_url(name: &str) -> String {
         percent_encode(&mut url, step.as_bytes());
     }
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::publisher::Host;
+
+    #[test]
+    fn every_address_is_a_tracker_and_a_web_seed() {
+        let at = ["192.0.2.7", "2001:db8::7"].map(|ip| Authority::new(Host::read(ip).unwrap(), 80));
+        let info = b"d6:lengthi1e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
+        let bare = [&b"d4:info"[..], info, b"e"].concat();
+        let torrent = with_trackers(&bare, InfoHash([0xab; 20]), &at).unwrap();
+        let torrent = Metainfo::decode(&torrent).unwrap();
+        let (hosts, hash) = (["192.0.2.7", "[2001:db8::7]"], "ab".repeat(20));
+        assert_eq!(torrent.announce.unwrap(), "http://192.0.2.7/announce");
+        let tiers: Vec<String> = torrent.announce_list.concat();
+        let doors = |host| [format!("http://{host}/announce"), format!("udp://{host}:80/announce")];
+        assert_eq!(tiers, hosts.map(doors).concat());
+        assert_eq!(torrent.url_list, hosts.map(|host| format!("http://{host}/data/{hash}/")));
+    }
 }

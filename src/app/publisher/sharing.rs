@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::seeding::Said;
-use super::share::{Share, State, Version, in_url};
+use super::share::{Share, State, Version, torrent_path};
 use super::works::{Made, News};
 use super::{Notice, PublishError, Publisher, Seed, Shared};
 use crate::io::reactor::Event;
@@ -62,7 +62,7 @@ impl Publisher {
     fn publish(&mut self, number: usize, made: &Made, now: Instant, tell: &mut dyn FnMut(Notice)) {
         let hash = made.metainfo.info_hash;
         let path = self.shares[number].path.clone();
-        let version = match Version::new(made, path.clone(), &self.front.authority) {
+        let version = match Version::new(made, path.clone(), &self.front.reached) {
             Ok(version) => version,
             Err(e) => return tell(Notice::Told(format!("cannot share '{}': {e}", path.display()))),
         };
@@ -89,7 +89,7 @@ impl Publisher {
             hash,
             total: version.total,
             files: version.files.len(),
-            torrent: format!("{}{}.torrent", self.front.url(), in_url(&version.name)),
+            torrent: self.front.url() + &torrent_path(&self.shares, version),
             magnet: version.magnet.clone(),
             again,
         }));
@@ -114,6 +114,8 @@ impl Publisher {
         let shared = |share: &Share| share.versions.iter().any(|version| version.hash == hash);
         if !self.shares.iter().any(shared) {
             self.seeds.remove(hash);
+            // Should it come back its peers announce anew; ours will be another then.
+            self.desk.registry.forget_peers(&hash);
         }
         self.track();
     }
@@ -145,14 +147,14 @@ impl Publisher {
                 seed.uploaded = status.map_or(seed.uploaded, |status| status.uploaded);
                 self.share_limit(now);
             }
-            Said::Notice(text) => tell(Notice::Told(text)),
+            Said::Notice(text) => {
+                tell(Notice::Told(format!("'{}': {text}", name_of(&self.shares, hash))));
+            }
             Said::Ended(result) => {
                 self.sent_before += seed.uploaded;
                 self.seeding.remove(&hash);
                 if let Err(e) = result {
-                    let versions = self.shares.iter().flat_map(|share| &share.versions);
-                    let name = versions.filter(|version| version.hash == hash).map(|v| &v.name);
-                    let name = name.map(String::as_str).next().unwrap_or("what was shared");
+                    let name = name_of(&self.shares, hash);
                     tell(Notice::Told(format!("no peers get '{name}' from here: {e}")));
                 }
             }
@@ -189,4 +191,11 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// What a torrent is called.
+fn name_of(shares: &[Share], hash: InfoHash) -> &str {
+    let mut versions = shares.iter().flat_map(|share| &share.versions);
+    let version = versions.find(|version| version.hash == hash);
+    version.map_or("what was shared", |version| &version.name)
 }

@@ -21,8 +21,8 @@ pub(super) enum Wanted<'s> {
     Figures,
     /// A .torrent.
     Torrent(&'s Version),
-    /// A file of a torrent.
-    File(&'s Version, usize),
+    /// A file of a torrent, and whether it is asked for by its name alone.
+    File(&'s Version, usize, bool),
     /// The tracker, or nothing there is.
     Other,
 }
@@ -44,7 +44,7 @@ pub(super) fn wanted<'s>(request: &Request, shares: &'s [Share]) -> Wanted<'s> {
         false => percent_decode(raw),
     };
     if let Some(name) = path.strip_prefix(b"/data/") {
-        return file(name, shares).map_or(Wanted::Other, |(v, file)| Wanted::File(v, file));
+        return file(name, shares).unwrap_or(Wanted::Other);
     }
     let name = path.strip_prefix(b"/").and_then(|path| path.strip_suffix(b".torrent"));
     let version = name.and_then(|name| {
@@ -65,13 +65,13 @@ fn by_hash<'s>(text: &[u8], shares: &'s [Share]) -> Option<&'s Version> {
 
 /// The file of this name: behind an info hash one of that torrent, as web seeds are asked for it,
 /// else one of what is shared now.
-fn file<'s>(name: &[u8], shares: &'s [Share]) -> Option<(&'s Version, usize)> {
+fn file<'s>(name: &[u8], shares: &'s [Share]) -> Option<Wanted<'s>> {
     let slash = name.iter().position(|b| *b == b'/');
     let hashed = slash.and_then(|at| Some((by_hash(&name[..at], shares)?, &name[at + 1..])));
     if let Some((version, name)) = hashed {
-        return Some((version, version.file(name)?));
+        return Some(Wanted::File(version, version.file(name)?, false));
     }
-    newest(shares).find_map(|version| Some((version, version.file(name)?)))
+    newest(shares).find_map(|version| Some(Wanted::File(version, version.file(name)?, true)))
 }
 
 /// The answer to a request for a .torrent.

@@ -18,7 +18,7 @@ use crate::app::maker::{self, Found, MakeError, Recipe};
 use crate::io::mailbox::{JobReceiver, JobSender, Post, jobs};
 use crate::io::save::save;
 use crate::io::sys;
-use crate::io::tree::{self, TreeError};
+use crate::io::tree::{self, Skipped, TreeError};
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
 use crate::proto::metainfo::Metainfo;
@@ -38,6 +38,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 
 /// but no later than that.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// So many entries of a folder that are left out are named; of the others only their number.
+const LEFT_OUT: usize = 10;
 
 /// Progress is told so often.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -223,8 +226,8 @@ impl Worker {
 
     fn make(&self, number: usize) -> Result<(Made, Vec<Found>), MakeError> {
         let prepared = maker::prepare(&self.watched[number].path, &self.job.recipe)?;
-        for skipped in prepared.left_out().iter().filter(|_| self.watched[number].is_new) {
-            self.say(News::Told(skipped.to_string()));
+        if self.watched[number].is_new {
+            self.tell_left_out(&self.watched[number].path, prepared.left_out());
         }
         let found = prepared.found().to_vec();
         let place = self.place(number, &found);
@@ -250,6 +253,15 @@ impl Worker {
             Metainfo::decode(&torrent).map_err(|e| MakeError::Refused(path.clone(), e))?;
         let looks = found.iter().map(stamp).collect();
         Ok((Made { metainfo, torrent, looks }, found))
+    }
+
+    fn tell_left_out(&self, path: &Path, left_out: &[Skipped]) {
+        for skipped in left_out.iter().take(LEFT_OUT) {
+            self.say(News::Told(skipped.to_string()));
+        }
+        if let more @ 1.. = left_out.len().saturating_sub(LEFT_OUT) {
+            self.say(News::Told(format!("left out {more} more in '{}'", path.display())));
+        }
     }
 
     /// Where the .torrent of these files is kept, if they tell when they were written to.

@@ -122,6 +122,9 @@ fn live(figures: &Figures) -> (String, String) {
 
 fn bytes(count: f64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if count < 1000.0 {
+        return format!("{count:.0} B");
+    }
     let mut value = count / 1000.0;
     let mut unit = 0;
     while value >= 1000.0 && unit + 1 < UNITS.len() {

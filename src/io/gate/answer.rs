@@ -38,6 +38,8 @@ pub struct Answer {
     pub plain: bool,
     /// What follows the body, mostly from files; such an answer is never compressed.
     pub stream: Vec<Chunk>,
+    /// What [`super::Gate::next_receipt`] yields when a GET has been sent all of it.
+    pub receipt: Option<usize>,
 }
 
 impl Answer {
@@ -56,6 +58,7 @@ impl Answer {
             gzipped: false,
             plain: false,
             stream: Vec::new(),
+            receipt: None,
         }
     }
 
@@ -162,6 +165,7 @@ pub(super) struct Outgoing {
     /// What follows, from files.
     pub stream: Option<Box<Stream>>,
     pub wait: Wait,
+    pub receipt: Option<usize>,
 }
 
 impl Outgoing {
@@ -171,7 +175,7 @@ impl Outgoing {
             body = Arc::default();
         }
         let stream = Some(stream).filter(|s| !s.is_empty()).map(|s| Box::new(Stream::new(s)));
-        Outgoing { head, body, sent: 0, stream, wait: Wait::Socket }
+        Outgoing { head, body, sent: 0, stream, wait: Wait::Socket, receipt: None }
     }
 
     /// Bytes of it in our memory.

@@ -74,6 +74,12 @@ impl Gate {
         !self.starved.is_empty()
     }
 
+    /// The [receipt](super::Answer::receipt) of an answer of which the last byte has been handed to
+    /// the system; each is yielded once.
+    pub fn next_receipt(&mut self) -> Option<usize> {
+        self.receipts.pop()
+    }
+
     /// Bytes of files that have left so far.
     pub fn streamed(&self) -> u64 {
         self.pump.sent

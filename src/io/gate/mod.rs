@@ -131,6 +131,8 @@ pub struct Gate {
     cold: VecDeque<(Visitor, Part)>,
     /// Connections that wait until more of files may leave, in the order in which they will go on.
     starved: VecDeque<Token>,
+    /// Of answers that have been sent whole.
+    receipts: Vec<usize>,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
 }
@@ -150,6 +152,7 @@ impl Gate {
             pump: Pump::default(),
             cold: VecDeque::new(),
             starved: VecDeque::new(),
+            receipts: Vec::new(),
             buffer: Box::new([0; READ_SIZE]),
         }
     }
@@ -356,11 +359,12 @@ impl Gate {
         let sent = Sent { bytes: answer.length(), gzipped: answer.gzipped };
         let stays = self.settings.keep_alive.map(|_| manner.end == End::Stay);
         let head = answer.head(manner.version, stays);
-        let (body, stream) = match manner.head_only {
+        let (body, stream, receipt) = match manner.head_only {
             true => Default::default(),
-            false => (answer.body, answer.stream),
+            false => (answer.body, answer.stream, answer.receipt),
         };
-        let outgoing = Outgoing::new(head, body, stream);
+        let mut outgoing = Outgoing::new(head, body, stream);
+        outgoing.receipt = receipt;
         let extra = Duration::from_secs((outgoing.len() / SLOWEST) as u64);
         let connection = self.connections.get_mut(&visitor.0)?;
         connection.deadline = now + self.settings.timeout + extra;
@@ -404,6 +408,9 @@ impl Gate {
                 connection.left = left;
                 connection.deadline = now + self.settings.timeout;
             }
+        }
+        if let Ok(Step::Done) = step {
+            self.receipts.extend(outgoing.receipt.take());
         }
         match (step, *end) {
             (Ok(Step::More), _) => reactor.set_interest(token, Interest::WRITE),

@@ -77,6 +77,13 @@ impl Registry {
         self.swarms.push(hash, swarm)
     }
 
+    /// Forgets the peers of a torrent; its completed downloads are remembered.
+    pub fn forget_peers(&mut self, hash: &InfoHash) {
+        if let Some(place) = self.swarms.find(hash) {
+            self.forget(place);
+        }
+    }
+
     /// Takes out a swarm; its completed downloads are remembered.
     pub(super) fn forget(&mut self, place: usize) {
         let (hash, swarm) = self.swarms.remove(place);

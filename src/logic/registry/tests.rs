@@ -315,6 +315,19 @@ fn many_peers_of_many_torrents_keep_the_sum_true() {
     }
 }
 
+#[test]
+fn of_a_torrent_that_is_given_up_only_its_completed_downloads_are_known() {
+    let mut d = desk(settings());
+    d.says("A a 9.0.0.1 left=0&event=completed").unwrap();
+    d.says("A b 9.0.0.2 x").unwrap();
+    d.says("B b 9.0.0.2 x").unwrap();
+    d.registry.forget_peers(&InfoHash([b'A'; 20]));
+    d.registry.forget_peers(&InfoHash([b'C'; 20]));
+    assert_eq!((d.registry.peers, d.registry.seeds), (1, 0));
+    d.says("A c 9.0.0.3 left=0").unwrap();
+    assert_eq!(d.counts(b'A'), Some([1, 1, 0]));
+}
+
 fn allowed(torrents: &[(u8, Torrent)]) -> Option<Arc<Allowed>> {
     let of = |(hash, torrent): &(u8, Torrent)| (InfoHash([*hash; 20]), torrent.clone());
     Some(Arc::new(Allowed::new(torrents.iter().map(of).collect())))

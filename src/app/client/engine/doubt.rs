@@ -74,7 +74,7 @@ impl Work<'_> {
             waiting.into_iter().for_each(|(peer, block)| self.send_block(peer, block, now));
             return None;
         }
-        let text = format!("piece {} on the disk is bad: it is fetched again", piece.get());
+        let text = format!("piece {} on the disk is bad: it counts as missing", piece.get());
         self.own.outlet.push(Report::Notice(text));
         self.with_torrent(|torrent| {
             torrent.doubt([piece], now);

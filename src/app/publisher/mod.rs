@@ -237,12 +237,7 @@ impl Publisher {
         let port = on.first().map_or(0, SocketAddr::port);
         let own = own_addresses(&on);
         let ip = settings.host.as_ref().and_then(Host::ip).unwrap_or(own[0]);
-        let hosts = match &settings.host {
-            Some(host) => vec![host.clone()],
-            None => own.iter().map(|ip| Host { name: ip.to_string(), port: None }).collect(),
-        };
-        let reached = hosts.into_iter().map(|host| Authority::new(host, port)).collect();
-        let front = front(&settings, reached);
+        let front = front(&settings, &own, port);
         let (post, mailbox) = mailbox(MESSAGES, reactor.waker());
         let files = Files::start(&post).map_err(machine)?;
         let seeding = Seeding {
@@ -257,10 +252,8 @@ impl Publisher {
         let job = Job { paths, recipe: settings.recipe, cache, rescan };
         let works = Some(Works::start(job, post.clone()).map_err(machine)?);
         tell(Notice::Listening(front.url()));
-        if settings.host.is_none()
-            && ip.is_loopback()
-            && on.iter().any(|on| on.ip().is_unspecified())
-        {
+        let all = on.iter().any(|on| on.ip().is_unspecified());
+        if all && ip.is_loopback() && settings.host.is_none() {
             tell(Notice::Told("this machine is in no network: nobody else can reach it".into()));
         }
         Ok(Publisher {
@@ -447,10 +440,14 @@ fn desk(local_only: bool, now: Instant) -> Desk {
     desk
 }
 
-fn front(settings: &Settings, reached: Vec<Authority>) -> Front {
+fn front(settings: &Settings, own: &[IpAddr], port: u16) -> Front {
+    let hosts = match &settings.host {
+        Some(host) => vec![host.clone()],
+        None => own.iter().map(|ip| Host { name: ip.to_string(), port: None }).collect(),
+    };
     let mut front = Front {
         title: settings.title.clone(),
-        reached,
+        reached: hosts.into_iter().map(|host| Authority::new(host, port)).collect(),
         qr: None,
         nonce: format!("{:016x}", random()),
         made: None,

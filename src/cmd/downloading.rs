@@ -188,6 +188,8 @@ pub fn join_settings(env: &Env, parsed: &Parsed, magnet: Magnet) -> Result<JoinS
         dht: dht(env, parsed)?,
         lsd: parsed.flag("lsd"),
         map_ports: map_ports(parsed),
+        utp: parsed.flag("utp"),
+        utp_nearby: parsed.given("utp"),
         http_timeout: seconds(parsed, "http_timeout"),
         report_interval: seconds(parsed, "display_interval"),
     })

@@ -297,8 +297,9 @@ const WITH_TABLE: [&str; 6] = ["--dht", "1", "--dht_routers", "", "--local_only"
 #[test]
 #[ignore = "needs libtorrent"]
 fn our_client_downloads_by_utp_alone() {
-    for options in [&[][..], &WITH_TABLE] {
-        let swarm = Swarm::new(Shape::Tree);
+    let torrent = [&[][..], &WITH_TABLE].map(|options| (Swarm::new(Shape::Tree), options));
+    let magnet = [&[][..], &WITH_TABLE].map(|options| (Swarm::by_magnet(Shape::Tree), options));
+    for (swarm, options) in torrent.into_iter().chain(magnet) {
         let _theirs = sharer(&swarm, ORIGIN);
         swarm.wait_for(1, 0);
         let mut ours = ours(&swarm, "copy", options);

@@ -6,6 +6,7 @@ use super::dht::Node;
 use super::links::Links;
 use super::lsd::Lsd;
 use super::ports::Ports;
+use super::utp::Utp;
 use crate::io::origin::Origin;
 use crate::io::reactor::Reactor;
 use crate::io::sys;
@@ -49,6 +50,7 @@ pub struct Company {
     pub(super) dht: Option<Node>,
     pub(super) lsd: Option<Lsd>,
     pub(super) ports: Option<Ports>,
+    pub(super) utp: Option<Utp>,
 }
 
 impl Company {
@@ -58,8 +60,8 @@ impl Company {
         let (port, listeners) = listen(door, seed)?;
         let mut reactor = Reactor::new().map_err(StartError::System)?;
         let links = Links::new(listeners, limits, &mut reactor);
-        let (legacy, dht, lsd, ports) = (None, None, None, None);
-        Ok(Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports })
+        let (legacy, dht, lsd, ports, utp) = (None, None, None, None, None);
+        Ok(Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports, utp })
     }
 }
 

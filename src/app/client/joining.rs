@@ -4,6 +4,7 @@
 //! no pieces and no disk. What happens comes out of [`Joining::next_report`]; the last report is
 //! [`JoinReport::Ended`], with the metadata and with the [`Company`] that a download goes on with.
 
+mod streams;
 mod turns;
 
 use super::company::Door;
@@ -40,6 +41,10 @@ pub struct JoinSettings {
     /// How the gateway is asked first to let peers in; `None`: not at all. With
     /// [`Config::local_only`] nobody is asked.
     pub map_ports: Option<Way>,
+    /// As in [`Settings::utp`](super::Settings::utp).
+    pub utp: bool,
+    /// As in [`Settings::utp_nearby`](super::Settings::utp_nearby).
+    pub utp_nearby: bool,
     /// How long an announce may take.
     pub http_timeout: Duration,
     /// How often the number of peers is reported, if it changes.

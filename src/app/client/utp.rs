@@ -128,6 +128,19 @@ impl Utp {
         }
     }
 
+    /// Dials nobody any more who has not answered yet.
+    pub(super) fn forget_dials(&mut self) {
+        for dial in std::mem::take(&mut self.dials).into_values() {
+            self.streams.leave(dial.stream, dial.until);
+        }
+    }
+
+    /// Lets go of all streams, without a word, and of its sockets.
+    pub(super) fn close(self, reactor: &mut Reactor) {
+        self.by_token.into_keys().for_each(|token| reactor.remove(token));
+        self.sockets.close(reactor);
+    }
+
     /// A packet came that is none of the hash table's.
     pub(super) fn on_packet(&mut self, from: SocketAddr, packet: &[u8], now: Instant) {
         let is_meant = packet.first().is_some_and(|first| begins(*first));

@@ -131,7 +131,7 @@ impl Hub {
             retry_unready: None,
             descriptors_short: false,
             ports,
-            utp: None,
+            utp: company.utp,
             staging: Staging::default(),
             flushed: Outcome::default(),
             buffers_came: false,

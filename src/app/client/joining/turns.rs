@@ -8,6 +8,7 @@ use crate::app::client::lsd::Lsd;
 use crate::app::client::ports::Ports;
 use crate::app::client::secrecy::Secrecy;
 use crate::app::client::udp::Udp;
+use crate::app::client::utp::Utp;
 use crate::app::client::{Company, Event, Look};
 use crate::io::conn::{Conn, Outcome, Staging};
 use crate::io::datagrams::Datagrams;
@@ -58,15 +59,15 @@ pub(super) fn run(parts: Parts) {
     let _ = reporter.send(JoinReport::Ended(search.run()));
 }
 
-struct Search {
-    company: Company,
+pub(super) struct Search {
+    pub(super) company: Company,
     inquiry: Inquiry,
-    settings: JoinSettings,
+    pub(super) settings: JoinSettings,
     mail: Mailbox<Event>,
     post: Post<Event>,
     stop: Arc<AtomicBool>,
     reporter: JobSender<JoinReport>,
-    origin: Origin,
+    pub(super) origin: Origin,
     fetch: Fetch,
     udp: Udp,
     secrecy: Secrecy,
@@ -76,7 +77,7 @@ struct Search {
     dirty: sorted::Set<PeerKey>,
     door_opens: Option<Instant>,
     /// The end has begun, and comes at this time at the latest.
-    ending: Option<Instant>,
+    pub(super) ending: Option<Instant>,
     /// How many peers were reported, and when.
     told: Option<(usize, Instant)>,
     /// Nobody sends blocks here.
@@ -119,6 +120,7 @@ impl Search {
         let start = self.clock.at(Instant::now());
         self.ask_link(start);
         self.ask_table(start);
+        self.open_streams(start);
         self.ask_neighbours(start);
         self.ask_gateway();
         let mut events = Vec::new();
@@ -146,6 +148,7 @@ impl Search {
             let ports = &self.company.ports;
             let at_rest = self.announces.is_empty() && ports.as_ref().is_none_or(Ports::is_at_rest);
             if self.ending.is_some_and(|at| at_rest || at <= now) {
+                self.end_streams(now);
                 return Ok(None);
             }
         }
@@ -167,8 +170,22 @@ impl Search {
         let known = legacy.iter().flat_map(|legacy| &legacy.acquaintances);
         let keys: Vec<PeerKey> = known.map(|known| known.key).collect();
         let Company {
-            mut reactor, mut links, port, peer_id, seed, mut dht, mut lsd, ports, ..
+            mut reactor,
+            mut links,
+            port,
+            peer_id,
+            seed,
+            mut dht,
+            mut lsd,
+            ports,
+            mut utp,
+            ..
         } = self.company;
+        utp.iter_mut().for_each(Utp::forget_dials);
+        // Its sockets may be those of the table.
+        if let Some(utp) = utp.take_if(|_| metainfo.info.private) {
+            utp.close(&mut reactor);
+        }
         if let Some(node) = dht.take_if(|_| metainfo.info.private) {
             node.close(&mut reactor);
         }
@@ -178,7 +195,7 @@ impl Search {
         links.keep_only(&keys, &mut reactor);
         links.accept(false, &mut reactor);
         self.udp.close(&mut reactor);
-        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports };
+        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports, utp };
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
@@ -252,6 +269,7 @@ impl Search {
             .chain([self.company.dht.as_ref().map(Node::next_deadline)])
             .chain([self.company.lsd.as_ref().and_then(Lsd::next_deadline)])
             .chain([self.company.ports.as_ref().and_then(Ports::next_deadline)])
+            .chain([self.company.utp.as_ref().and_then(Utp::next_deadline)])
             .flatten()
             .min()
     }
@@ -263,6 +281,7 @@ impl Search {
             self.ending = Some(now + END);
         }
         self.udp.on_time(now);
+        self.hear_streams(now);
         if let Some(node) = &mut self.company.dht {
             node.on_time(now);
         }
@@ -322,15 +341,8 @@ impl Search {
             Some(Who::Listener(i)) => self.accept(i, now),
             Some(Who::Stranger) => self.hear_stranger(event.token, now),
             Some(Who::Peer(key)) => self.on_peer(key, event, now),
-            None => {
-                let Company { dht, lsd, ports, .. } = &mut self.company;
-                let heard = dht.as_mut().is_some_and(|node| node.hear(event.token, now, |_, _| {}))
-                    || lsd.as_mut().is_some_and(|lsd| lsd.hear(event.token, now))
-                    || ports.as_mut().is_some_and(|ports| ports.hear(event.token, now));
-                if !heard {
-                    self.udp.hear(event.token, now);
-                }
-            }
+            None if self.on_datagrams(event, now) => {}
+            None => self.udp.hear(event.token, now),
         }
     }
 
@@ -439,7 +451,7 @@ impl Search {
                 self.inquiry.add_candidates(&[peer], Source::Tracker, now);
             }
             self.drain_actions(now);
-            let Some(key) = self.dirty.pop_first() else { return };
+            let Some(key) = self.dirty.pop_first() else { return self.send_streams(now) };
             self.flush(key, now);
         }
     }
@@ -465,7 +477,7 @@ impl Search {
         }
     }
 
-    fn dial(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
+    pub(super) fn dial_by_tcp(&mut self, key: PeerKey, address: SocketAddr, now: Instant) {
         match Conn::dial(address, &self.origin) {
             Ok(conn) => self.company.links.add_dialed(key, conn, None, &mut self.company.reactor),
             Err(_) => self.inquiry.on_connect_failed(key, now),
@@ -504,6 +516,7 @@ impl Search {
     }
 
     fn close(&mut self, key: PeerKey) {
+        self.company.utp.iter_mut().for_each(|utp| utp.forget(key));
         self.company.links.close(key, &mut self.pool, &mut self.company.reactor);
     }
 
@@ -513,7 +526,7 @@ impl Search {
     }
 
     /// Lines that nobody reads get lost.
-    fn notice(&self, text: String) {
+    pub(super) fn notice(&self, text: String) {
         let _ = self.reporter.try_send(JoinReport::Notice(text));
     }
 }

@@ -55,7 +55,7 @@ impl Stage {
         let (mut said, mut ended) = (Vec::new(), None);
         while let Some(report) = client.next_report() {
             match report {
-                Report::Notice(text) => said.push(text),
+                Report::Notice(text) | Report::Remark(text) => said.push(text),
                 Report::Ended(outcome) => ended = Some(outcome),
                 _ => {}
             }
@@ -153,7 +153,7 @@ fn what_cannot_be_read_for_others_is_told_once_and_given_later() {
     });
     while let Some(report) = client.next_report() {
         match report {
-            Report::Notice(text) => said.push(text),
+            Report::Notice(text) | Report::Remark(text) => said.push(text),
             Report::Ended(outcome) => assert_eq!(outcome, Ok(()), "{said:?}"),
             _ => {}
         }

@@ -128,7 +128,7 @@ impl Run {
                 return found;
             }
             match report {
-                Report::Notice(text) => self.said.push(text),
+                Report::Notice(text) | Report::Remark(text) => self.said.push(text),
                 Report::Ended(outcome) => {
                     panic!("no {what} came: {outcome:?}, {:?}, {:?}", self.said, self.last)
                 }
@@ -168,7 +168,7 @@ impl Run {
         self.client.stopper().stop();
         loop {
             match self.client.next_report().unwrap() {
-                Report::Notice(text) => self.said.push(text),
+                Report::Notice(text) | Report::Remark(text) => self.said.push(text),
                 Report::Figures(figures) => self.last = figures.status,
                 Report::Ended(outcome) => {
                     assert_eq!(outcome, Ok(()), "{:?}", self.said);
@@ -317,7 +317,7 @@ fn a_client_rests_and_looks_again_at_its_data_when_it_is_told_to() {
     let mut said = |what: &str| {
         run.client.recheck();
         run.wait(what, |report| match report {
-            Report::Notice(text) => text.contains("checked again").then(|| text.clone()),
+            Report::Remark(text) => text.contains("checked again").then(|| text.clone()),
             _ => None,
         })
     };

@@ -226,7 +226,7 @@ fn show(env: &mut Env, client: &Client, mut face: Face) -> Exit {
                 face.figures(&figures);
                 manager.alive(&face.summary(), Instant::now());
             }
-            Some(Report::Notice(text)) => face.looks.notice(env, &text),
+            Some(Report::Notice(text) | Report::Remark(text)) => face.looks.notice(env, &text),
             Some(Report::Complete) => {
                 complete = true;
                 face.done(true);

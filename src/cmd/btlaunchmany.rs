@@ -188,7 +188,7 @@ fn show(env: &mut Env, mut many: Many, mut face: Face) -> Exit {
             Event::Added(id, torrent) => face.added(id, &torrent),
             Event::Dropped(id, torrent) => face.gone(id, &torrent, "dropped"),
             Event::Died(id, torrent, why) => face.died(env, id, (&torrent, &why)),
-            Event::Notice(id, text) => {
+            Event::Notice(id, text) | Event::Remark(id, text) => {
                 let torrent = id.and_then(|id| Some((id, many.torrent(id)?)));
                 face.notice(env, torrent, &text);
             }

@@ -503,6 +503,21 @@ mod tests {
     }
 
     #[test]
+    fn both_families_are_listened_on_or_one() {
+        let six = "--ipv6_enabled";
+        for (args, on) in [
+            (&[][..], &["0.0.0.0"][..]),
+            (&[six], &["0.0.0.0", "::"]),
+            (&[six, "--ipv6_binds_v4", "0"], &["::"]),
+            (&["--ipv6_binds_v4", "0"], &["0.0.0.0"]),
+            (&[six, "--ipv6_binds_v4", "0", "--bind", "127.0.0.1,::1"], &["127.0.0.1", "::1"]),
+        ] {
+            let on: Vec<IpAddr> = on.iter().map(|ip| ip.parse().unwrap()).collect();
+            assert_eq!(bind(&parsed(args)), Ok(on), "{args:?}");
+        }
+    }
+
+    #[test]
     fn who_asks_a_download_for_details_gets_them() {
         let dir = std::env::temp_dir().join(format!("bt-details-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("both")).unwrap();

@@ -83,9 +83,11 @@ fn a_server_that_gives_no_parts_of_a_long_file_is_enough() {
         dir.write("got", &bytes[..had]);
         times.store(0, Ordering::Relaxed);
         let options = ["file.torrent", "--saveas", "got", "--exit_on_done", "1"];
-        let client = super::client(&dir).args(options).args(["--selector_enabled", "0"]);
-        client.limit(Duration::from_secs(60)).run().expect(0);
+        let client = super::client(&dir).args(options).args(["--selector_enabled", "0", "--json"]);
+        let done = client.limit(Duration::from_secs(60)).run().expect(0);
         assert!(dir.read("got") == bytes);
+        let told = ["done", "enough"].map(|kind| done.out.find(&format!("\"event\":\"{kind}\"")));
+        assert!(told[0].is_some() && told[0] < told[1], "{}", done.out);
         // Once for a part, and once for all.
         assert_eq!(times.load(Ordering::Relaxed), 2);
     }

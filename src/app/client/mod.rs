@@ -189,8 +189,10 @@ impl Settings {
 pub enum Report {
     /// The figures of this moment.
     Figures(Figures),
-    /// Something a user may want to read.
+    /// Something a user may want to read: there was some trouble.
     Notice(String),
+    /// The same, and there was none.
+    Remark(String),
     /// Every piece is there and was checked.
     Complete,
     /// Every piece that is wanted is there and was checked, though not every piece.

@@ -62,8 +62,10 @@ pub enum Event {
     Dropped(TorrentId, Arc<Torrent>),
     /// A torrent cannot go on, and why.
     Died(TorrentId, Arc<Torrent>, String),
-    /// Something a user may want to read, about one torrent or about all.
+    /// Something a user may want to read, about one torrent or about all: there was some trouble.
     Notice(Option<TorrentId>, String),
+    /// The same, and there was no trouble.
+    Remark(Option<TorrentId>, String),
     /// A report of a torrent.
     Report(TorrentId, Report),
     /// The user wants to see how it goes.
@@ -209,6 +211,7 @@ impl Many {
             }
             (None, Report::Called(Call::Show)) => Event::Show,
             (None, Report::Notice(text)) => Event::Notice(None, text),
+            (None, Report::Remark(text)) => Event::Remark(None, text),
             (None, Report::Ended(result)) => Event::Ended(result),
             (None, _) => return,
             (Some(id), report) => return self.on_report_of(id, report),
@@ -220,6 +223,7 @@ impl Many {
         let Some(running) = self.torrents.get(&id) else { return };
         match report {
             Report::Notice(text) => self.events.push_back(Event::Notice(Some(id), text)),
+            Report::Remark(text) => self.events.push_back(Event::Remark(Some(id), text)),
             Report::Ended(result) => self.on_ended(id, result),
             Report::Figures(_) if running.dropped => {}
             report => self.events.push_back(Event::Report(id, report)),

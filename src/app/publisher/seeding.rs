@@ -186,7 +186,7 @@ fn relay(session: &Session, known: &Known, post: &Post<Message>) {
     while let Some((id, report)) = session.next_report() {
         let said = match report {
             Report::Figures(figures) => Said::Figures(Box::new(figures)),
-            Report::Notice(text) => Said::Notice(text),
+            Report::Notice(text) | Report::Remark(text) => Said::Notice(text),
             Report::Ended(result) => Said::Ended(result),
             _ => continue,
         };

@@ -117,7 +117,8 @@ impl List {
                 let text = format!("DIED: \"{}\": {why}", torrent.path.display());
                 self.tell(&text, moment, true);
             }
-            Event::Notice(id, text) => self.note(id, &text, moment),
+            Event::Notice(id, text) => self.note(id, &text, moment, true),
+            Event::Remark(id, text) => self.note(id, &text, moment, false),
             Event::Report(id, report) => self.report(id, &report, moment),
             Event::Stopping => {
                 self.stopping = true;
@@ -159,14 +160,14 @@ impl List {
         self.items.remove(&id);
     }
 
-    fn note(&mut self, id: Option<TorrentId>, text: &str, moment: &str) {
+    fn note(&mut self, id: Option<TorrentId>, text: &str, moment: &str, is_trouble: bool) {
         match id.and_then(|id| self.items.get_mut(&id)) {
             Some(item) => {
-                item.view.tell(text, moment, true);
+                item.view.tell(text, moment, is_trouble);
                 let text = format!("\"{}\": {text}", item.title);
-                self.tell(&text, moment, true);
+                self.tell(&text, moment, is_trouble);
             }
-            None => self.tell(text, moment, true),
+            None => self.tell(text, moment, is_trouble),
         }
     }
 

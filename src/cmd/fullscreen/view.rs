@@ -162,6 +162,7 @@ impl View {
         match report {
             Report::Figures(figures) => self.figures = Some(figures.clone()),
             Report::Notice(text) => self.tell(text, time, true),
+            Report::Remark(text) => self.tell(text, time, false),
             Report::Complete | Report::Done => self.complete = true,
             Report::Enough(goal) => self.tell(&format!("{goal}: stopping"), time, false),
             Report::Peers(peers) => self.peers.clone_from(peers),

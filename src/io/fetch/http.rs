@@ -455,6 +455,11 @@ impl Reach {
                     _ => Reach::World,
                 }
             }
+            // What a gateway between the families (RFC 6052) makes an address of IPv4 of.
+            IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+                let [.., a, b, c, d] = v6.octets();
+                Reach::of(IpAddr::from([a, b, c, d]))
+            }
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Reach::Link,
             IpAddr::V6(v6) if v6.is_unique_local() => Reach::Inside,
             IpAddr::V6(_) => Reach::World,
@@ -487,10 +492,19 @@ mod tests {
         for text in ["169.254.169.254", "fe80::1", "::ffff:169.254.0.1"] {
             assert_eq!(of(text), Reach::Link, "{text}");
         }
-        for text in ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1"] {
+        for text in
+            ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "64:ff9b::10.0.0.1"]
+        {
             assert_eq!(of(text), Reach::Inside, "{text}");
         }
-        for text in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {
+        for text in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2001:db8::1",
+            "::ffff:8.8.8.8",
+            "64:ff9b::8.8.8.8",
+        ] {
             assert_eq!(of(text), Reach::World, "{text}");
         }
     }

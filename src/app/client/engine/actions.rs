@@ -72,7 +72,7 @@ impl Work<'_> {
             }
             Action::Announce { number, to: Tracker::Udp(url, request), last } => {
                 let timeout = if last { END } else { self.own.settings.http_timeout };
-                self.own.announces.insert(number);
+                self.own.announces.sent(number, now);
                 let tag = self.own.id.tag(number);
                 self.hub.udp.announce(tag, (&url, *request), timeout, now);
             }
@@ -178,9 +178,7 @@ impl Work<'_> {
         let id = self.own.id.tag(number);
         let job = fetch::Job { id, url, limit: MAX_REPLY, timeout };
         match self.hub.fetch.try_send(job) {
-            Ok(()) => {
-                self.own.announces.insert(number);
-            }
+            Ok(()) => self.own.announces.sent(number, now),
             Err(_) => {
                 let failure = Failure::Unreachable("too many announces wait".into());
                 self.with_torrent(|t| t.on_announced(number, Err(failure), now));

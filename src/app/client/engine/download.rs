@@ -1,6 +1,7 @@
 //! One torrent of a session: what is its own, and what it does in a turn.
 
 use super::doubt::Doubts;
+use super::ending::Announces;
 use super::errands::Errand;
 use super::finish::Finish;
 use super::hub::Hub;
@@ -78,9 +79,8 @@ pub(super) struct Download {
     pub tell_at: Option<Instant>,
     /// Writes and checks that the disk has not answered.
     pub unwritten: usize,
-    /// Announces under way. The end waits for them too: an answer may show that one more tracker
-    /// knows of us, and must hear our last word.
-    pub announces: sorted::Set<u64>,
+    /// The end waits for them too.
+    pub announces: Announces,
     pub finish: Finish,
     pub ending: Option<Ending>,
 }
@@ -115,7 +115,7 @@ impl Download {
             dirty: sorted::Set::new(),
             tell_at: None,
             unwritten: 0,
-            announces: sorted::Set::new(),
+            announces: Announces::default(),
             finish: Finish::default(),
             ending: None,
             web: Web::default(),
@@ -193,8 +193,13 @@ impl Work<'_> {
     /// Its part in a turn in which something happened to it.
     pub(super) fn turn(&mut self, now: Instant) {
         self.on_time(now);
-        self.look_at_goal(now);
         self.perform(now);
+        // Whoever looks on has been told by now that all is there.
+        let goes_on = self.own.ending.is_none();
+        self.look_at_goal(now);
+        if goes_on && self.own.ending.is_some() {
+            self.perform(now);
+        }
         self.feed_web(now);
         self.save(now);
         self.report(now);
@@ -365,7 +370,7 @@ impl Work<'_> {
         result: Result<ask::Reply, Failure>,
         now: Instant,
     ) {
-        self.own.announces.remove(&number);
+        self.own.announces.over(number);
         self.with_torrent(|t| t.on_announced(number, result, now));
     }
 }

@@ -13,6 +13,36 @@ pub const END: Duration = Duration::from_millis(2000);
 /// When all that can be waited for is done, the disk's workers have so long to come to an end.
 pub(super) const WORKERS: Duration = Duration::from_millis(300);
 
+/// An announce that has taken so long when the end begins is not waited for: its tracker hangs.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Announces under way. The end waits for them too: an answer may show that one more tracker knows
+/// of us, and must hear our last word.
+#[derive(Default)]
+pub struct Announces(Vec<(u64, Instant)>);
+
+impl Announces {
+    /// One of this number leaves.
+    pub fn sent(&mut self, number: u64, now: Instant) {
+        self.0.push((number, now));
+    }
+
+    /// One is over.
+    pub fn over(&mut self, number: u64) {
+        self.0.retain(|(under_way, _)| *under_way != number);
+    }
+
+    /// The end begins, and our last words are still to be said.
+    pub fn end(&mut self, now: Instant) {
+        self.0.retain(|(_, since)| now.saturating_duration_since(*since) < PROMPT);
+    }
+
+    /// Whether none is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The end has begun.
 pub(super) struct Ending {
     /// It comes at this time at the latest.
@@ -38,7 +68,10 @@ impl Work<'_> {
         let patience = self.hub.settings.patience;
         match &mut self.own.ending {
             Some(ending) => ending.failure = ending.failure.take().or(failure),
-            None => self.own.ending = Some(Ending { at: now + patience, failure }),
+            None => {
+                self.own.ending = Some(Ending { at: now + patience, failure });
+                self.own.announces.end(now);
+            }
         }
         self.own.stop.store(true, Ordering::Relaxed);
         self.own.trouble.give_up();

@@ -45,8 +45,8 @@ use crate::logic::torrent::Torrent;
 use crate::proto::port_mapping::{Mapping, Protocol};
 use crate::proto::sorted;
 use download::{Download, Work};
-pub use ending::END;
 use ending::Ending;
+pub use ending::{Announces, END};
 pub(super) use errands::{Errant, Kind};
 use hub::Hub;
 use std::sync::Arc;
@@ -382,7 +382,7 @@ impl Engine {
             }
             if external != internal {
                 let text = format!("the router took port {external} for our port {internal}");
-                self.hub.tell(None, Report::Notice(text));
+                self.hub.tell(None, Report::Remark(text));
             }
             self.hub.dht.iter_mut().for_each(|node| node.be_reached_at(external));
             for own in self.downloads.values_mut() {

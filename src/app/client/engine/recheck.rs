@@ -62,7 +62,7 @@ impl Work<'_> {
             (0, 0) => "all data was checked again: it is as it was known".into(),
             _ => format!("all data was checked again: {bad} bad and {found} new good pieces"),
         };
-        self.own.outlet.push(Report::Notice(text));
+        self.own.outlet.push(if bad == 0 { Report::Remark(text) } else { Report::Notice(text) });
         self.own.outlet.hurry();
     }
 }

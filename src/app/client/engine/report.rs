@@ -100,7 +100,7 @@ impl Work<'_> {
                 "piece {} failed hash check, re-downloading it",
                 piece.get()
             )),
-            Notice::SuperSeeding => Report::Notice(
+            Notice::SuperSeeding => Report::Remark(
                 "** SUPER-SEED OPERATION ACTIVE **: every piece goes out once before any goes \
                  out twice"
                     .into(),

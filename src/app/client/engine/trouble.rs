@@ -202,7 +202,7 @@ impl Work<'_> {
     /// Something was read for others.
     pub(super) fn can_read(&mut self) {
         if self.own.trouble.told_of_reading.take().is_some() && !self.own.trouble.is_old {
-            self.own.outlet.push(Report::Notice("reading works again".into()));
+            self.own.outlet.push(Report::Remark("reading works again".into()));
         }
     }
 
@@ -266,7 +266,7 @@ impl Work<'_> {
         for piece in std::mem::take(&mut trouble.unread) {
             self.order(Job::Verify { piece }, now);
         }
-        self.own.outlet.push(Report::Notice("the disk works again: the download goes on".into()));
+        self.own.outlet.push(Report::Remark("the disk works again: the download goes on".into()));
         self.own.outlet.hurry();
         self.with_torrent(|t| t.go_on(now));
     }

@@ -2,7 +2,7 @@
 
 use super::{JoinReport, JoinSettings, Joined};
 use crate::app::client::dht::{self, Node};
-use crate::app::client::engine::{DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
+use crate::app::client::engine::{Announces, DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::lsd::Lsd;
 use crate::app::client::ports::Ports;
@@ -71,8 +71,7 @@ pub(super) struct Search {
     fetch: Fetch,
     udp: Udp,
     secrecy: Secrecy,
-    /// Announces under way.
-    announces: sorted::Set<u64>,
+    announces: Announces,
     /// Connections with something new to send.
     dirty: sorted::Set<PeerKey>,
     door_opens: Option<Instant>,
@@ -105,7 +104,7 @@ impl Search {
             post,
             stop,
             reporter,
-            announces: sorted::Set::new(),
+            announces: Announces::default(),
             dirty: sorted::Set::new(),
             door_opens: None,
             ending: None,
@@ -276,6 +275,7 @@ impl Search {
 
     fn on_time(&mut self, now: Instant) {
         if self.stop.load(Ordering::Relaxed) && self.ending.is_none() {
+            self.announces.end(now);
             self.inquiry.stop();
             self.company.ports.iter_mut().for_each(|ports| ports.end(now));
             self.ending = Some(now + END);
@@ -307,7 +307,7 @@ impl Search {
     fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Fetch(done) => {
-                self.announces.remove(&done.id);
+                self.announces.over(done.id);
                 let result = match done.result {
                     Ok(reply) => ask::http_reply(reply.status, &reply.body).map_err(Failure::Reply),
                     Err(e) => Err(Failure::Unreachable(e.to_string())),
@@ -439,7 +439,7 @@ impl Search {
             self.drain_actions(now);
             let reactor = &mut self.company.reactor;
             while let Some((number, result)) = self.udp.work(reactor, &self.post, now) {
-                self.announces.remove(&number);
+                self.announces.over(number);
                 self.inquiry.on_announced(number, result, now);
             }
             while let Some((_, peers)) =
@@ -493,13 +493,13 @@ impl Search {
 
     fn announce(&mut self, number: u64, to: Tracker, last: bool, now: Instant) {
         let timeout = if last { END } else { self.settings.http_timeout };
-        self.announces.insert(number);
+        self.announces.sent(number, now);
         match to {
             Tracker::Udp(url, request) => self.udp.announce(number, (&url, *request), timeout, now),
             Tracker::Http(url) => {
                 let job = fetch::Job { id: number, url, limit: MAX_REPLY, timeout };
                 if self.fetch.try_send(job).is_err() {
-                    self.announces.remove(&number);
+                    self.announces.over(number);
                     let failure = Failure::Unreachable("too many announces wait".into());
                     self.inquiry.on_announced(number, Err(failure), now);
                 }

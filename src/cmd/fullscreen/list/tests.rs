@@ -57,6 +57,17 @@ fn typed(list: &mut List, keys: &str) -> Option<Order> {
 }
 
 #[test]
+fn what_is_no_trouble_is_not_told_as_such_at_the_end() {
+    let mut list = list(1);
+    let at = "2026-01-02 03:04";
+    list.take(Event::Notice(Some(TorrentId::of(0)), "no".into()), at);
+    list.take(Event::Remark(Some(TorrentId::of(0)), "all is well".into()), at);
+    list.take(Event::Remark(None, "the router took a port".into()), at);
+    let trouble: Vec<&str> = list.trouble().map(|notice| notice.text.as_str()).collect();
+    assert_eq!(trouble.len(), 1, "{trouble:?}");
+}
+
+#[test]
 fn few_torrents_have_the_original_s_three_rows_each() {
     let mut list = list(2);
     let id = TorrentId::of(1);

@@ -41,10 +41,15 @@ struct Temporary(PathBuf);
 impl Temporary {
     fn new() -> Temporary {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/tmp/bttrack-{}-{n}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Temporary(path)
+        loop {
+            let n = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = PathBuf::from(format!("/tmp/bttrack-{}-{n}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                // Of a test that was killed, and had the number of this process.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| Temporary(path)).unwrap(),
+            }
+        }
     }
 
     fn names(&self) -> Vec<String> {

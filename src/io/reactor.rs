@@ -237,17 +237,24 @@ impl Reactor {
 #[derive(Debug)]
 pub struct Guess {
     most: usize,
-    /// Turns after which more are expected.
+    /// Turns after which more are expected, at first and now.
+    least: u32,
     patience: u32,
     expected: usize,
     /// Turns in a row in which nothing told that there were fewer.
     right: u32,
+    /// What was expected before it was last doubled.
+    before: usize,
 }
+
+/// Turns after which more are expected where that was wrong again and again.
+const MOST_PATIENCE: u32 = 64;
 
 impl Guess {
     /// Begins with one; doubles, up to `most`, whenever it was not too many `patience` times.
+    /// Where as many come every time, it doubles more and more seldom.
     pub fn new(most: usize, patience: u32) -> Guess {
-        Guess { most, patience, expected: 1, right: 0 }
+        Guess { most, least: patience, patience, expected: 1, right: 0, before: 0 }
     }
 
     /// How many to look for in this turn.
@@ -255,8 +262,13 @@ impl Guess {
     pub fn next(&mut self) -> usize {
         let now = self.expected;
         self.right += 1;
+        if self.right > 1 && now > self.before {
+            // There were as many the last time.
+            self.patience = self.least;
+        }
         if self.right > self.patience {
             self.right = 0;
+            self.before = now;
             self.expected = (now * 2).min(self.most);
         }
         now
@@ -264,6 +276,10 @@ impl Guess {
 
     /// There were only so many.
     pub fn was(&mut self, found: usize) {
+        self.patience = match found == self.before {
+            true => (self.patience * 2).min(MOST_PATIENCE),
+            false => self.least,
+        };
         self.expected = found.max(1);
         self.right = 0;
     }
@@ -354,6 +370,22 @@ mod tests {
         assert_eq!(guess.next(), 3);
         guess.was(0);
         assert_eq!(guess.next(), 1);
+    }
+
+    #[test]
+    fn where_one_comes_every_time_a_second_is_looked_for_more_and_more_seldom() {
+        let mut guess = Guess::new(128, 4);
+        let mut seconds = 0;
+        for _ in 0..1000 {
+            if guess.next() > 1 {
+                guess.was(1);
+                seconds += 1;
+            }
+        }
+        assert!((10..25).contains(&seconds), "{seconds}");
+        // But a crowd is noticed as soon as ever, once it was right to look for more.
+        let taken: usize = (0..64 + 5 * 8).map(|_| guess.next()).sum();
+        assert!(taken > 500, "{taken}");
     }
 
     #[test]

@@ -14,6 +14,19 @@ use crate::proto::ids::{InfoHash, PeerId};
 /// The number that a request to connect begins with.
 pub const MAGIC: u64 = 0x417_2710_1980;
 
+/// Connection ids that are given are at least this, so that no request begins as an answer does.
+pub const LEAST_ID: u64 = 1 << 63;
+
+/// The last of the actions that an answer begins with.
+const LAST_ACTION: u64 = 3;
+
+/// Whether a packet with this in the place of its connection id looks like the answer of a tracker.
+/// Such a one must never be answered: two trackers that somebody has speak to each other, by asking
+/// one in the other's name, would go on for ever.
+pub fn is_answer(connection: u64) -> bool {
+    connection >> 32 <= LAST_ACTION
+}
+
 /// Info hashes that one scrape may ask for.
 pub const MAX_SCRAPED: usize = 74;
 
@@ -267,15 +280,10 @@ mod tests {
         let mut out = vec![1, 2, 3];
         put_connected(&mut out, 5, 6);
         assert_eq!(out, [&[0; 4][..], &[0, 0, 0, 5], &[0, 0, 0, 0, 0, 0, 0, 6]].concat());
-        let listed = |ip: &str| Listed {
-            id: None,
-            ip: ip.parse().unwrap(),
-            port: 258,
-            crypto: Crypto::Plain,
-        };
-        let peers = vec![listed("1.2.3.4")];
-        let (form, more) = (Form::Compact, More::default());
-        let reply = Reply { complete: 1, incomplete: 2, interval: 3, form, peers, more };
+        let ip = "1.2.3.4".parse().unwrap();
+        let peers = vec![Listed { ip, port: 258, crypto: Crypto::Plain }];
+        let (form, names, more) = (Form::Compact, Vec::new(), More::default());
+        let reply = Reply { complete: 1, incomplete: 2, interval: 3, form, peers, names, more };
         put_announced(&mut out, 5, &reply);
         let numbers = [0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 1];
         assert_eq!(out, [&numbers[..], &[1, 2, 3, 4, 1, 2]].concat());

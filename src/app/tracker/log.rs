@@ -68,22 +68,23 @@ pub struct Log {
 /// The date as lines have it: local, made anew once a second.
 struct Date {
     zone: Zone,
-    second: u64,
+    /// When the second is over: the other clock is looked at for every announce anyway.
+    until: Instant,
     text: String,
 }
 
 impl Date {
-    fn new(zone: Zone) -> Date {
-        Date { zone, second: 0, text: String::new() }
+    fn new(zone: Zone, now: Instant) -> Date {
+        Date { zone, until: now, text: String::new() }
     }
 
-    fn now(&mut self) -> &str {
-        let now = SystemTime::now();
-        // Moments before 1970 are taken as its beginning, here as by `Civil`.
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        if second != self.second || self.text.is_empty() {
-            self.second = second;
-            self.text = Civil::local(now, &self.zone).log_date().to_string();
+    fn at(&mut self, now: Instant) -> &str {
+        if self.until <= now {
+            let on_the_wall = SystemTime::now();
+            // Moments before 1970 are taken as its beginning, here as by `Civil`.
+            let gone = on_the_wall.duration_since(UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+            self.until = now + Duration::from_nanos(1_000_000_000 - u64::from(gone));
+            self.text = Civil::local(on_the_wall, &self.zone).log_date().to_string();
         }
         &self.text
     }
@@ -123,12 +124,12 @@ impl Log {
             flush_interval,
             flushed: now,
             lost: 0,
-            date: Date::new(zone),
+            date: Date::new(zone, now),
         })
     }
 
     /// Notes a request that was answered.
-    pub fn access(&mut self, request: &Request, status: u16, sent: Sent) {
+    pub fn access(&mut self, request: &Request, status: u16, sent: Sent, now: Instant) {
         if self.text.len() >= KEPT {
             self.lost += 1;
             return;
@@ -137,12 +138,12 @@ impl Log {
             // Memory that is not written to is not taken, and growing to this would copy it all.
             self.text.reserve_exact(CHUNK + ROOM);
         }
-        let date = self.date.now();
+        let date = self.date.at(now);
         put_access(&mut self.text, date, request, status, sent);
     }
 
     /// Notes what came of a connection to a peer, in BitTornado's form.
-    pub fn nat_check(&mut self, check: &Check, outcome: Outcome) {
+    pub fn nat_check(&mut self, check: &Check, outcome: Outcome, now: Instant) {
         let code = match outcome {
             Outcome::Good => 200,
             Outcome::Failed => 503,
@@ -150,7 +151,7 @@ impl Log {
         };
         let mut id = String::new();
         percent_encode(&mut id, &check.id.0);
-        let date = self.date.now();
+        let date = self.date.at(now);
         let (ip, port) = (check.at.ip(), check.at.port());
         let line = format!("{ip} - {id} [{date}] \"!natcheck-{ip}:{port}\" {code} 0 - -\n");
         if self.text.len() < KEPT {
@@ -280,8 +281,7 @@ fn put_access(text: &mut Vec<u8>, date: &str, request: &Request, status: u16, se
 /// Appends what a stranger sent so that it can neither end its field nor its line.
 fn escape(text: &mut Vec<u8>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let odd = |b: &u8| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\');
-        let plain = bytes.iter().position(odd).unwrap_or(bytes.len());
+        let plain = plain_part(bytes);
         text.extend_from_slice(&bytes[..plain]);
         bytes = &bytes[plain..];
         let Some((first, rest)) = bytes.split_first() else { return };
@@ -293,9 +293,40 @@ fn escape(text: &mut Vec<u8>, mut bytes: &[u8]) {
     }
 }
 
+/// How many bytes there are before the first that is to be escaped. Mostly there is none, so eight
+/// are looked at together.
+fn plain_part(bytes: &[u8]) -> usize {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Where all bytes are below 0x80, and this says of none that it is zero, none is.
+    let has_zero = |word: u64| word.wrapping_sub(EACH);
+    let is_odd = |eight: &[u8]| {
+        let word = u64::from_ne_bytes(eight.try_into().expect("there are eight"));
+        let same = |byte: u8| has_zero(word ^ (EACH * u64::from(byte)));
+        let controls = word.wrapping_sub(EACH * u64::from(b' '));
+        (word | controls | same(b'"') | same(b'\\') | same(0x7f)) & HIGH != 0
+    };
+    let eights = bytes.chunks_exact(8).take_while(|eight| !is_odd(eight)).count();
+    let odd = |b: &u8| !matches!(b, b' '..=b'~') || matches!(b, b'"' | b'\\');
+    let rest = &bytes[8 * eights..];
+    8 * eights + rest.iter().position(odd).unwrap_or(rest.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_odd_byte_is_found_wherever_it_stands() {
+        for odd in 0..=255 {
+            let is_plain = matches!(odd, b' '..=b'~') && !matches!(odd, b'"' | b'\\');
+            for at in 0..20 {
+                let mut bytes = *b"plain ~ text, 20 !#[";
+                bytes[at] = odd;
+                assert_eq!(plain_part(&bytes), if is_plain { 20 } else { at }, "{odd} at {at}");
+            }
+        }
+    }
 
     #[test]
     fn strangers_cannot_forge_fields_or_lines() {

@@ -198,20 +198,24 @@ impl Tracker {
         let mut events = Vec::new();
         self.manager.ready();
         let mut now = Instant::now();
+        let mut deadline = now;
         while !self.ended {
-            let wait = match self.copying {
-                Some(_) => Duration::ZERO,
-                // From the beginning of the last turn: nothing here is due to the millisecond, and a
-                // look at the clock is a hundredth of an announce.
-                None => self.next_deadline().saturating_duration_since(now),
-            };
+            // From the beginning of the last turn: nothing here is due to the millisecond, and a
+            // look at the clock is a hundredth of an announce.
+            let wait = deadline.saturating_duration_since(now);
             self.reactor.turn(Some(wait), &mut events).map_err(TrackerError::Machine)?;
             now = Instant::now();
+            let mut is_busy = deadline <= now;
             while let Some(message) = self.mailbox.try_recv() {
                 self.on_message(message, now, tell);
+                is_busy = true;
             }
-            self.on_events(&events, now);
-            self.on_time(now, tell);
+            is_busy |= self.on_events(&events, now);
+            // Packets change nothing of what is due, and most turns bring one and nothing else.
+            if is_busy {
+                self.on_time(now, tell);
+                deadline = self.next_deadline(now);
+            }
         }
         self.manager.stopping();
         self.end()
@@ -239,7 +243,10 @@ impl Tracker {
         }
     }
 
-    fn next_deadline(&self) -> Instant {
+    fn next_deadline(&self, now: Instant) -> Instant {
+        if self.copying.is_some() {
+            return now;
+        }
         let deadlines = [
             self.gate.next_deadline(),
             self.pages.next_deadline(),
@@ -279,21 +286,29 @@ impl Tracker {
         }
     }
 
-    fn on_events(&mut self, events: &[Event], now: Instant) {
+    /// Whether there is more to do now than to wait for the next ones.
+    fn on_events(&mut self, events: &[Event], now: Instant) -> bool {
         self.desk.connections = self.gate.connections();
+        let mut others = false;
         for event in events {
-            let known = self.udp.on_event(&mut self.desk, event, now)
-                || self.gate.on_event(&mut self.reactor, event, now)
+            if self.udp.on_event(&mut self.desk, event, now) {
+                continue;
+            }
+            others = true;
+            let known = self.gate.on_event(&mut self.reactor, event, now)
                 || self.pages.on_event(&mut self.reactor, event);
             if !known {
                 let registry = &mut self.desk.registry;
                 let ended = self.checks.on_event(&mut self.reactor, registry, event);
                 if let (Some(Some((check, outcome))), true) = (ended, self.log_nat_checks) {
-                    self.log.nat_check(&check, outcome);
+                    self.log.nat_check(&check, outcome, now);
                 }
             }
         }
-        self.serve(now);
+        if others {
+            self.serve(now);
+        }
+        others || self.desk.registry.wants_checks()
     }
 
     /// Answers all that was asked. An answer may let the next request of its connection through.
@@ -326,7 +341,7 @@ impl Tracker {
     fn answer(&mut self, visitor: Visitor, request: &Request, answer: Answer, now: Instant) {
         let status = answer.status;
         if let Some(sent) = self.gate.answer(&mut self.reactor, visitor, answer, now) {
-            self.log.access(request, status, sent);
+            self.log.access(request, status, sent, now);
         }
     }
 
@@ -364,7 +379,7 @@ impl Tracker {
         let Tracker { checks, reactor, desk, log, log_nat_checks, .. } = self;
         let mut done = |check: &_, outcome| {
             if *log_nat_checks {
-                log.nat_check(check, outcome);
+                log.nat_check(check, outcome, now);
             }
         };
         checks.on_time(reactor, &mut desk.registry, now, &mut done);

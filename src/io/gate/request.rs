@@ -1,5 +1,7 @@
 //! From the bytes of a request's head to a checked [`Request`].
 
+use std::io::BufRead;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -56,8 +58,12 @@ pub struct Request {
     line: Range<usize>,
     target: Range<usize>,
     query: Range<usize>,
-    headers: [Option<Range<usize>>; KEPT.len()],
+    headers: Headers,
 }
+
+/// Where the values of headers stand: in 16 bits, since a head is no longer than [`MAX_HEAD`], and
+/// each request is moved several times.
+type Headers = [Option<(u16, u16)>; KEPT.len()];
 
 impl Request {
     /// The path as it was sent, percent-encoded.
@@ -79,7 +85,8 @@ impl Request {
     /// somebody here reads are kept.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         let place = KEPT.iter().position(|kept| *kept == name)?;
-        Some(&self.head[self.headers[place].clone()?])
+        let (start, end) = self.headers[place]?;
+        Some(&self.head[start.into()..end.into()])
     }
 
     fn header_has(&self, name: &str, word: &[u8]) -> bool {
@@ -124,7 +131,7 @@ pub(super) fn read(bytes: &[u8], from: SocketAddr) -> Read {
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
     let unfinished = if bytes.len() < MAX_HEAD { Read::Partial } else { Read::Bad };
     let blank = seen.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-    let Some(length) = seen[blank..].iter().position(|b| *b == b'\n') else { return unfinished };
+    let Some(length) = line_end(&seen[blank..]) else { return unfinished };
     let line = trim(seen, blank..blank + length);
     let mut words = seen[line.clone()].split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
     match (words.next(), words.next(), words.next(), words.next()) {
@@ -144,34 +151,47 @@ pub(super) fn read(bytes: &[u8], from: SocketAddr) -> Read {
 
 /// The bytes up to and including the empty line.
 fn head_end(bytes: &[u8]) -> Option<usize> {
-    let ends = |at: &usize| {
-        let before = bytes[..*at].strip_suffix(b"\r").unwrap_or(&bytes[..*at]);
-        before.ends_with(b"\n")
-    };
-    (0..bytes.len()).filter(|at| bytes[*at] == b'\n').find(ends).map(|at| at + 1)
+    let mut start = 0;
+    while let Some(length) = line_end(&bytes[start..]) {
+        let (line, end) = (&bytes[start..start + length], start + length + 1);
+        if start > 0 && matches!(line, b"" | b"\r") {
+            return Some(end);
+        }
+        start = end;
+    }
+    None
+}
+
+/// The bytes before the first LF. By the library's search, which looks at many bytes at a time.
+fn line_end(mut bytes: &[u8]) -> Option<usize> {
+    let all = bytes;
+    let passed = bytes.skip_until(b'\n').expect("memory can be read");
+    (all[..passed].last() == Some(&b'\n')).then(|| passed - 1)
 }
 
 struct Parts {
     line: Range<usize>,
     target: Range<usize>,
-    headers: [Option<Range<usize>>; KEPT.len()],
+    headers: Headers,
     version: Version,
     head_only: bool,
 }
 
 fn with_headers(head: &[u8], line: Range<usize>, from: SocketAddr) -> Read {
-    let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut slots);
-    match parsed.parse(head) {
+    let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    match parsed.parse_with_uninit_headers(head, &mut slots) {
         Ok(httparse::Status::Complete(_)) => {}
         _ => return Read::Bad,
     }
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Read::Bad };
-    let mut headers: [Option<Range<usize>>; KEPT.len()] = Default::default();
+    let mut headers = Headers::default();
     for header in parsed.headers.iter() {
         let kept = KEPT.iter().position(|kept| kept.eq_ignore_ascii_case(header.name));
         if let Some(place) = kept {
-            headers[place] = Some(place_of(head, header.value));
+            let value = place_of(head, header.value);
+            let short = |at| u16::try_from(at).expect("a head is no longer than MAX_HEAD");
+            headers[place] = Some((short(value.start), short(value.end)));
         }
     }
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };

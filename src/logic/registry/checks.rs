@@ -43,6 +43,11 @@ impl Registry {
         }
     }
 
+    /// Whether [`Registry::next_check`] has one.
+    pub fn wants_checks(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
     /// A peer that is to be connected to. Each is yielded once, and its result is awaited.
     pub fn next_check(&mut self) -> Option<Check> {
         self.checks.pop_front()

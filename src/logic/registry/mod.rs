@@ -145,7 +145,7 @@ impl Registry {
         let none = Swarm::default();
         let swarm = place.map_or(&none, |place| &self.swarms.at(place).1);
         let counts = swarm.counts();
-        let mut peers = swarm.choose(&asked, rng);
+        let (mut peers, names) = swarm.choose(&asked, rng);
         let seeded = request.check_seeded && swarm.seeded;
         if let Some(foreign) = self.foreign.get(&request.info_hash) {
             mix_in(&mut peers, foreign, &asked, rng);
@@ -159,6 +159,7 @@ impl Registry {
             interval: self.interval(rng),
             form,
             peers,
+            names,
             more: More { scrape, seeded, warning, external_ip, min_interval },
         })
     }
@@ -213,12 +214,15 @@ impl Registry {
         let swarm = self.swarms.get(&request.info_hash).unwrap_or(&none);
         let (counts, form) = (swarm.counts(), Form::Compact);
         let want = self.wanted(request);
+        let asked = Asked { want, form, for_seed: false, six: None };
+        let (peers, names) = swarm.choose(&asked, rng);
         Reply {
             complete: counts.complete,
             incomplete: counts.incomplete,
             interval: self.settings.tracker_interval,
             form,
-            peers: swarm.choose(&Asked { want, form, for_seed: false, six: None }, rng),
+            peers,
+            names,
             more: More::default(),
         }
     }
@@ -300,17 +304,24 @@ impl Registry {
     /// # Errors
     /// The settings are against it.
     pub fn scrape(&self, named: Option<&[InfoHash]>) -> Result<Vec<(InfoHash, Scraped)>, Refused> {
-        match (named, self.settings.scraping) {
-            (None, Scraping::Full) => Ok(self.torrents().collect()),
-            (None, _) => Err(Refused::FullScrape),
-            (Some(_), Scraping::None) => Err(Refused::SpecificScrape),
-            (Some(hashes), _) => {
-                let known = |hash: &&InfoHash| match &self.access.torrents {
-                    Some(allowed) => allowed.get(hash).is_some(),
-                    None => self.swarms.find(hash).is_some(),
-                };
-                Ok(hashes.iter().filter(known).map(|h| (*h, self.scraped(h))).collect())
-            }
+        self.may_scrape(named.is_none())?;
+        let Some(hashes) = named else { return Ok(self.torrents().collect()) };
+        let known = |hash: &&InfoHash| match &self.access.torrents {
+            Some(allowed) => allowed.get(hash).is_some(),
+            None => self.swarms.find(hash).is_some(),
+        };
+        Ok(hashes.iter().filter(known).map(|h| (*h, self.scraped(h))).collect())
+    }
+
+    /// Whether torrents may be scraped that are named, or all.
+    ///
+    /// # Errors
+    /// The settings are against it.
+    pub fn may_scrape(&self, all: bool) -> Result<(), Refused> {
+        match (all, self.settings.scraping) {
+            (_, Scraping::Full) | (false, Scraping::Specific) => Ok(()),
+            (true, _) => Err(Refused::FullScrape),
+            (false, Scraping::None) => Err(Refused::SpecificScrape),
         }
     }
 
@@ -382,7 +393,7 @@ fn mix_in(peers: &mut Vec<Listed>, foreign: &[SocketAddr], asked: &Asked, rng: &
         let known = peers.iter().any(|p| (p.ip, p.port) == (at.ip(), at.port()));
         if !known && asked.six.is_none_or(|six| six == at.is_ipv6()) {
             let (ip, port) = (at.ip(), at.port());
-            peers.push(Listed { id: None, ip, port, crypto: Crypto::Plain });
+            peers.push(Listed { ip, port, crypto: Crypto::Plain });
         }
     }
 }

@@ -15,6 +15,10 @@ const LOOKS: usize = 64;
 /// tracker are as small as this.
 const SEARCHED: usize = 24;
 
+/// Room is made for so many further peers at least: to move a small swarm costs a tenth of an
+/// announce.
+const STEP: usize = 4;
+
 /// Whom an answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
@@ -139,8 +143,9 @@ impl Swarm {
         let (last, leecher) = (self.shown.len(), !kept.is_seed());
         if last == self.shown.capacity() {
             // Doubling would waste a third of a tracker's memory.
-            self.shown.reserve_exact(1 + last / 16);
-            self.kept.reserve_exact(1 + last / 16);
+            let more = STEP + last / 16;
+            self.shown.reserve_exact(more);
+            self.kept.reserve_exact(more);
         }
         self.shown.push(shown);
         self.kept.push(kept);
@@ -286,9 +291,11 @@ impl Swarm {
 
     /// Up to `want` peers that suit the asker, at random. Leechers get their share of the answer
     /// as they have of the swarm, the rest are seeds; a seed is told of leechers only. Costs
-    /// O(want), however large the swarm.
-    pub fn choose(&self, asked: &Asked, rng: &mut Rng) -> Vec<Listed> {
-        let mut chosen = Vec::with_capacity(asked.want.min(self.shown.len()));
+    /// O(want), however large the swarm. Their names, in the same order, only for
+    /// [`Form::Dicts`].
+    pub fn choose(&self, asked: &Asked, rng: &mut Rng) -> (Vec<Listed>, Vec<PeerId>) {
+        let room = Vec::with_capacity(asked.want.min(self.shown.len()));
+        let mut chosen = (room, Vec::new());
         let leechers = 0..self.leechers as usize;
         let seeds = leechers.end..self.len();
         let mut walk = Walk::new(self, leechers.clone(), asked, rng);
@@ -375,7 +382,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Goes on until `chosen` holds `up_to`.
-    fn take(&mut self, up_to: usize, chosen: &mut Vec<Listed>) {
+    fn take(&mut self, up_to: usize, (chosen, names): &mut (Vec<Listed>, Vec<PeerId>)) {
         let Walk { swarm, asked, .. } = *self;
         let (shown, kept) = (&swarm.shown[self.places.clone()], &swarm.kept[self.places.clone()]);
         while chosen.len() < up_to && self.looks > 0 {
@@ -384,8 +391,10 @@ impl<'a> Walk<'a> {
             if peer.suits(asked.form) {
                 let ip = peer.listed_ip(|number| swarm.wide(number));
                 if asked.six.is_none_or(|six| six == ip.is_ipv6()) {
-                    let id = (asked.form == Form::Dicts).then(|| PeerId(*kept[self.at].id()));
-                    chosen.push(Listed { id, ip, port: peer.port(), crypto: peer.crypto() });
+                    chosen.push(Listed { ip, port: peer.port(), crypto: peer.crypto() });
+                    if asked.form == Form::Dicts {
+                        names.push(PeerId(*kept[self.at].id()));
+                    }
                 }
             }
             self.at += self.stride;
@@ -491,7 +500,7 @@ mod tests {
         for (leechers, seeds) in [(0, 0), (1, 0), (0, 1), (7, 3), (100, 2), (3, 100), (64, 64)] {
             let swarm = swarm(leechers, seeds);
             for want in [0, 1, 5, 50, 1000] {
-                let all = swarm.choose(&asked(want, Form::Compact), &mut rng);
+                let (all, _) = swarm.choose(&asked(want, Form::Compact), &mut rng);
                 assert_eq!(all.len(), want.min(swarm.len()), "{leechers}+{seeds}, {want}");
                 assert_eq!(all.iter().map(|p| p.ip).collect::<HashSet<_>>().len(), all.len());
             }
@@ -502,10 +511,10 @@ mod tests {
     fn leechers_have_their_share_and_seeds_hear_of_leechers_only() {
         let (swarm, mut rng) = (swarm(90, 30), Rng::new(1));
         let leechers = |list: &[Listed]| list.iter().filter(|p| p.ip < peer(90, 0).ip).count();
-        let list = swarm.choose(&asked(40, Form::Compact), &mut rng);
+        let (list, _) = swarm.choose(&asked(40, Form::Compact), &mut rng);
         assert_eq!((list.len(), leechers(&list)), (40, 30));
         let for_seed = Asked { for_seed: true, ..asked(100, Form::Compact) };
-        let list = swarm.choose(&for_seed, &mut rng);
+        let (list, _) = swarm.choose(&for_seed, &mut rng);
         assert_eq!((list.len(), leechers(&list)), (90, 90));
     }
 
@@ -514,7 +523,7 @@ mod tests {
         let (swarm, mut rng) = (swarm(200, 0), Rng::new(1));
         let mut times = std::collections::HashMap::new();
         for _ in 0..4000 {
-            for listed in swarm.choose(&asked(10, Form::Compact), &mut rng) {
+            for listed in swarm.choose(&asked(10, Form::Compact), &mut rng).0 {
                 *times.entry(listed.ip).or_insert(0) += 1;
             }
         }
@@ -529,7 +538,7 @@ mod tests {
         (0..5000).for_each(|n| swarm.insert(S, &Peer { port: 0, ..peer(n, 1) }, true));
         swarm.insert(S, &peer(5000, 1), true);
         let asked = asked(10, Form::Compact);
-        assert!(swarm.choose(&asked, &mut Rng::new(1)).len() <= 1);
+        assert!(swarm.choose(&asked, &mut Rng::new(1)).0.len() <= 1);
         let walk = Walk::new(&swarm, 0..swarm.len(), &asked, &mut Rng::new(1));
         assert_eq!(walk.looks, 104);
     }
@@ -545,9 +554,9 @@ mod tests {
             IpAddr::V6(_) => unreachable!("there is none"),
         };
         let ids = |form| {
-            let list = swarm.choose(&asked(9, form), &mut Rng::new(1));
-            let told = form == Form::Dicts;
-            assert!(list.iter().all(|p| p.id == told.then_some(id_of(p))));
+            let (list, names) = swarm.choose(&asked(9, form), &mut Rng::new(1));
+            let told: Vec<PeerId> = list.iter().map(id_of).collect();
+            assert_eq!(names, if form == Form::Dicts { told } else { vec![] });
             let mut ids: Vec<u8> = list.iter().map(|p| id_of(p).0[3]).collect();
             ids.sort_unstable();
             ids
@@ -564,7 +573,7 @@ mod tests {
         swarm.insert(S, &Peer { ip: "2001:db8::1".parse().unwrap(), ..peer(9, 1) }, true);
         let count = |six| {
             let asked = Asked { six, ..asked(9, Form::Compact) };
-            swarm.choose(&asked, &mut Rng::new(1)).len()
+            swarm.choose(&asked, &mut Rng::new(1)).0.len()
         };
         assert_eq!((count(None), count(Some(true)), count(Some(false))), (4, 1, 3));
     }

@@ -527,7 +527,6 @@ mod tests {
         assert_eq!(read.form(true), Some(answer::Form::Compact));
 
         let listed = |ip: &str| answer::Listed {
-            id: Some(PeerId(*b"abcdefghijklmnopqrst")),
             ip: ip.parse().unwrap(),
             port: 81,
             crypto: answer::Crypto::Plain,
@@ -539,6 +538,10 @@ mod tests {
                 interval: 900,
                 form,
                 peers: vec![listed("1.2.3.4"), listed("2001:db8::1")],
+                names: match form {
+                    answer::Form::Dicts => vec![PeerId(*b"abcdefghijklmnopqrst"); 2],
+                    _ => Vec::new(),
+                },
                 more: answer::More::default(),
             };
             let heard = reply(&told.encode()).unwrap();

@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(read(&out, false), Some((8, Said::Refused(printable(b"no\x1b[2J")))));
         let listed = |ip: &str, port| {
             let ip = ip.parse().unwrap();
-            Listed { id: None, ip, port, crypto: Crypto::Plain }
+            Listed { ip, port, crypto: Crypto::Plain }
         };
         for (six, ips) in [(false, ["1.2.3.4", "5.6.7.8"]), (true, ["2001:db8::1", "::1"])] {
             let reply = answer::Reply {
@@ -260,6 +260,7 @@ mod tests {
                 interval: 1800,
                 form: Form::Compact,
                 peers: vec![listed(ips[0], 1), listed(ips[1], 0), listed(ips[1], 2)],
+                names: Vec::new(),
                 more: More::default(),
             };
             tracker::put_announced(&mut out, 9, &reply);

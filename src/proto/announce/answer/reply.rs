@@ -26,8 +26,6 @@ pub enum Form {
 /// A peer in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name, where the list tells it: in [`Form::Dicts`] alone.
-    pub id: Option<PeerId>,
     /// Where to find it.
     pub ip: IpAddr,
     /// Its port, never 0.
@@ -39,14 +37,17 @@ pub struct Listed {
 impl Listed {
     /// Appends addresses and ports in their compact form: 6 bytes, or 18.
     pub fn put_all(peers: &[Listed], out: &mut Vec<u8>) {
-        put_fours(peers, out);
-        put_sixes(peers, out);
+        if put_fours(peers, out) < peers.len() {
+            put_sixes(peers, out);
+        }
     }
 }
 
-/// Those of IPv4. Room for all at once, since this is done fifty times an answer.
-fn put_fours(peers: &[Listed], out: &mut Vec<u8>) {
-    let mut end = out.len();
+/// Those of IPv4, and how many they are. Room for all at once, since this is done fifty times an
+/// answer.
+fn put_fours(peers: &[Listed], out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    let mut end = start;
     out.resize(end + 6 * peers.len(), 0);
     for peer in peers {
         if let IpAddr::V4(ip) = peer.ip {
@@ -56,6 +57,7 @@ fn put_fours(peers: &[Listed], out: &mut Vec<u8>) {
         }
     }
     out.truncate(end);
+    (end - start) / 6
 }
 
 fn put_sixes(peers: &[Listed], out: &mut Vec<u8>) {
@@ -80,6 +82,9 @@ pub struct Reply {
     pub form: Form,
     /// The list.
     pub peers: Vec<Listed>,
+    /// The names of these, in the same order, where the list tells them: in [`Form::Dicts`] alone.
+    /// Apart, since fifty of twice the size are more than malloc gives out quickly.
+    pub names: Vec<PeerId>,
     /// What few answers hold.
     pub more: More,
 }
@@ -103,7 +108,7 @@ impl Reply {
     /// Its bytes. `peers6` (BEP 7) is there only when the list has IPv6 peers; `crypto_flags` tell
     /// of the peers in `peers`.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96 + self.peers.len() * 20);
+        let mut out = Vec::with_capacity(96 + self.peers.len() * 8);
         out.push(b'd');
         put_count(&mut out, "complete", self.complete);
         if let Form::CryptoOnly | Form::WithFlags = self.form {
@@ -163,11 +168,11 @@ impl Reply {
 
     fn put_dicts(&self, out: &mut Vec<u8>) {
         out.push(b'l');
-        for peer in &self.peers {
+        for (place, peer) in self.peers.iter().enumerate() {
             out.push(b'd');
             put_bytes(out, b"ip");
             put_bytes(out, peer.ip.to_string().as_bytes());
-            if let (Form::Dicts, Some(id)) = (self.form, &peer.id) {
+            if let Some(id) = self.names.get(place) {
                 put_bytes(out, b"peer id");
                 put_bytes(out, &id.0);
             }
@@ -274,15 +279,11 @@ pub(super) mod tests {
     use crate::proto::ids::PeerId;
 
     pub(in super::super) fn reply(form: Form) -> Vec<u8> {
-        let peer = |ip: &str, crypto| Listed {
-            id: Some(PeerId([b'p'; 20])),
-            ip: ip.parse().unwrap(),
-            port: 258,
-            crypto,
-        };
+        let peer = |ip: &str, crypto| Listed { ip: ip.parse().unwrap(), port: 258, crypto };
         let peers = vec![peer("::5", Crypto::Required), peer("1.2.3.4", Crypto::Plain)];
-        Reply { complete: 1, incomplete: 2, interval: 1800, form, peers, more: More::default() }
-            .encode()
+        let names = vec![PeerId([b'p'; 20]); if form == Form::Dicts { 2 } else { 0 }];
+        let more = More::default();
+        Reply { complete: 1, incomplete: 2, interval: 1800, form, peers, names, more }.encode()
     }
 
     #[test]
@@ -337,7 +338,8 @@ pub(super) mod tests {
             warning: Some("w".into()),
         };
         let form = Form::Compact;
-        let bytes = Reply { complete: 1, incomplete: 2, interval: 9, form, peers: vec![], more };
+        let (peers, names) = (vec![], vec![]);
+        let bytes = Reply { complete: 1, incomplete: 2, interval: 9, form, peers, names, more };
         let bytes = bytes.encode();
         assert_eq!(bencode::decode(&bytes).unwrap().to_item().encode(), bytes, "canonical");
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -195,6 +195,35 @@ fn those_who_ask_for_much_and_never_read_keep_nobody_out() {
 }
 
 #[test]
+fn a_crowd_that_wants_everything_compressed_or_never_reads_it_holds_nobody_up() {
+    let dir = Dir::new();
+    let list: String = (0..60_000).map(|n| format!("{n:040x}\n")).collect();
+    dir.write("list", format!("{}\n{list}", "41".repeat(20)));
+    // The full scrape is too long to be compressed, those of two hundred torrents are not.
+    let some: String = (0..200).map(|n| format!("info_hash={n:020}&")).collect();
+    let mut tracker = tracker(&dir, &["--allowed_list", "list"]);
+    let gzip = "Accept-Encoding: gzip\r\n\r\n";
+    for request in [
+        format!("GET /scrape?{some} HTTP/1.1\r\n{gzip}"),
+        format!("GET /scrape HTTP/1.1\r\n{gzip}"),
+        format!("GET / HTTP/1.1\r\n{gzip}"),
+    ] {
+        let held: Vec<TcpStream> = (0..400)
+            .map(|_| {
+                let mut stream = tracker.connect(None);
+                // It may have been closed already.
+                let _ = stream.write_all(request.as_bytes());
+                stream
+            })
+            .collect();
+        tracker.serves(&request);
+        assert!(tracker.memory() < 96 * 1024, "{} KiB", tracker.memory());
+        drop(held);
+    }
+    tracker.stop();
+}
+
+#[test]
 fn descriptors_that_run_out_come_back() {
     let dir = Dir::new();
     let script = "ulimit -n 256; exec \"$0\" bttrack --port 0 --bind 127.0.0.1 --dfile d --udp 1";

@@ -105,6 +105,11 @@ fn no_answer_is_longer_than_its_question_until_the_address_is_proved() {
     for packet in [&b""[..], &[7; 15], &[7; 16], &[0; 16]] {
         other.is_ignored(packet);
     }
+    // What looks like an answer, as of another tracker in whose name somebody has asked.
+    for action in 0..4u32 {
+        let answer = [&action.to_be_bytes()[..], b"tran", &b"connection id unknown"[..]].concat();
+        other.is_ignored(&[&answer[..], &[b'x'; 90]].concat());
+    }
     assert_eq!(other.asks_anything(1, b"short").0, 3, "the address is proved, the packet is bad");
 }
 

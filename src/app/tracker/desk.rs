@@ -281,15 +281,17 @@ impl Desk {
     fn scrape(&mut self, request: &Request, now: Instant) -> Answer {
         self.counters.scrapes += 1;
         let named = scraped_hashes(request.query());
-        let all = named.is_none();
-        match self.registry.scrape(named.as_deref()) {
-            Err(refused) => uncached(400, "Not Authorized").body(failure(&refused)),
-            Ok(mut files) => {
-                let many = all && files.len() > MANY;
-                let body = self.scraped.get(now, many, || encode_scrape(&mut files));
-                Answer { body, ..Answer::new(200, "OK", "text/plain") }
-            }
+        if let Err(refused) = self.registry.may_scrape(named.is_none()) {
+            return uncached(400, "Not Authorized").body(failure(&refused));
         }
+        let (registry, named) = (&self.registry, named.as_deref());
+        // Of all of many torrents even the list takes its time.
+        let make = || encode_scrape(&mut registry.scrape(named).unwrap_or_default());
+        let body = match named {
+            None => self.scraped.get(now, registry.len() > MANY, make),
+            Some(_) => Arc::new(make()),
+        };
+        Answer { body, ..Answer::new(200, "OK", "text/plain") }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::logic::registry::connection::Ids;
 use crate::logic::registry::{Asker, Refused};
 use crate::proto::announce::answer::{Announce, Reply};
 use crate::proto::udp::{
-    Ask, Bad, MAX_PACKET, Request, put_announced, put_connected, put_error, put_scraped,
+    Ask, Bad, MAX_PACKET, Request, is_answer, put_announced, put_connected, put_error, put_scraped,
 };
 
 use super::desk::Desk;
@@ -109,6 +109,9 @@ impl Udp {
             put_connected(out, transaction, self.ids.give(ip, now));
             return true;
         }
+        if is_answer(connection) {
+            return false;
+        }
         if !self.ids.knows(connection, ip, now) {
             put_error(out, transaction, "connection id unknown");
             return out.len() <= length;
@@ -125,8 +128,8 @@ impl Udp {
             }
             Some(Ask::Scrape(hashes)) => {
                 desk.counters.scrapes += 1;
-                match desk.registry.scrape(Some(&[])) {
-                    Ok(_) => {
+                match desk.registry.may_scrape(false) {
+                    Ok(()) => {
                         let counts = hashes.iter().map(|hash| desk.registry.scraped(hash).counts);
                         put_scraped(out, transaction, counts);
                     }

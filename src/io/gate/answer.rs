@@ -21,6 +21,10 @@ const HEAD: usize = 256;
 /// Bodies up to this length are copied behind the head: cheaper than sending two pieces.
 const JOINED: usize = 2048;
 
+/// Bytes of an answer that leave in one turn at most, so that a reader who keeps up, and has asked
+/// for much, does not hold up everybody else.
+const PORTION: usize = 64 * 1024;
+
 /// What a request is answered with.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -189,9 +193,15 @@ impl Outgoing {
     /// The connection's end, or that of a file. `WouldBlock` is none.
     pub fn send(&mut self, socket: impl AsFd, more: bool, pump: &mut Pump) -> io::Result<Step> {
         let joined = more || self.stream.is_some();
+        let turn_over = self.sent + PORTION;
         while self.sent < self.len() {
             let head = &self.head[self.sent.min(self.head.len())..];
             let body = &self.body[self.sent.saturating_sub(self.head.len())..];
+            let room = turn_over.saturating_sub(self.sent);
+            if room == 0 {
+                return Ok(Step::More);
+            }
+            let body = &body[..body.len().min(room)];
             let sent = match body {
                 [] => sys::send(&socket, head, joined),
                 _ => sys::writev(&socket, &[IoSlice::new(head), IoSlice::new(body)], joined),

@@ -61,8 +61,15 @@ const SLOWEST: usize = 16 * 1024;
 /// An answer longer than this may wait for its reader.
 const LONG: usize = 16 * 1024;
 
+/// Bytes of a long answer that the kernel may hold for its reader, besides as many of its own.
+const KERNEL_ROOM: usize = 128 * 1024;
+
 /// Bytes of answers that may wait for their readers, all together. Beyond, the slowest are closed.
 const MAX_HELD: usize = 32 << 20;
+
+/// Time of a second that goes into compressing. Who asks beyond gets answers as they are: a crowd
+/// that wants all there is compressed must not keep others waiting.
+const MAX_COMPRESSING: Duration = Duration::from_millis(200);
 
 /// Bytes of a file that its reader must take each time that [`Settings::timeout`] passes.
 const MIN_PROGRESS: u64 = 16 * 1024;
@@ -133,6 +140,9 @@ pub struct Gate {
     starved: VecDeque<Token>,
     /// Of answers that have been sent whole.
     receipts: Vec<usize>,
+    /// The beginning of a second, and the time of it that went into compressing.
+    compressing_since: Instant,
+    compressed_for: Duration,
     next_check: Instant,
     buffer: Box<[u8; READ_SIZE]>,
 }
@@ -153,6 +163,8 @@ impl Gate {
             cold: VecDeque::new(),
             starved: VecDeque::new(),
             receipts: Vec::new(),
+            compressing_since: now,
+            compressed_for: Duration::ZERO,
             buffer: Box::new([0; READ_SIZE]),
         }
     }
@@ -353,8 +365,10 @@ impl Gate {
                 .header("Retry-After", "10")
                 .body("too many others are being served, try again later\n");
         }
-        if manner.gzip {
+        if manner.gzip && self.may_compress(now) {
+            let began = Instant::now();
             answer.compress();
+            self.compressed_for += began.elapsed();
         }
         let sent = Sent { bytes: answer.length(), gzipped: answer.gzipped };
         let stays = self.settings.keep_alive.map(|_| manner.end == End::Stay);
@@ -371,12 +385,24 @@ impl Gate {
         connection.since = now;
         connection.left = u64::MAX;
         let long = outgoing.len() > LONG;
+        if long && outgoing.stream.is_none() {
+            // Of itself it would take megabytes, of a thousand who never read them.
+            let _ = sys::limit_send_buffer(&connection.socket, KERNEL_ROOM);
+        }
         connection.stage = Stage::Answering(outgoing, manner.end);
         self.send(reactor, visitor.0, now);
         if long {
             self.bound_held(reactor, visitor.0);
         }
         Some(sent)
+    }
+
+    /// Whether there is time to compress an answer.
+    fn may_compress(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.compressing_since) >= Duration::from_secs(1) {
+            (self.compressing_since, self.compressed_for) = (now, Duration::ZERO);
+        }
+        self.compressed_for < MAX_COMPRESSING
     }
 
     /// Closes those who take longest to read their answers while all answers that wait to be read

@@ -332,6 +332,45 @@ fn compresses_only_for_whom_it_suits_and_only_if_that_is_shorter() {
     assert!(d.sent[1].gzipped && d.sent[1].bytes < 60);
 }
 
+#[cfg(feature = "gzip")]
+#[test]
+fn compressing_has_its_part_of_each_second_and_no_more() {
+    let mut d = door(settings());
+    d.times = 20;
+    let asked = "GET /xxxxxxxxxx HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n";
+    let gzipped = |d: &mut Door| {
+        let mut stream = d.visit();
+        stream.write_all(asked.as_bytes()).unwrap();
+        d.read_to_end(&stream);
+        d.sent.pop().unwrap().gzipped
+    };
+    assert!(gzipped(&mut d));
+    d.gate.compressed_for = MAX_COMPRESSING;
+    assert!(!gzipped(&mut d));
+    d.now += Duration::from_secs(1);
+    assert!(gzipped(&mut d));
+}
+
+#[test]
+fn a_reader_of_much_who_keeps_up_leaves_turns_to_others() {
+    let mut d = door(settings());
+    d.times = 4 << 20;
+    let mut stream = d.visit();
+    stream.write_all(b"GET /a HTTP/1.0\r\n\r\n").unwrap();
+    stream.set_nonblocking(false).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).map(|_| all.len())
+    });
+    let mut turns = 0;
+    while !reader.is_finished() {
+        d.turn();
+        turns += 1;
+    }
+    assert!(reader.join().unwrap().unwrap() > 8 << 20);
+    assert!(turns >= (8 << 20) / (64 << 10), "{turns}");
+}
+
 #[test]
 fn those_who_never_read_cannot_fill_the_memory() {
     let mut door = door(settings());

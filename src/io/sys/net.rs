@@ -348,6 +348,14 @@ pub fn recv_from(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Soc
     Ok((length, SocketAddr::try_from(from)?))
 }
 
+/// Has the kernel hold no more than about so many bytes that were sent and not taken.
+///
+/// # Errors
+/// It is no socket.
+pub fn limit_send_buffer(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    Ok(sockopt::set_socket_send_buffer_size(socket, bytes)?)
+}
+
 /// Sends one datagram.
 ///
 /// # Errors

@@ -7,6 +7,8 @@ use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::proto::udp::LEAST_ID;
+
 /// How long an id is given out. It is taken as long again.
 const PERIOD: Duration = Duration::from_secs(120);
 
@@ -36,7 +38,7 @@ impl Ids {
             IpAddr::V6(ip) => hasher.write(&ip.octets()),
         }
         hasher.write_u64(self.secret[1]);
-        hasher.finish()
+        hasher.finish() | LEAST_ID
     }
 
     /// The id for an address.
@@ -64,6 +66,7 @@ mod tests {
         for ip in [four, six] {
             let id = ids.give(ip, at(100));
             assert!(ids.knows(id, ip, at(100)) && ids.knows(id, ip, at(239)));
+            assert!(id >= LEAST_ID);
             assert!(!ids.knows(id, ip, at(240)), "too old");
             assert!(!ids.knows(id, "9.0.0.2".parse().unwrap(), at(100)), "another's");
             assert!(!ids.knows(id + 1, ip, at(100)), "a guess");

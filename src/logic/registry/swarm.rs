@@ -15,9 +15,9 @@ const LOOKS: usize = 64;
 /// tracker are as small as this.
 const SEARCHED: usize = 24;
 
-/// Room is made for so many further peers at least: to move a small swarm costs a tenth of an
-/// announce.
-const STEP: usize = 4;
+/// Room is made for so many further peers at least, but for one at first, since of what somebody
+/// invents a second never comes: to move a small swarm costs a tenth of an announce.
+const STEP: usize = 3;
 
 /// Whom an answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Swarm {
         let (last, leecher) = (self.shown.len(), !kept.is_seed());
         if last == self.shown.capacity() {
             // Doubling would waste a third of a tracker's memory.
-            let more = STEP + last / 16;
+            let more = if last == 0 { 1 } else { STEP + last / 16 };
             self.shown.reserve_exact(more);
             self.kept.reserve_exact(more);
         }

@@ -6,15 +6,11 @@
 
 use crate::io::mailbox::{Ended, JobReceiver, JobSender, jobs, life};
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// So many pieces of text wait at most,
-const MAX_WAITING: usize = 16_384;
-
-/// and so many bytes: a burst of lines, or some screens.
+/// So many bytes wait at most, a burst of lines or some screens, while as many are written.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// At the end so long is waited for what is not written yet.
@@ -37,21 +33,21 @@ enum State {
     Ended,
 }
 
-/// What waits, and how many bytes that is.
+/// What waits, and who is told of it.
 struct Queue {
-    sender: JobSender<Vec<u8>>,
-    bytes: Arc<AtomicUsize>,
+    bell: JobSender<()>,
+    text: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Queue {
     fn put(&self, text: &[u8]) {
-        if self.bytes.load(Ordering::Relaxed) + text.len() > MAX_BYTES {
-            return;
+        let mut waiting = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() + text.len() <= MAX_BYTES {
+            waiting.extend_from_slice(text);
         }
-        self.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        if self.sender.try_send(text.to_vec()).is_err() {
-            self.bytes.fetch_sub(text.len(), Ordering::Relaxed);
-        }
+        drop(waiting);
+        // If the bell has rung already, what was put now is taken with the rest.
+        let _ = self.bell.try_send(());
     }
 }
 
@@ -62,12 +58,12 @@ impl Courier {
     }
 
     fn start(out: Box<dyn Write + Send>) -> State {
-        let (sender, waiting) = jobs(MAX_WAITING);
+        let (bell, rings) = jobs(1);
         let (alive, ended) = life();
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let queue = Queue { sender, bytes: Arc::clone(&bytes) };
+        let text = Arc::default();
+        let queue = Queue { bell, text: Arc::clone(&text) };
         let write = move || {
-            carry(&waiting, &bytes, out);
+            carry(&rings, &text, out);
             drop(alive);
         };
         match thread::Builder::new().name("writer".into()).stack_size(STACK).spawn(write) {
@@ -77,9 +73,9 @@ impl Courier {
     }
 }
 
-fn carry(waiting: &JobReceiver<Vec<u8>>, bytes: &AtomicUsize, mut out: Box<dyn Write + Send>) {
-    while let Some(text) = waiting.recv() {
-        bytes.fetch_sub(text.len(), Ordering::Relaxed);
+fn carry(rings: &JobReceiver<()>, text: &Mutex<Vec<u8>>, mut out: Box<dyn Write + Send>) {
+    while rings.recv().is_some() {
+        let text = std::mem::take(&mut *text.lock().unwrap_or_else(PoisonError::into_inner));
         if out.write_all(&text).and_then(|()| out.flush()).is_err() {
             return;
         }

@@ -153,9 +153,9 @@ impl Hasher<'_> {
         read: &impl Fn(BlockRef, &mut [u8]) -> Result<(), E>,
         sender: JobSender<Vec<Told<E>>>,
     ) {
-        // Never less: what is so large goes back to the system when it is freed, and pages that
-        // are not touched cost nothing.
-        let mut buffer = vec![0; BUFFER as usize];
+        // On the stack, which goes back to the system when the thread ends: the heap of a thread
+        // stays with us, and so much of it would be a quarter of what an idle client takes.
+        let mut buffer = [0; BUFFER as usize];
         let (mut portion, mut bytes) = (Vec::new(), 0u32);
         loop {
             // A thread that panicked here ends the whole run at the end of its scope.

@@ -4,7 +4,8 @@
 //! on disk, then opens the door to peers. What happens comes out of [`Client::next_report`]; the
 //! last report is [`Report::Ended`]. Used by `cmd::btdownloadheadless`.
 //!
-//! The rooms: `engine` (the loop: events to logic, actions to io), `links` (connections),
+//! The rooms: `engine` (the loop: events to logic, actions to io), `events` (what it hears of from
+//! other threads), `links` (connections),
 //! `joining` (what comes before that, if there is but a magnet link), `company` (what the one leaves
 //! to the other), `source` (where the .torrent comes from),
 //! `ready` (which parts of files can be sent without waiting for the disk), `check` (what is on
@@ -16,6 +17,7 @@ mod claim;
 mod company;
 mod dht;
 mod engine;
+mod events;
 mod joining;
 mod links;
 mod lsd;
@@ -30,19 +32,12 @@ mod udp;
 mod utp;
 mod wanted;
 
-use crate::io::disk;
-use crate::io::fetch::{self, stream::Streamed};
-use crate::io::gateway;
-use crate::io::hook;
 use crate::io::lookup;
 use crate::io::reason;
-use crate::io::storage::DiskError;
-use crate::proto::geometry::{BLOCK_LENGTH, PieceIndex};
+use crate::proto::geometry::BLOCK_LENGTH;
 use crate::proto::metainfo::Metainfo;
-use crate::proto::resume::client::Stamp;
-use check::Found;
-use session::{Newcomer, Told};
-use state::Saved;
+use events::{Event, News};
+use session::Told;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -309,102 +304,6 @@ impl fmt::Display for StartError {
 }
 
 impl std::error::Error for StartError {}
-
-/// What reaches the reactor's thread from others.
-enum Event {
-    /// A torrent comes into the session.
-    Add(Box<Newcomer>),
-    /// This one is to end.
-    Remove(TorrentId),
-    /// Whoever fetches the reports is called.
-    Called(Call),
-    /// All torrents are to show something.
-    LookAtAll(Look),
-    /// Something about one torrent.
-    Of(TorrentId, News),
-    Disk(disk::Answer),
-    Fetch(fetch::Done),
-    Streamed(Streamed),
-    LookedUp(lookup::LookedUp),
-    Exchanged(gateway::Exchanged),
-    Hook(hook::Done),
-    /// An errand of this kind has ended.
-    Over(engine::Kind),
-    /// The nodes that are known were written down.
-    Remembered,
-    Stop,
-}
-
-/// What reaches one torrent: what became of its errands, and what users wish.
-enum News {
-    /// So many pieces have been looked at.
-    Checked(u32),
-    /// There is data that has to be hashed before it is known what is there.
-    CheckDue,
-    /// What the check has to say to the user.
-    CheckNotice(String),
-    /// What is there, or why it could not be read.
-    CheckEnded(Result<Box<Found>, DiskError>),
-    /// A piece was checked again: whether it is good.
-    CheckedAgain(PieceIndex, bool),
-    /// All pieces of this file were, and how it looked before.
-    CheckAgainEnded(usize, Option<Stamp>),
-    /// So much of the space is claimed, 0 to 1.
-    Claimed(f64),
-    /// All of it is, or why it is not.
-    ClaimEnded(Result<(), DiskError>),
-    /// What became of a snapshot.
-    Saved(Saved),
-    Look(Look),
-    /// The files are to be wanted so much.
-    Wish(Vec<Priority>),
-    /// It is to rest, or to go on.
-    Pause(bool),
-    /// Upload and download are to be limited so.
-    Limit(Option<u64>, Option<u64>),
-    /// All the data is to be looked at again.
-    Recheck,
-    /// A piece was, at the user's wish: whether it is good.
-    Rechecked(PieceIndex, bool),
-    /// All pieces were.
-    RecheckEnded,
-}
-
-impl From<disk::Answer> for Event {
-    fn from(answer: disk::Answer) -> Event {
-        Event::Disk(answer)
-    }
-}
-
-impl From<lookup::LookedUp> for Event {
-    fn from(found: lookup::LookedUp) -> Event {
-        Event::LookedUp(found)
-    }
-}
-
-impl From<gateway::Exchanged> for Event {
-    fn from(exchanged: gateway::Exchanged) -> Event {
-        Event::Exchanged(exchanged)
-    }
-}
-
-impl From<hook::Done> for Event {
-    fn from(done: hook::Done) -> Event {
-        Event::Hook(done)
-    }
-}
-
-impl From<Streamed> for Event {
-    fn from(streamed: Streamed) -> Event {
-        Event::Streamed(streamed)
-    }
-}
-
-impl From<fetch::Done> for Event {
-    fn from(done: fetch::Done) -> Event {
-        Event::Fetch(done)
-    }
-}
 
 /// A download that runs: a [`Session`] of one torrent.
 pub struct Client {

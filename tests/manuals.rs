@@ -129,8 +129,8 @@ fn every_name_has_a_manual_and_a_place_in_the_overview() {
     let overview = read("bittornado.7");
     for command in COMMANDS {
         for alias in command.aliases {
-            let text = read(&format!("{alias}.1"));
-            assert_eq!(text, format!(".so man1/{}.1\n", command.name), "man/{alias}.1");
+            let leads = fs::read_link(page(&format!("{alias}.1"))).unwrap();
+            assert_eq!(leads, Path::new(&format!("{}.1", command.name)), "man/{alias}.1");
         }
         let text = read(&format!("{}.1", command.name));
         for part in ["NAME", "SYNOPSIS", "DESCRIPTION", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
@@ -154,12 +154,13 @@ fn nothing_in_a_help_text_is_taken_for_markup() {
 #[ignore = "needs mandoc"]
 fn mandoc_finds_nothing_to_say_about_the_manuals() {
     let mut pages = fs::read_dir(page("")).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>();
-    pages.retain(|path| !fs::read_to_string(path).unwrap().starts_with(".so "));
+    pages.sort();
     assert!(pages.len() > COMMANDS.len());
     // A page is not the less right where the others are not installed.
     let lint = Program::new("mandoc").args(["-T", "lint", "-W", "style"]).args(&pages).output();
     let lint = String::from_utf8(lint.unwrap().stdout).unwrap();
-    let said: Vec<_> =
-        lint.lines().filter(|line| !line.contains("referenced manual not found")).collect();
+    let elsewhere = ["referenced manual not found", "outdated mandoc.db"];
+    let ours = |line: &&str| !elsewhere.iter().any(|part| line.contains(part));
+    let said: Vec<_> = lint.lines().filter(ours).collect();
     assert!(said.is_empty(), "{}", said.join("\n"));
 }

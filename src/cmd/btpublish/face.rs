@@ -91,7 +91,8 @@ fn line(screen: &mut Screen, (terminal, quiet): (bool, bool), last: &mut String,
             }
         }
         Notice::Enough(Until::Downloads(n)) => {
-            screen.line(&format!("{n} downloads are completed: stopping"));
+            let (s, are) = if *n == 1 { ("", "is") } else { ("s", "are") };
+            screen.line(&format!("{n} download{s} {are} completed: stopping"));
         }
         Notice::Enough(Until::Time(_)) => screen.line("the time is over: stopping"),
         Notice::Ended(figures) => {

@@ -16,6 +16,13 @@ const ARIA2: Client = Client { start, dials: true, makes_empty_files: true };
 /// It has encrypted connections only, in RC4.
 const ENCRYPTED: Client = Client { start: start_encrypted, ..ARIA2 };
 
+/// The same, in plain text behind the handshake.
+const IN_PLAIN_TEXT: Client = Client { start: start_in_plain_text, ..ARIA2 };
+
+fn start_in_plain_text(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, &["--bt-require-crypto=true", "--bt-min-crypto-level=plain"])
+}
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
     start_with(swarm, folder, &[])
 }
@@ -118,4 +125,16 @@ fn downloads_encrypted_from_us() {
 #[ignore = "needs aria2"]
 fn seeds_encrypted_to_us() {
     seeds_to_us(Shape::File, &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn downloads_encrypted_from_us_with_plain_text_behind_the_handshake() {
+    downloads_from_us(Shape::File, &IN_PLAIN_TEXT);
+}
+
+#[test]
+#[ignore = "needs aria2"]
+fn seeds_encrypted_to_us_with_plain_text_behind_the_handshake() {
+    seeds_to_us(Shape::File, &IN_PLAIN_TEXT);
 }

@@ -14,6 +14,13 @@ const RTORRENT: Client = Client { start, dials: true, makes_empty_files: true };
 /// It has encrypted connections only, in RC4.
 const ENCRYPTED: Client = Client { start: start_encrypted, ..RTORRENT };
 
+/// The same, in plain text behind the handshake.
+const IN_PLAIN_TEXT: Client = Client { start: start_in_plain_text, ..RTORRENT };
+
+fn start_in_plain_text(swarm: &Swarm, folder: &str) -> Background {
+    start_with(swarm, folder, "allow_incoming,try_outgoing,require,prefer_plaintext")
+}
+
 fn start(swarm: &Swarm, folder: &str) -> Background {
     start_with(swarm, folder, "none")
 }
@@ -95,4 +102,16 @@ fn downloads_encrypted_from_us() {
 #[ignore = "needs rtorrent"]
 fn seeds_encrypted_to_us() {
     seeds_to_us(Shape::File, &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn downloads_encrypted_from_us_with_plain_text_behind_the_handshake() {
+    downloads_from_us(Shape::File, &IN_PLAIN_TEXT);
+}
+
+#[test]
+#[ignore = "needs rtorrent"]
+fn seeds_encrypted_to_us_with_plain_text_behind_the_handshake() {
+    seeds_to_us(Shape::File, &IN_PLAIN_TEXT);
 }

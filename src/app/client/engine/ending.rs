@@ -114,3 +114,23 @@ impl Work<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_announces_that_are_new_and_for_last_words() {
+        let (mut announces, start) = (Announces::default(), Instant::now());
+        announces.sent(1, start);
+        announces.end(start + PROMPT);
+        assert!(announces.is_empty(), "that tracker hangs");
+        announces.sent(2, start);
+        announces.end(start + PROMPT / 2);
+        assert!(!announces.is_empty());
+        announces.over(1);
+        assert!(!announces.is_empty());
+        announces.over(2);
+        assert!(announces.is_empty());
+    }
+}

@@ -349,6 +349,8 @@ fn https_trusts_what_the_systems_bundle_trusts_and_nothing_else() {
         return;
     }
     let dir = std::env::temp_dir().join(format!("bittornado-fetch-{}", std::process::id()));
+    // One that was killed, and had this number, may have left it.
+    let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir(&dir).unwrap();
     let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=x \
                 -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \

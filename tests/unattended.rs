@@ -350,6 +350,8 @@ fn a_user_without_any_rights_can_download_and_seed() {
     let _seed = stage.seed();
     // Not below the folder of the tests, which may be root's alone.
     let home = std::env::temp_dir().join(format!("bittornado-nobody-{}", std::process::id()));
+    // One that was killed, and had this number, may have left it.
+    let _ = fs::remove_dir_all(&home);
     fs::create_dir(&home).unwrap();
     let binary = home.join("btdownload");
     fs::copy(env!("CARGO_BIN_EXE_bittornado"), &binary).unwrap();

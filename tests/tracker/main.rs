@@ -524,6 +524,35 @@ fn with_no_descriptor_left_it_turns_away_and_lives() {
     tracker.stop();
 }
 
+#[cfg(feature = "gzip")]
+#[test]
+fn announces_are_compressed_for_those_who_ask_where_that_is_worth_it() {
+    let dir = Dir::new();
+    let tracker = tracker(&dir, &["--compact_reqd", "0"]);
+    let announce = |peer: u8, more: &str| {
+        let (hash, id) = ("A".repeat(20), char::from(peer).to_string().repeat(20));
+        let query = format!("info_hash={hash}&peer_id={id}&left=5&port=7{more}");
+        let request = format!("GET /announce?{query} HTTP/1.0\r\nAccept-Encoding: gzip\r\n\r\n");
+        Answer::read(&tracker.ask(request.as_bytes(), None))
+    };
+    let mut plain = 0;
+    for peer in b'a'..b'z' {
+        // The first has nobody to tell of but itself; dictionaries of many have much in common.
+        let answer = announce(peer, "");
+        let peers = answer.bencoded()["peers"].as_array().unwrap().len();
+        assert_eq!(peers, usize::from(peer - b'a') + 1);
+        match answer.header("Content-Encoding") {
+            Some(_) => assert!(peers > 3, "{answer:?}"),
+            None => {
+                assert!(answer.body.len() < 256, "{answer:?}");
+                plain = plain.max(answer.body.len());
+            }
+        }
+    }
+    assert!(plain > 150, "{plain}: compressed it would be shorter all the same");
+    assert_eq!(announce(b'a', "&compact=1").header("Content-Encoding"), None, "too short");
+}
+
 #[test]
 fn a_connection_may_stay_where_that_is_allowed() {
     let dir = Dir::new();

@@ -172,6 +172,7 @@ mod tests {
     #[test]
     fn the_file_before_is_kept_behind_links_too() {
         let dir = std::env::temp_dir().join(format!("bttrack-kept-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let (real, link, old) = (dir.join("real"), dir.join("link"), dir.join("link.old"));
         std::os::unix::fs::symlink("real", &link).unwrap();
@@ -194,6 +195,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_never_lost() {
         let dir = std::env::temp_dir().join(format!("bttrack-state-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join("d");
         for (round, name) in ["d.damaged", "d.damaged.1"].iter().enumerate() {

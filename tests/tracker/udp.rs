@@ -114,6 +114,33 @@ fn no_answer_is_longer_than_its_question_until_the_address_is_proved() {
 }
 
 #[test]
+fn of_a_crowd_that_asks_at_once_everybody_gets_his_own_answer() {
+    let dir = Dir::new();
+    let tracker = tracker(&dir, &["--udp", "1"]);
+    let askers: Vec<Asker> = (0..50).map(|_| Asker::new(&tracker, "127.0.0.2")).collect();
+    tracker.process.signal(Signal::STOP);
+    for (peer, asker) in (1u8..).zip(&askers) {
+        let ask = |transaction: [u8; 4]| {
+            let head = [&asker.connection[..], &1u32.to_be_bytes(), &transaction].concat();
+            asker.socket.send(&[head, announce(peer, 1, 2, u16::from(peer))].concat()).unwrap();
+        };
+        ask([peer, 0, 0, 1]);
+        ask([peer, 0, 0, 2]);
+    }
+    tracker.process.signal(Signal::CONT);
+    for (peer, asker) in (1u8..).zip(&askers) {
+        for n in [1, 2] {
+            let mut answer = [0; 2048];
+            let length = asker.socket.recv(&mut answer).unwrap();
+            assert_eq!(answer[..8], [0, 0, 0, 1, peer, 0, 0, n]);
+            // Those who had asked before, and itself.
+            assert!(length > 20 && (length - 20) % 6 == 0, "{length}");
+        }
+    }
+    assert_eq!(scrape(&tracker, "127.0.0.2"), [0, 0, 50]);
+}
+
+#[test]
 fn the_rules_are_those_of_the_other_door() {
     let dir = Dir::new();
     dir.write("banned", "127.0.0.9\n");

@@ -23,6 +23,9 @@ use super::desk::Desk;
 /// Packets answered in one turn; more wait for the next, so that others are served between.
 const AT_ONCE: usize = 128;
 
+/// Answers sent together: so many that who asks in a crowd waits no longer than he must.
+const TOGETHER: usize = 32;
+
 /// To look for a packet that is not there costs nearly as much as a turn.
 const PATIENCE: u32 = 4;
 
@@ -38,13 +41,16 @@ pub struct Udp {
     ids: Ids,
     packet: Box<[u8; MAX_PACKET]>,
     answer: Vec<u8>,
+    /// The first of them wait to be sent together; the rest are room for more.
+    answers: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Udp {
     /// A door that nobody can reach yet.
     pub fn new(secret: [u64; 2], now: Instant) -> Udp {
         let (packet, answer) = (Box::new([0; MAX_PACKET]), Vec::new());
-        Udp { sockets: Vec::new(), ids: Ids::new(secret, now), packet, answer }
+        let (sockets, answers) = (Vec::new(), Vec::new());
+        Udp { sockets, ids: Ids::new(secret, now), packet, answer, answers }
     }
 
     /// Opens it at an address; an IPv6 one takes IPv6 only.
@@ -73,12 +79,13 @@ impl Udp {
             return false;
         };
         let socket = Arc::clone(&self.sockets[place].socket);
+        let mut waiting = 0;
         for taken in 0..self.sockets[place].guess.next() {
             match sys::recv_from(&socket, &mut self.packet[..]) {
                 Ok((length, from)) => {
                     if self.answer(desk, length, from, now) {
-                        // What finds no room is lost, as any packet may be: the asker asks again.
-                        let _ = sys::send_to(&socket, &self.answer, from);
+                        self.put_off(waiting, from);
+                        waiting += 1;
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -88,8 +95,32 @@ impl Udp {
                 // An answer to somebody could not be delivered: not a matter of this socket.
                 Err(_) => {}
             }
+            if waiting == TOGETHER {
+                self.send(&socket, waiting);
+                waiting = 0;
+            }
         }
+        self.send(&socket, waiting);
         true
+    }
+
+    /// Lets the answer that was just written wait, behind so many others.
+    fn put_off(&mut self, waiting: usize, to: SocketAddr) {
+        if self.answers.len() == waiting {
+            self.answers.push((to, Vec::new()));
+        }
+        self.answers[waiting].0 = to;
+        std::mem::swap(&mut self.answers[waiting].1, &mut self.answer);
+    }
+
+    /// Sends those that wait. What finds no room is lost, as any packet may be: the asker asks
+    /// again.
+    fn send(&self, socket: &OwnedFd, waiting: usize) {
+        match &self.answers[..waiting] {
+            [] => {}
+            [(to, one)] => _ = sys::send_to(socket, one, *to),
+            many => sys::send_all_to(socket, many),
+        }
     }
 
     /// Writes the answer to a packet, if there is one.

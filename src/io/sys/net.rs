@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::{Errno, retry_on_intr};
+use rustix::net::addr::SocketAddrArg;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
+    AddressFamily, MMsgHdr, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
     SocketType, sockopt,
 };
 
@@ -364,6 +365,28 @@ pub fn send_to(socket: impl AsFd, bytes: &[u8], to: SocketAddr) -> io::Result<us
     Ok(retry_on_intr(|| rustix::net::sendto(socket.as_fd(), bytes, send_flags(false), &to))?)
 }
 
+/// Sends datagrams, each to an address of its own, by one call if the kernel takes them all. What
+/// finds no room or cannot be delivered is lost, as any datagram may be.
+pub fn send_all_to(socket: impl AsFd, datagrams: &[(SocketAddr, Vec<u8>)]) {
+    let parts: Vec<_> = datagrams.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+    let addresses: Vec<_> = datagrams.iter().map(|(to, _)| to.as_any()).collect();
+    let mut controls: Vec<_> = datagrams.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let each = addresses.iter().zip(&parts).zip(&mut controls);
+    let mut messages: Vec<_> =
+        each.map(|((to, part), control)| MMsgHdr::new_with_addr(to, part, control)).collect();
+    let mut rest = &mut messages[..];
+    while !rest.is_empty() {
+        let gone = match rustix::net::sendmmsg(&socket, rest, send_flags(false)) {
+            Ok(sent) => sent,
+            Err(Errno::INTR) => 0,
+            Err(Errno::AGAIN) => return,
+            // Of the first: the others may go well.
+            Err(_) => 1,
+        };
+        rest = &mut rest[gone..];
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Interest, Watch};
@@ -457,5 +480,21 @@ mod tests {
         let mut buffer = [0; 16];
         assert_eq!(recv_from(&b, &mut buffer).unwrap(), (5, local_address(&a).unwrap()));
         assert_eq!(recv_from(&b, &mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn datagrams_sent_together_arrive_but_for_what_cannot_leave() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (ours, theirs) = (bind_udp(any, false).unwrap(), bind_udp(any, false).unwrap());
+        let to = local_address(&theirs).unwrap();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        let all = [(nobody, 0), (to, 1), (to, 2), (nobody, 3), (to, 4)];
+        send_all_to(&ours, &all.map(|(to, n)| (to, vec![n; 10])));
+        let (mut space, mut came) = ([0; 20], Vec::new());
+        while let Ok((length, from)) = recv_from(&theirs, &mut space) {
+            assert_eq!((length, from), (10, local_address(&ours).unwrap()));
+            came.push(space[0]);
+        }
+        assert_eq!(came, [1, 2, 4]);
     }
 }

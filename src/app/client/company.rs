@@ -2,6 +2,7 @@
 //! and the download begins.
 
 use super::StartError;
+use super::budget::Budget;
 use super::dht::Node;
 use super::links::Links;
 use super::lsd::Lsd;
@@ -43,6 +44,7 @@ impl Door {
 pub struct Company {
     pub(super) reactor: Reactor,
     pub(super) links: Links,
+    pub(super) budget: Budget,
     pub(super) port: u16,
     pub(super) peer_id: PeerId,
     pub(super) seed: u64,
@@ -59,9 +61,11 @@ impl Company {
         let (peer_id, seed) = identity();
         let (port, listeners) = listen(door, seed)?;
         let mut reactor = Reactor::new().map_err(StartError::System)?;
-        let links = Links::new(listeners, limits, &mut reactor);
+        let mut links = Links::new(listeners, limits, &mut reactor);
+        let budget = Budget::now();
+        links.limit_strangers(budget.strangers);
         let (legacy, dht, lsd, ports, utp) = (None, None, None, None, None);
-        Ok(Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports, utp })
+        Ok(Company { reactor, links, budget, port, peer_id, seed, legacy, dht, lsd, ports, utp })
     }
 }
 

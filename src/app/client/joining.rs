@@ -11,7 +11,6 @@ use super::company::Door;
 use super::dht::DhtOptions;
 use super::{Company, Event, MAX_MAIL, STACK, StartError, Stopper};
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
-use crate::io::sys;
 use crate::logic::inquiry;
 use crate::logic::port_mapping::Way;
 use crate::logic::torrent::Config;
@@ -86,10 +85,9 @@ impl Joining {
     /// # Errors
     /// What keeps it from starting. Nothing is left running then.
     pub fn start(mut settings: JoinSettings) -> Result<Joining, StartError> {
-        let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
-        let peers = (descriptors / 2).saturating_sub(10).max(1);
-        settings.config.max_connections = settings.config.max_connections.min(peers);
         let company = Company::alone(&settings.door, settings.config.limits)?;
+        let most = settings.config.max_connections.min(company.budget.peers);
+        settings.config.max_connections = most;
         let (post, mail) = mailbox(MAX_MAIL, company.reactor.waker());
         let (reporter, reports) = jobs(MAX_REPORTS);
         let stop = Arc::new(AtomicBool::new(false));

@@ -9,6 +9,7 @@ use crate::proto::geometry::{BlockRef, Geometry};
 use crate::proto::mse::Methods;
 use crate::proto::sorted;
 use crate::proto::wire::{Hello, Incoming, Limits, Next, PeerFault, Pool};
+use std::cmp::Reverse;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -21,8 +22,9 @@ pub(super) const MAX_STRANGERS: usize = 64;
 /// They have so long to say it,
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// and only so long while there is no room for others.
-const STRANGER_TIMEOUT_WHEN_FULL: Duration = Duration::from_secs(2);
+/// and where there is no room for others this, divided by the number of them: 50 ms for each of
+/// sixty-four, so that a flood of them is over soon, and a few have time to speak.
+const STRANGERS_TURN: Duration = Duration::from_millis(3_200);
 
 /// Bytes that wait in memory for peers to take them, for all connections together. When it is
 /// more, somebody who does not read is dropped,
@@ -142,6 +144,7 @@ pub(super) struct Links {
     listeners: Vec<(Arc<OwnedFd>, Token)>,
     by_token: sorted::Map<Token, Who>,
     strangers: sorted::Map<Token, Stranger>,
+    max_strangers: usize,
     peers: sorted::Map<PeerKey, Link>,
     accepting: bool,
     limits: Limits,
@@ -163,6 +166,7 @@ impl Links {
             listeners,
             by_token,
             strangers: sorted::Map::new(),
+            max_strangers: MAX_STRANGERS,
             peers: sorted::Map::new(),
             accepting: false,
             limits,
@@ -183,8 +187,19 @@ impl Links {
         }
     }
 
-    pub(super) fn has_room_for_strangers(&self) -> bool {
-        self.strangers.len() < MAX_STRANGERS
+    /// Whether there is room for one more, or will be when somebody goes who had time to speak.
+    pub(super) fn has_room_for_strangers(&self, now: Instant) -> bool {
+        self.strangers.len() < self.max_strangers
+            || self.strangers.values().any(|s| s.since + self.turn() <= now)
+    }
+
+    fn turn(&self) -> Duration {
+        STRANGERS_TURN / u32::try_from(self.max_strangers).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// There are descriptors for no more than so many strangers.
+    pub(super) fn limit_strangers(&mut self, most: usize) {
+        self.max_strangers = most.min(MAX_STRANGERS);
     }
 
     /// Takes in those who knock at a listening socket, as far as there is room for them; they may
@@ -200,7 +215,7 @@ impl Links {
         reactor: &mut Reactor,
     ) -> io::Result<()> {
         let socket = Arc::clone(&self.listeners[listener].0);
-        while self.has_room_for_strangers() {
+        while self.has_room_for_strangers(now) {
             match sys::accept(&socket) {
                 Ok((socket, address)) => {
                     self.add_stranger(socket, address, methods, now, reactor);
@@ -214,7 +229,8 @@ impl Links {
         Ok(())
     }
 
-    /// Takes in one who has connected, and may begin encrypted by these methods.
+    /// Takes in one who has connected, and may begin encrypted by these methods. Where there is no
+    /// room somebody goes who had time to speak.
     pub(super) fn add_stranger(
         &mut self,
         socket: OwnedFd,
@@ -223,12 +239,25 @@ impl Links {
         now: Instant,
         reactor: &mut Reactor,
     ) {
+        if self.strangers.len() >= self.max_strangers {
+            let goes = self.most_common_stranger(now);
+            goes.into_iter().for_each(|token| self.drop_stranger(token, reactor));
+        }
         let mut conn = Conn::new(socket);
         if let Some(methods) = methods {
             conn.expect_encryption(methods);
         }
         let link = self.watch(conn, Interest::READ, Who::Stranger, reactor);
         self.strangers.insert(link.token, Stranger { link, address, since: now });
+    }
+
+    /// Of those who had time to speak the one that came first of the address of which there are
+    /// most.
+    fn most_common_stranger(&self, now: Instant) -> Option<Token> {
+        let from = |ip| self.strangers.values().filter(|s| s.address.ip() == ip).count();
+        let had_time = self.strangers.iter().filter(|(_, s)| s.since + self.turn() <= now);
+        let most = had_time.max_by_key(|(_, s)| (from(s.address.ip()), Reverse(s.since)));
+        most.map(|(token, _)| *token)
     }
 
     /// Hears a stranger, until it has said which torrent it is about. One that ends, or says
@@ -276,23 +305,17 @@ impl Links {
 
     /// Sends those away who took too long.
     pub(super) fn expire_strangers(&mut self, now: Instant, reactor: &mut Reactor) {
-        let patience = self.patience();
-        let late = self.strangers.iter().filter(|(_, s)| s.since + patience <= now);
+        let late = self.strangers.iter().filter(|(_, s)| s.since + STRANGER_TIMEOUT <= now);
         for token in late.map(|(t, _)| *t).collect::<Vec<_>>() {
             self.drop_stranger(token, reactor);
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let first = self.strangers.values().map(|s| s.since).min();
-        first.map(|since| since + self.patience())
-    }
-
-    fn patience(&self) -> Duration {
-        match self.has_room_for_strangers() {
-            true => STRANGER_TIMEOUT,
-            false => STRANGER_TIMEOUT_WHEN_FULL,
-        }
+        let patience =
+            if self.has_room_for_strangers(now) { STRANGER_TIMEOUT } else { self.turn() };
+        first.map(|since| since + patience)
     }
 
     /// The measures of the torrent are known now: a peer is heard from here on.
@@ -431,6 +454,7 @@ fn attach(conn: &mut Conn, geometry: Option<Arc<Geometry>>, limits: Limits) {
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::net::IpAddr;
     use std::os::unix::net::UnixStream;
 
     /// Links to so many peers, and their ends.
@@ -478,21 +502,27 @@ mod tests {
         let start = Instant::now();
         let at = |n| start + Duration::from_secs(n);
         let mut ends = Vec::new();
-        for n in 0..MAX_STRANGERS as u64 {
+        let mut come = |links: &mut Links, ip: u8, seconds| {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let began = at(n % 2);
-            let from = SocketAddr::from(([127, 0, 0, 1], 5));
-            links.add_stranger(ours.into(), from, None, began, &mut reactor);
+            let from = SocketAddr::from(([10, 0, 0, ip], 5));
+            links.add_stranger(ours.into(), from, None, at(seconds), &mut reactor);
             ends.push(theirs);
-        }
-        assert!(!links.has_room_for_strangers());
-        assert_eq!(links.next_deadline(), Some(at(2)));
-        links.expire_strangers(at(2), &mut reactor);
-        assert_eq!(links.strangers.len(), MAX_STRANGERS / 2, "others come first");
-        assert_eq!(links.next_deadline(), Some(at(31)));
-        links.expire_strangers(at(30), &mut reactor);
-        assert!(!links.strangers.is_empty());
+        };
+        let count = |links: &Links, ip: u8| {
+            let is_from = |s: &&Stranger| s.address.ip() == IpAddr::from([10, 0, 0, ip]);
+            links.strangers.values().filter(is_from).count()
+        };
+        come(&mut links, 1, 0);
+        (1..MAX_STRANGERS).for_each(|_| come(&mut links, 2, 1));
+        assert!(!links.has_room_for_strangers(start) && links.has_room_for_strangers(at(1)));
+        assert_eq!(links.next_deadline(start), Some(start + links.turn()));
+        assert_eq!(links.next_deadline(at(1)), Some(at(30)), "the door is open");
+        (0..10).for_each(|_| come(&mut links, 3, 3));
+        let counts = [1, 2, 3].map(|ip| count(&links, ip));
+        assert_eq!(counts, [1, MAX_STRANGERS - 11, 10], "of the most common one goes");
         links.expire_strangers(at(31), &mut reactor);
+        assert_eq!([1, 2, 3].map(|ip| count(&links, ip)), [0, 0, 10]);
+        links.expire_strangers(at(33), &mut reactor);
         assert!(links.strangers.is_empty());
     }
 

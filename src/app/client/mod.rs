@@ -12,6 +12,7 @@
 //! disk at the start), `state` (what is remembered of that), `claim` (space for what is not),
 //! `wanted` (which files are), `udp` (UDP trackers), `ports` (the gateway's), `lsd` (peers nearby).
 
+mod budget;
 mod check;
 mod claim;
 mod company;

@@ -194,13 +194,15 @@ impl Windows {
     }
 
     /// The whole windows of the piece that the block lies in: one for every block of the usual
-    /// size.
+    /// size; the block alone where they lie in more files than may be open for it.
     fn range_around(&self, block: BlockRef) -> BlockRef {
         let begin = block.begin() - block.begin() % WINDOW;
         let end = block.end().div_ceil(WINDOW) * WINDOW;
         let end = end.min(self.geometry.piece_size(block.piece()));
         let range = self.geometry.range(block.piece().get(), begin, end - begin);
-        range.expect("windows are cut at the piece's ends")
+        let range = range.expect("windows are cut at the piece's ends");
+        let is_too_much = self.geometry.file_ranges(range).count() > self.max_files;
+        if is_too_much { block } else { range }
     }
 }
 

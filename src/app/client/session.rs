@@ -12,8 +12,8 @@ use super::{
 };
 use crate::app::target;
 use crate::io::mailbox::{JobReceiver, Post, jobs, mailbox};
+use crate::io::signals;
 use crate::io::storage::{OpenFiles, Storage, Use};
-use crate::io::{signals, sys};
 use crate::logic::PeerKey;
 use crate::logic::inquiry::Legacy;
 use crate::proto::geometry::{BLOCK_LENGTH, Geometry};
@@ -199,15 +199,14 @@ impl Session {
         company: Company,
     ) -> Result<Session, StartError> {
         signals::survive_size_limit().map_err(StartError::System)?;
-        // Half of the descriptors for peers, a quarter for the files, the rest for ourselves.
-        let descriptors = usize::try_from(sys::raise_descriptor_limit()).unwrap_or(usize::MAX);
-        let peers = (descriptors / 2).saturating_sub(10).max(1);
-        settings.config.max_connections = settings.config.max_connections.min(peers);
+        let budget = company.budget;
+        let most = settings.config.max_connections.min(budget.peers);
+        settings.config.max_connections = most;
         let (post, mail) = mailbox(MAX_MAIL, company.reactor.waker());
         let (reporter, reports) = jobs(MAX_REPORTS);
         let stop = Arc::new(AtomicBool::new(false));
         let port = company.port;
-        let files = OpenFiles::new(settings.max_files_open);
+        let files = OpenFiles::within(settings.max_files_open, budget.files);
         let parts = engine::Parts {
             company,
             mail,

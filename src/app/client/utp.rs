@@ -77,6 +77,8 @@ pub(super) struct Manner {
     pub local_only: bool,
     /// Whether local addresses are dialled.
     pub nearby: bool,
+    /// So many are open at a time: each takes a descriptor beside that of its connection.
+    pub most: usize,
 }
 
 impl Utp {
@@ -241,14 +243,16 @@ impl Utp {
         self.streams.leave(stream, now);
     }
 
-    /// Makes the pair of a stream, and gives its near end. `None` without descriptors.
+    /// Makes the pair of a stream, and gives its near end. `None` if there are too many, or without
+    /// descriptors.
     fn open_pipe(
         &mut self,
         stream: StreamKey,
         reactor: &mut Reactor,
         now: Instant,
     ) -> Option<OwnedFd> {
-        let Ok((near, far)) = sys::socket_pair() else {
+        let pair = (self.pipes.len() < self.manner.most).then(sys::socket_pair);
+        let Some(Ok((near, far))) = pair else {
             self.streams.leave(stream, now);
             return None;
         };

@@ -36,6 +36,8 @@ struct Table {
     open: HashMap<Key, Handle>,
     uses: u64,
     limit: usize,
+    /// For more there may be no descriptors.
+    allowed: usize,
     /// Torrents there were.
     torrents: u64,
 }
@@ -52,10 +54,14 @@ pub(super) struct Handles {
 }
 
 impl Handle {
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.file) > 1
+    }
+
     /// A lock ends here even if somebody still sends from the file: it would be in our own way
     /// when the file is opened again.
     fn close(self) {
-        if self.locked && Arc::strong_count(&self.file) > 1 {
+        if self.locked && self.is_in_use() {
             sys::unlock(&self.file);
         }
     }
@@ -70,14 +76,18 @@ pub(super) struct Opened {
 }
 
 impl OpenFiles {
-    /// A table of at most `limit` files, 0 for no limit; never more than our share of what the
+    /// A table of at most `limit` files, 0 for no limit; never more than a quarter of what the
     /// system allows.
     pub fn new(limit: usize) -> OpenFiles {
         let allowed = (sys::descriptor_limit() / SHARE).max(2);
-        let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+        OpenFiles::within(limit, usize::try_from(allowed).unwrap_or(usize::MAX))
+    }
+
+    /// A table of at most `limit` files, 0 for no limit; never more than `allowed`.
+    pub fn within(limit: usize, allowed: usize) -> OpenFiles {
         let limit = if limit == 0 { allowed } else { limit.min(allowed) };
         let open = HashMap::new();
-        OpenFiles(Arc::new(Mutex::new(Table { open, uses: 0, limit, torrents: 0 })))
+        OpenFiles(Arc::new(Mutex::new(Table { open, uses: 0, limit, allowed, torrents: 0 })))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -101,20 +111,17 @@ impl Table {
         closed.into_values().for_each(Handle::close);
     }
 
-    /// Closes the file used longest ago. One that is being sent or read would stay open whatever
-    /// is done here, so it is the last choice.
-    fn close_one(&mut self) {
-        let in_use = |handle: &Handle| Arc::strong_count(&handle.file) > 1;
-        let oldest = self.open.iter().min_by_key(|(_, handle)| (in_use(handle), handle.used));
-        if let Some(key) = oldest.map(|(key, _)| *key) {
-            self.close(key);
-        }
+    /// Closes the file used longest ago of those that nobody uses: one that is being sent or read
+    /// would stay open whatever is done here. `false` if there is none.
+    fn close_one(&mut self) -> bool {
+        let idle = self.open.iter().filter(|(_, handle)| !handle.is_in_use());
+        let oldest = idle.min_by_key(|(_, handle)| handle.used).map(|(key, _)| *key);
+        oldest.into_iter().for_each(|key| self.close(key));
+        oldest.is_some()
     }
 
     fn make_room(&mut self, others: usize) {
-        while self.open.len() >= self.limit.saturating_sub(others).max(1) {
-            self.close_one();
-        }
+        while self.open.len() >= self.limit.saturating_sub(others).max(1) && self.close_one() {}
     }
 }
 
@@ -158,6 +165,13 @@ impl Handles {
     /// Makes room for a file that is about to be opened.
     pub fn make_room(&mut self) {
         self.files.table().make_room(self.others);
+    }
+
+    /// Whether all the descriptors there are for files are in use.
+    pub fn is_crowded(&self) -> bool {
+        let table = self.files.table();
+        let used = || table.open.values().filter(|handle| handle.is_in_use()).count();
+        table.open.len() >= table.allowed && used() >= table.allowed
     }
 
     /// Keeps a file that was just opened, in the place of one that could do less; if another
@@ -226,9 +240,27 @@ mod tests {
         drop(used);
         handles.put(4, file(false));
         assert_eq!(handles.count(), 3);
+        // Closing what is in use would free nothing, and it would have to be opened again.
+        let held = [handles.get(1, false), handles.get(3, false), handles.get(4, false)];
+        handles.put(5, file(false));
+        assert!(handles.count() == 4 && held.iter().all(Option::is_some) && !handles.is_crowded());
+        drop(held);
+        handles.put(6, file(false));
+        assert_eq!(handles.count(), 3);
         assert!(handles.get(0, false).is_none());
         assert!(handles.get(1, true).is_none(), "open for reading only");
         assert_eq!(handles.dirty, sorted::Set::from([3]));
+    }
+
+    #[test]
+    fn it_is_known_when_all_that_may_be_open_is_in_use() {
+        let mut handles = Handles::new(OpenFiles::within(0, 2), 0);
+        let one = handles.put(0, file(false));
+        let two = handles.put(1, file(false));
+        assert!(handles.is_crowded());
+        drop(one);
+        assert!(!handles.is_crowded());
+        drop(two);
     }
 
     #[test]

@@ -279,8 +279,14 @@ impl Storage {
     /// The open files and offsets where a range lies. Whether they are long enough is not checked.
     ///
     /// # Errors
-    /// A file cannot be opened, or is missing ([`DiskError::is_absent`]).
+    /// A file cannot be opened, or is missing ([`DiskError::is_absent`]); or there would be no
+    /// descriptor left for those who write.
     pub fn parts(&self, range: BlockRef) -> Result<Vec<Part>, DiskError> {
+        if self.handles().is_crowded() {
+            let file = self.geometry.file_ranges(range).next().map_or(0, |part| part.file);
+            let refusal = || self.error("read", file, sys::out_of_descriptors());
+            return self.parts_if_open(range).ok_or_else(refusal);
+        }
         let part = |part: FileRange| match self.place(part, false) {
             Ok(Place::File(file, offset)) => Ok(Part { file, offset, length: part.length }),
             Ok(Place::Zeros) => self

@@ -65,6 +65,12 @@ pub fn yield_to_others() {
     let _ = rustix::process::nice(6);
 }
 
+/// How many descriptors this process has open; `None` where the system does not say.
+pub fn open_descriptors() -> Option<usize> {
+    // One of them is for the reading itself.
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
+}
+
 /// How many descriptors this process may have (`u64::MAX`: no limit).
 pub fn descriptor_limit() -> u64 {
     rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)

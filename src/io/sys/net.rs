@@ -214,6 +214,11 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
+/// What the system says when this process has no descriptor left, for those who keep some back.
+pub fn out_of_descriptors() -> io::Error {
+    Errno::MFILE.into()
+}
+
 /// Reads what has come, at most the buffer's length; 0 is the end of the stream.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! What all torrents of a session share: the reactor and its sockets, workers, buffers.
 
 use super::errands::Errands;
-use super::{DESCRIPTORS_SHORT, DOOR_SHUT, FETCH_THREADS, MAX_NOTICES, MIN_BLOCKS, Parts};
+use super::{DESCRIPTORS_SHORT, DOOR_SHUT, MAX_NOTICES, MIN_BLOCKS, Parts};
 use crate::app::client::dht::{self, Node};
 use crate::app::client::links::Links;
 use crate::app::client::lsd::Lsd;
@@ -19,7 +19,6 @@ use crate::io::mailbox::{JobSender, Mailbox, Post};
 use crate::io::origin::Origin;
 use crate::io::reactor::{self, Reactor};
 use crate::io::reason;
-use crate::io::sys;
 use crate::logic::share::Share;
 use crate::proto::geometry::{BLOCK_LENGTH, BlockRef};
 use crate::proto::ids::InfoHash;
@@ -81,6 +80,8 @@ pub(super) struct Hub {
     pub door_opens: Option<Instant>,
     /// How many files one torrent may keep open for sending.
     pub window_files: usize,
+    /// How many streams over UDP may be open.
+    max_streams: usize,
 }
 
 /// The workers of a session.
@@ -109,11 +110,11 @@ impl Hub {
             0 => usize::MAX,
             most => most / 2,
         };
-        let files = usize::try_from(sys::descriptor_limit() / 8).unwrap_or(usize::MAX);
+        let budget = company.budget;
         let hub = Hub {
             now,
             share: Share::new(&settings.config, now),
-            fetch: Fetch::within(FETCH_THREADS, bounds, post.clone()),
+            fetch: Fetch::within(budget.fetchers, bounds, post.clone()),
             udp: Udp::new(bind, origin.clone()),
             origin,
             secrecy: Secrecy::new(company.seed, now),
@@ -136,7 +137,8 @@ impl Hub {
             flushed: Outcome::default(),
             buffers_came: false,
             door_opens: None,
-            window_files: files.min(allowed),
+            window_files: (budget.files / 2).min(allowed),
+            max_streams: budget.streams,
             post,
             stop,
             settings,
@@ -229,6 +231,7 @@ impl Hub {
         let manner = Manner {
             local_only: self.settings.config.local_only,
             nearby: self.settings.utp_nearby,
+            most: self.max_streams,
         };
         let sockets = self.dht.is_none().then(|| self.origin.clone());
         match Utp::start(place, sockets, manner, &mut self.reactor, now) {
@@ -252,7 +255,7 @@ impl Hub {
         self.door_opens = self.door_opens.filter(|at| *at > now);
         let open = !self.names.is_empty()
             && self.door_opens.is_none()
-            && self.links.has_room_for_strangers();
+            && self.links.has_room_for_strangers(now);
         self.links.accept(open, &mut self.reactor);
     }
 
@@ -276,7 +279,7 @@ impl Hub {
     /// Somebody has opened a stream over UDP.
     pub(super) fn take_stream(&mut self, near: OwnedFd, address: SocketAddr, now: Instant) {
         // Without a place for it the near end is closed, and so the stream.
-        if !self.names.is_empty() && self.links.has_room_for_strangers() {
+        if !self.names.is_empty() && self.links.has_room_for_strangers(now) {
             let methods = self.settings.config.encryption.methods();
             self.links.add_stranger(near, address, methods, now, &mut self.reactor);
         }
@@ -331,7 +334,7 @@ impl Hub {
 
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let news = (!self.notices.is_empty()).then(|| now + DESCRIPTORS_SHORT);
-        [self.links.next_deadline(), self.door_opens, self.retry_unready, news]
+        [self.links.next_deadline(now), self.door_opens, self.retry_unready, news]
             .into_iter()
             .chain([self.share.next_deadline(now)])
             .chain([self.buffer_deadline(now), self.udp.next_deadline()])

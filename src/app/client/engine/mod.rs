@@ -69,7 +69,7 @@ pub(super) const MAX_REPLY: usize = 1024 * 1024;
 /// When the system has no descriptor for another connection, the door stays shut so long.
 pub(super) const DOOR_SHUT: Duration = Duration::from_secs(1);
 
-/// When it has none for a file that is to be sent, so long is waited for one.
+/// When it has none for a file, so long is waited for one.
 const DESCRIPTORS_SHORT: Duration = Duration::from_millis(100);
 
 /// Messages of a torrent for the user that wait, and those of all that have ended; the oldest give

@@ -4,11 +4,18 @@ use super::{MAX_NOTICES, Room, Stage, Work};
 use crate::app::client::{Figures, Look, Phase, Report, Told, TorrentId};
 use crate::io::mailbox::JobSender;
 use crate::logic::torrent::{Notice, Torrent};
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// When there is no room for a message, it is tried again so much later.
 const NEXT_TRY: Duration = Duration::from_millis(100);
+
+/// Of what strangers can make us say no more messages than this are told
+const MAX_OF_STRANGERS: u32 = 20;
+
+/// in so long a time: else they would fill the disk with our messages.
+const STRANGERS_EVERY: Duration = Duration::from_secs(600);
 
 /// The way out.
 pub(super) struct Outlet {
@@ -17,6 +24,8 @@ pub(super) struct Outlet {
     interval: Duration,
     last: Option<Figures>,
     told: Option<Instant>,
+    /// How many messages strangers made us say, and since when.
+    of_strangers: (u32, Option<Instant>),
     /// Nothing has happened since the figures stood still: there is no need to wake up for them.
     asleep: bool,
 }
@@ -24,7 +33,8 @@ pub(super) struct Outlet {
 impl Outlet {
     pub(super) fn new(id: TorrentId, interval: Duration) -> Outlet {
         let notices = VecDeque::new();
-        Outlet { id, notices, interval, last: None, told: None, asleep: false }
+        let (last, told, of_strangers, asleep) = Default::default();
+        Outlet { id, notices, interval, last, told, of_strangers, asleep }
     }
 
     /// A message that must not get lost.
@@ -34,6 +44,22 @@ impl Outlet {
         }
         self.notices.push_back(report);
         self.asleep = false;
+    }
+
+    /// A message about what strangers did, unless they did too much.
+    fn push_of_strangers(&mut self, text: String, now: Instant) {
+        let (count, since) = &mut self.of_strangers;
+        if since.is_none_or(|since| since + STRANGERS_EVERY <= now) {
+            (*count, *since) = (0, Some(now));
+        }
+        *count += 1;
+        match (*count).cmp(&MAX_OF_STRANGERS) {
+            Ordering::Less => self.push(Report::Notice(text)),
+            Ordering::Equal => {
+                self.push(Report::Notice(format!("{text}; more of this is not told for a while")));
+            }
+            Ordering::Greater => {}
+        }
     }
 
     /// Something happened: the figures may have changed.
@@ -93,13 +119,14 @@ impl Work<'_> {
         if matches!(notice, Notice::Complete | Notice::Done) {
             self.own.saving.hurry();
         }
-        self.own.outlet.push(match notice {
+        let outlet = &mut self.own.outlet;
+        outlet.push(match notice {
             Notice::Complete => Report::Complete,
             Notice::Done => Report::Done,
-            Notice::HashFailed(piece) => Report::Notice(format!(
-                "piece {} failed hash check, re-downloading it",
-                piece.get()
-            )),
+            Notice::HashFailed(piece) => {
+                let text = format!("piece {} failed hash check, re-downloading it", piece.get());
+                return outlet.push_of_strangers(text, self.hub.now);
+            }
             Notice::SuperSeeding => Report::Remark(
                 "** SUPER-SEED OPERATION ACTIVE **: every piece goes out once before any goes \
                  out twice"
@@ -107,7 +134,8 @@ impl Work<'_> {
             ),
             Notice::Tracker(text) | Notice::WebSeed(text) => Report::Notice(text),
             Notice::Banned(address) => {
-                Report::Notice(format!("{address} sent bad data again and again and is banned"))
+                let text = format!("{address} sent bad data again and again and is banned");
+                return outlet.push_of_strangers(text, self.hub.now);
             }
         });
     }
@@ -160,5 +188,29 @@ impl Work<'_> {
         let left = status.as_ref().map_or(total, |s| s.left);
         let figures = Figures { phase, total, left, status };
         self.own.outlet.send_figures(figures, &self.hub.reports, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_make_us_say_more_than_a_little() {
+        let (mut outlet, now) = (Outlet::new(TorrentId::of(0), NEXT_TRY), Instant::now());
+        let mut say = |at, count| {
+            for n in 0..count {
+                outlet.push_of_strangers(format!("piece {n} failed"), at);
+            }
+            let told: Vec<_> = outlet.take_notices().collect();
+            let last = told.last().map(
+                |report| matches!(report, Report::Notice(text) if text.contains("more of this")),
+            );
+            (told.len(), last)
+        };
+        assert_eq!(say(now, 3), (3, Some(false)));
+        assert_eq!(say(now, 1000), (MAX_OF_STRANGERS as usize - 3, Some(true)));
+        assert_eq!(say(now + STRANGERS_EVERY / 2, 1000), (0, None));
+        assert_eq!(say(now + STRANGERS_EVERY, 1), (1, Some(false)));
     }
 }

@@ -1,8 +1,8 @@
 //! What the disk's workers answer, and what is done when the machine refuses: the download waits,
 //! and tries again by itself.
 
-use super::Work;
 use super::errands::Errand;
+use super::{DESCRIPTORS_SHORT, Work};
 use crate::app::client::Report;
 use crate::app::client::ready::Warmth;
 use crate::io::disk::{Done, Job};
@@ -33,6 +33,8 @@ pub(super) struct Trouble {
     /// The same as the last time, so nothing is said of it.
     is_old: bool,
     wait: Duration,
+    /// How often there was no descriptor, in a row.
+    short: u8,
     /// What is tried next, and when.
     probe: Option<Probe>,
     at: Option<Instant>,
@@ -43,6 +45,10 @@ pub(super) struct Trouble {
     /// When the last trouble was over.
     over: Option<Instant>,
 }
+
+/// Without a descriptor it is tried again this often before anything is told: those who send give
+/// theirs back when they are asked to.
+const SHORT_TRIES: u8 = 10;
 
 /// What shows whether the trouble is over.
 enum Probe {
@@ -68,6 +74,11 @@ impl Trouble {
     /// Whether there is any.
     pub(super) fn is_there(&self) -> bool {
         self.told.is_some() || self.told_of_reading.is_some()
+    }
+
+    /// Whether the next to be refused is the first of its kind.
+    fn is_first(&self) -> bool {
+        self.probe.is_none() && self.tried.is_none()
     }
 
     /// Nothing is tried any more: it ends.
@@ -135,8 +146,7 @@ impl Work<'_> {
         if !was_tried {
             self.with_torrent(|t| t.on_unwritten(block, now));
         }
-        let is_first = self.own.trouble.probe.is_none() && self.own.trouble.tried.is_none();
-        if self.own.ending.is_none() && (was_tried || is_first) {
+        if self.own.ending.is_none() && (was_tried || self.own.trouble.is_first()) {
             self.suffer(Probe::Write(block, data), e, now);
         } else {
             self.give_back(data);
@@ -162,16 +172,22 @@ impl Work<'_> {
                     self.recover(now);
                 }
                 // If a block of it could not be written, nobody took it away.
-                if self.torrent().is_some_and(|t| t.is_checking(piece)) {
+                if self.is_checking(piece) {
                     self.with_torrent(|t| t.on_gone(piece, now));
                     self.distrust_all(self.own.geometry.whole_piece(piece), now);
                 }
             }
-            Err(e) if was_tried || self.own.trouble.probe.is_none() => {
-                self.suffer(Probe::Verify(piece), e, now);
-            }
+            Err(e) if was_tried => self.suffer(Probe::Verify(piece), e, now),
+            // A block of it could not be written: it is not whole, and what is said of it later
+            // must not be taken for the hash of what comes then.
+            Err(_) if !self.is_checking(piece) => {}
+            Err(e) if self.own.trouble.is_first() => self.suffer(Probe::Verify(piece), e, now),
             Err(_) => self.own.trouble.unread.push(piece),
         }
+    }
+
+    fn is_checking(&self, piece: PieceIndex) -> bool {
+        self.torrent().is_some_and(|torrent| torrent.is_checking(piece))
     }
 
     /// What peers asked for cannot be read.
@@ -215,6 +231,14 @@ impl Work<'_> {
             return;
         }
         let trouble = &mut self.own.trouble;
+        if sys::is_out_of_descriptors(&error.source) && trouble.short < SHORT_TRIES {
+            trouble.short += 1;
+            (trouble.at, trouble.probe) = (Some(now + DESCRIPTORS_SHORT), Some(probe));
+            trouble.tried = None;
+            self.hub.descriptors_short = true;
+            self.with_torrent(|t| t.hold(now));
+            return;
+        }
         let is_same = trouble.told.is_some()
             || trouble.over.is_some_and(|over| now.duration_since(over) < CALM);
         trouble.wait = if is_same { (trouble.wait * 2).min(RETRY_MAX) } else { RETRY_FIRST };
@@ -262,11 +286,20 @@ impl Work<'_> {
     /// What was refused has gone well.
     fn recover(&mut self, now: Instant) {
         let trouble = &mut self.own.trouble;
-        (trouble.tried, trouble.told, trouble.over) = (None, None, Some(now));
-        for piece in std::mem::take(&mut trouble.unread) {
-            self.order(Job::Verify { piece }, now);
+        let was_told = trouble.told.take().is_some();
+        (trouble.tried, trouble.short) = (None, 0);
+        if was_told {
+            trouble.over = Some(now);
         }
-        self.own.outlet.push(Report::Remark("the disk works again: the download goes on".into()));
+        for piece in std::mem::take(&mut trouble.unread) {
+            if self.is_checking(piece) {
+                self.order(Job::Verify { piece }, now);
+            }
+        }
+        if was_told {
+            let text = "the disk works again: the download goes on";
+            self.own.outlet.push(Report::Remark(text.into()));
+        }
         self.own.outlet.hurry();
         self.with_torrent(|t| t.go_on(now));
     }

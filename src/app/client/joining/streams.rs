@@ -19,7 +19,8 @@ impl Search {
             return;
         }
         let local_only = self.settings.config.local_only;
-        let manner = Manner { local_only, nearby: self.settings.utp_nearby };
+        let most = self.company.budget.streams;
+        let manner = Manner { local_only, nearby: self.settings.utp_nearby, most };
         let Company { reactor, port, dht, .. } = &mut self.company;
         let sockets = dht.is_none().then(|| self.origin.clone());
         let place = (&self.settings.door.bind[..], *port);
@@ -61,7 +62,7 @@ impl Search {
         let methods = self.settings.config.encryption.methods();
         let Company { links, reactor, .. } = &mut self.company;
         // Without a place for it the near end is closed, and so the stream.
-        if self.ending.is_none() && links.has_room_for_strangers() {
+        if self.ending.is_none() && links.has_room_for_strangers(now) {
             links.add_stranger(near, address, methods, now, reactor);
         }
     }

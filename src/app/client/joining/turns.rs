@@ -2,7 +2,7 @@
 
 use super::{JoinReport, JoinSettings, Joined};
 use crate::app::client::dht::{self, Node};
-use crate::app::client::engine::{Announces, DOOR_SHUT, END, FETCH_THREADS, MAX_REPLY};
+use crate::app::client::engine::{Announces, DOOR_SHUT, END, MAX_REPLY};
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::lsd::Lsd;
 use crate::app::client::ports::Ports;
@@ -93,7 +93,7 @@ impl Search {
         let origin = settings.door.origin();
         let bounds = Bounds { local_only: settings.config.local_only, origin: origin.clone() };
         Search {
-            fetch: Fetch::within(FETCH_THREADS, bounds, post.clone()),
+            fetch: Fetch::within(company.budget.fetchers, bounds, post.clone()),
             udp: Udp::new(&settings.door.bind, origin.clone()),
             origin,
             secrecy,
@@ -171,6 +171,7 @@ impl Search {
         let Company {
             mut reactor,
             mut links,
+            budget,
             port,
             peer_id,
             seed,
@@ -194,7 +195,8 @@ impl Search {
         links.keep_only(&keys, &mut reactor);
         links.accept(false, &mut reactor);
         self.udp.close(&mut reactor);
-        let company = Company { reactor, links, port, peer_id, seed, legacy, dht, lsd, ports, utp };
+        let company =
+            Company { reactor, links, budget, port, peer_id, seed, legacy, dht, lsd, ports, utp };
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
@@ -262,7 +264,7 @@ impl Search {
         let report = self.told.map_or(Some(now), |(peers, at)| {
             (peers != self.inquiry.peers()).then(|| at + self.settings.report_interval)
         });
-        [self.inquiry.next_deadline(), links.next_deadline(), self.udp.next_deadline()]
+        [self.inquiry.next_deadline(), links.next_deadline(now), self.udp.next_deadline()]
             .into_iter()
             .chain([self.door_opens, self.ending, report])
             .chain([self.company.dht.as_ref().map(Node::next_deadline)])
@@ -290,7 +292,7 @@ impl Search {
         ports.iter_mut().for_each(|ports| ports.on_time(now));
         links.expire_strangers(now, reactor);
         self.door_opens = self.door_opens.filter(|at| *at > now);
-        let has_room = links.has_room_for_strangers();
+        let has_room = links.has_room_for_strangers(now);
         links.accept(self.door_opens.is_none() && self.ending.is_none() && has_room, reactor);
         if self.inquiry.next_deadline().is_some_and(|at| at <= now) {
             self.inquiry.on_time(now);

@@ -3,7 +3,7 @@
 
 use crate::exchange::port_of;
 use crate::libtorrent::PYTHON;
-use crate::util::{Background, Dir, content, free_port};
+use crate::util::{Background, Cmd, Dir, content, free_port, until};
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ export BITTORNADO_TEST_FAR=$!
 until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.05; done
 ip link add link0 type veth peer name far0 netns $! && ip address add 10.78.0.1/24 dev link0 &&
 ip address add 10.78.0.3/24 dev link0 && ip link set link0 up &&
+ip address add fd00:78::1/64 dev link0 nodad &&
 nsenter --target $! --net sh -c '
-    ip link set lo up && ip address add 10.78.0.2/24 dev far0 && ip link set far0 up
+    ip link set lo up && ip address add 10.78.0.2/24 dev far0 && ip link set far0 up &&
+    ip route add default via 10.78.0.1
 ' && exec "$0" --exact "$1" --ignored --nocapture
 "#;
 
@@ -40,12 +42,12 @@ fn on_a_link(test: &str) -> bool {
     false
 }
 
-/// Arguments: port, torrent, folder.
+/// Arguments: address and port, torrent, folder.
 const CLIENT: &str = r#"
 import sys, libtorrent as lt
-port, torrent, folder = sys.argv[1:]
+place, torrent, folder = sys.argv[1:]
 session = lt.session({
-    "listen_interfaces": "10.78.0.1:" + port,
+    "listen_interfaces": place,
     "enable_dht": False, "enable_lsd": True, "enable_upnp": False, "enable_natpmp": False,
     "allow_multiple_connections_per_ip": True,
     "alert_mask": lt.alert.category_t.status_notification,
@@ -95,23 +97,100 @@ fn ours(dir: &Dir, what: &str, saveas: &str, options: &[&str]) -> Background {
 #[test]
 #[ignore = "needs link"]
 fn we_and_libtorrent_find_each_other_without_a_tracker() {
-    if !on_a_link("neighbours::we_and_libtorrent_find_each_other_without_a_tracker") {
-        return;
+    if on_a_link("neighbours::we_and_libtorrent_find_each_other_without_a_tracker") {
+        we_and_libtorrent_find_each_other("10.78.0.1", "10.78.0.3");
     }
+}
+
+#[test]
+#[ignore = "needs link"]
+fn we_and_libtorrent_find_each_other_by_ipv6_alone() {
+    if on_a_link("neighbours::we_and_libtorrent_find_each_other_by_ipv6_alone") {
+        we_and_libtorrent_find_each_other("[fd00:78::1]", "fd00:78::1");
+    }
+}
+
+fn we_and_libtorrent_find_each_other(there: &str, here: &str) {
     let dir = folder(&[("x", &[])]);
+    let place = format!("{there}:{}", free_port());
     let theirs = |folder: &str| {
-        let args = ["-c", CLIENT, &free_port().to_string(), "x.torrent", folder];
-        dir.program(PYTHON).args(args).start()
+        dir.program(PYTHON).args(["-c", CLIENT, &place, "x.torrent", folder]).start()
     };
     // They hear of us, or we of them: both tell when they begin.
-    let seed = ours(&dir, "x.torrent", "seed/x", &["--lsd", "1"]);
+    let options = ["--lsd", "1", "--bind", here];
+    let seed = ours(&dir, "x.torrent", "seed/x", &options);
     let mut copier = theirs("copy");
     copier.wait_for("torrent_finished", SOON);
     drop(seed);
     let magnet = dir.cmd("btshowmetainfo").args(["--magnet", "x.torrent"]).run().expect(0).out;
-    let leech = ours(&dir, magnet.trim(), "again", &["--lsd", "1", "--exit_on_done", "1"]);
+    let leech =
+        ours(&dir, magnet.trim(), "again", &[&options[..], &["--exit_on_done", "1"]].concat());
     leech.wait(SOON).expect(0);
     assert!(dir.read("again") == dir.read("seed/x"));
+}
+
+/// A program at the other end of the link.
+fn far(dir: &Dir, program: &str) -> Cmd {
+    let pid = std::env::var(FAR).unwrap();
+    dir.program("nsenter").args(["--target", &pid, "--net", program])
+}
+
+/// Transmission's daemon there, with local discovery and nothing else that finds peers; its control
+/// is at port 9091.
+fn transmission(dir: &Dir, folder: &str) -> Background {
+    std::fs::create_dir_all(dir.join(folder)).unwrap();
+    let options = [
+        "--foreground",
+        "--bind-address-ipv4=10.78.0.2",
+        "--rpc-bind-address=127.0.0.1",
+        "--no-auth",
+        "--no-dht",
+        "--lpd",
+        "--utp",
+        "--no-portmap",
+        "--no-global-seedratio",
+        "--config-dir",
+        "transmission",
+    ];
+    let daemon = far(dir, "transmission-daemon").args(options);
+    let daemon = daemon.args(["--port", "9091", "--peerport", "6000"]).start();
+    let place = dir.join(folder);
+    let add = ["--add", "x.torrent", "--download-dir", place.to_str().unwrap()];
+    until(SOON, "its control", || remote(dir, &add).contains("success").then_some(()));
+    daemon
+}
+
+/// What it says to a question.
+fn remote(dir: &Dir, args: &[&str]) -> String {
+    far(dir, "transmission-remote").arg("127.0.0.1:9091").args(args).run().out
+}
+
+#[test]
+#[ignore = "needs link"]
+fn long_we_and_transmission_find_each_other_and_speak_utp() {
+    if !on_a_link("neighbours::long_we_and_transmission_find_each_other_and_speak_utp") {
+        return;
+    }
+    let dir = folder(&[("x", &[])]);
+    let options = ["--lsd", "1", "--utp", "1", "--bind", "10.78.0.3"];
+    let seed = ours(&dir, "x.torrent", "seed/x", &options);
+    let theirs = transmission(&dir, "copy");
+    until(SOON, "the copy", || {
+        (std::fs::read(dir.join("copy/x")).ok()? == dir.read("seed/x")).then_some(())
+    });
+    drop(seed);
+    // At another address: who seeds goes to no known seed.
+    let options = ["--lsd", "1", "--utp", "1", "--bind", "10.78.0.1", "--max_download_rate", "100"];
+    let leech = ours(&dir, "x.torrent", "again", &options);
+    // `T` among the flags of a peer says uTP.
+    until(SOON, "a peer by uTP", || {
+        let peers = remote(&dir, &["--torrent", "1", "--info-peers"]);
+        let ours = peers.lines().find(|line| line.contains("10.78.0.1"))?;
+        ours.split_whitespace().nth(1)?.contains('T').then_some(())
+    });
+    let done = || (std::fs::read(dir.join("again")).ok()? == dir.read("seed/x")).then_some(());
+    until(SOON, "our copy", done);
+    drop((leech, theirs));
 }
 
 /// Arguments: port. Prints the address of each that connects, and answers nothing.

@@ -23,6 +23,12 @@ pub const MAX_BANS: usize = 1000;
 /// How many own addresses are remembered; above it the oldest is forgotten.
 pub const MAX_OWN: usize = 16;
 
+/// Addresses of one host that are taken from peers: strangers could have us knock at all its ports.
+const MAX_TOLD_OF_HOST: usize = 8;
+
+/// Ports below this are of other services, at which strangers could have us knock.
+const FIRST_PORT: u16 = 1024;
+
 /// When to dial again after the first failure, and after a useful connection ended; doubles with
 /// each failure.
 pub const FIRST_RETRY: Duration = Duration::from_secs(30);
@@ -124,8 +130,9 @@ impl Candidates {
     }
 
     /// Learns of an address; it may be dialed at once. One that is known keeps its wait, so that a
-    /// dead one is not dialed at each announce. Ignored are banned, own and undialable ones, and
-    /// one for which the list has no room. Tells whether it was new and taken.
+    /// dead one is not dialed at each announce. Ignored are banned, own and undialable ones, those
+    /// that peers may only name to have a stranger bothered, and one for which the list has no room.
+    /// Tells whether it was new and taken.
     pub fn add(&mut self, address: SocketAddr, source: Source, now: Instant) -> bool {
         let Some(address) = dialable(address) else { return false };
         let is_outside = self.local_only && !is_local(address.ip());
@@ -136,7 +143,9 @@ impl Candidates {
             known.source = known.source.min(source);
             return false;
         }
-        if self.known.len() >= MAX_CANDIDATES && !self.make_room(source) {
+        if source == Source::Peer && self.may_be_a_target(address)
+            || self.known.len() >= MAX_CANDIDATES && !self.make_room(source)
+        {
             return false;
         }
         let worth = self.worth(address);
@@ -153,6 +162,12 @@ impl Candidates {
         self.wait_until(address, now);
         self.check();
         true
+    }
+
+    fn may_be_a_target(&self, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let told = || self.known.range(ports(ip)).filter(|(_, c)| c.source == Source::Peer);
+        !is_local(ip) && (address.port() < FIRST_PORT || told().count() >= MAX_TOLD_OF_HOST)
     }
 
     /// Our address as others see it: from now on it decides, with theirs, who comes first.
@@ -279,9 +294,8 @@ impl Candidates {
             let oldest = self.ban_order.pop_front().expect("there are more than none");
             self.banned.remove(&oldest);
         }
-        let all_ports = SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX);
-        let ports: Vec<SocketAddr> = self.known.range(all_ports).map(|(a, _)| *a).collect();
-        ports.into_iter().for_each(|address| self.forget(address));
+        let known: Vec<SocketAddr> = self.known.range(ports(ip)).map(|(a, _)| *a).collect();
+        known.into_iter().for_each(|address| self.forget(address));
         self.check();
         true
     }
@@ -364,6 +378,11 @@ impl Candidates {
 /// IPv4 written as IPv6 (as a socket that takes both tells it) becomes IPv4.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// All addresses of a host.
+fn ports(ip: IpAddr) -> std::ops::RangeInclusive<SocketAddr> {
+    SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX)
 }
 
 #[cfg(test)]
@@ -522,13 +541,28 @@ mod tests {
         for n in 0..MAX_CANDIDATES {
             assert!(p.list.add(numbered(n), Source::Peer, p.at(0)));
         }
-        assert!(!p.list.add(addr("1.1.1.1:1"), Source::Peer, p.at(1)));
+        assert!(!p.list.add(addr("1.1.1.1:6001"), Source::Peer, p.at(1)));
         assert!(p.list.add(addr("1.1.1.1:1"), Source::Tracker, p.at(1)));
         let dead = p.list.next(p.at(1)).unwrap();
         p.list.failed(dead, p.at(1));
-        assert!(p.list.add(addr("1.1.1.1:2"), Source::Peer, p.at(2)));
+        assert!(p.list.add(addr("1.1.1.1:6002"), Source::Peer, p.at(2)));
         assert!(!p.list.known.contains_key(&dead));
         assert_eq!(p.list.len(), MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn peers_cannot_have_us_knock_at_other_services_or_at_all_ports_of_a_stranger() {
+        let mut p = play();
+        let at = |ip: &str, port| addr(&format!("{ip}:{port}"));
+        for (ip, expected) in [("1.2.3.4", MAX_TOLD_OF_HOST), ("192.168.1.2", 20)] {
+            assert_eq!(p.list.add(at(ip, 25), Source::Peer, p.at(0)), ip != "1.2.3.4");
+            let mut told = 0;
+            for port in 2_000..2_020 {
+                told += usize::from(p.list.add(at(ip, port), Source::Peer, p.at(0)));
+            }
+            assert_eq!(told, expected, "{ip}");
+        }
+        assert!(p.adds(0, "1.2.3.4:25") && p.adds(0, "1.2.3.4:3000"), "a tracker knows better");
     }
 
     #[test]

@@ -59,6 +59,9 @@ const SOON: Duration = Duration::from_secs(60);
 /// few that know each other alone would stay so.
 const LONELY: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(15 * 60));
 
+/// Nodes outside have no ports below this.
+const FIRST_PORT: u16 = 1024;
+
 /// Answers to one address in a minute.
 const MAX_ANSWERS_EACH: u32 = 60;
 
@@ -192,7 +195,7 @@ impl Dht {
         };
         for n in 0..2 {
             let mut nodes = saved.nets[n].nodes.clone();
-            nodes.retain(|(_, at)| !dht.is_outside(*at));
+            nodes.retain(|(_, at)| !dht.is_shunned(*at));
             dht.meet(n, &nodes, now);
         }
         dht
@@ -220,7 +223,7 @@ impl Dht {
 
     /// Somebody is said to be a node.
     pub fn contact(&mut self, at: SocketAddr, now: Instant) {
-        let is_possible = self.nets[family(at)].is_on && !self.is_outside(at);
+        let is_possible = self.nets[family(at)].is_on && !self.is_shunned(at);
         if is_possible && !self.pending.iter().any(|p| p.to == at) {
             let own = self.nets[family(at)].table.own();
             self.ask(at, Ask::FindNode(own), About::Presence, now);
@@ -402,8 +405,10 @@ impl Dht {
         }
     }
 
-    fn is_outside(&self, at: SocketAddr) -> bool {
-        self.settings.local_only && !is_local(at.ip())
+    /// Nothing is sent there: it is outside, or some other service of a host that strangers want to
+    /// have bothered.
+    fn is_shunned(&self, at: SocketAddr) -> bool {
+        !is_local(at.ip()) && (self.settings.local_only || at.port() < FIRST_PORT)
     }
 
     fn ask(&mut self, to: SocketAddr, ask: Ask, about: About, now: Instant) {
@@ -432,7 +437,7 @@ impl Dht {
 
     /// A packet came. What is neither a question nor an answer that is waited for is passed over.
     pub fn on_packet(&mut self, from: SocketAddr, packet: &[u8], now: Instant) {
-        if !self.nets[family(from)].is_on || self.is_outside(from) {
+        if !self.nets[family(from)].is_on || self.is_shunned(from) {
             return;
         }
         let Some(Packet { transaction, body }) = Packet::decode(packet) else { return };
@@ -457,7 +462,7 @@ impl Dht {
         // Strangers know nothing of the networks at home, and must not have them searched.
         let is_near = is_local(from.ip());
         nodes.retain(|(_, at)| is_near || !is_local(at.ip()));
-        nodes.retain(|(_, at)| !self.is_outside(*at));
+        nodes.retain(|(_, at)| !self.is_shunned(*at));
         // We are near to ourselves, and told of.
         nodes.retain(|(id, at)| *id != self.nets[family(*at)].table.own());
         peers.retain(|at| is_near || !is_local(at.ip()));

@@ -283,6 +283,23 @@ fn strangers_do_not_send_us_to_our_own_network() {
 }
 
 #[test]
+fn strangers_do_not_send_us_to_other_services_of_others() {
+    let now = Instant::now();
+    let mut node = Dht::new(settings(), &Saved::default(), 1, 2, now);
+    let resolver: SocketAddr = "5.5.5.5:53".parse().unwrap();
+    node.on_packet(resolver, &query(Ask::GetPeers(HASH)), now);
+    node.contact(resolver, now);
+    assert_eq!(node.next_step(), None);
+    node.contact(at(1), now);
+    let (_, asked) = sent(&mut node).remove(0);
+    let nodes = vec![(NodeId([1; 20]), resolver), (NodeId([2; 20]), at(2))];
+    let body = Body::Answer(Answer { nodes, ..Answer::new(NodeId([7; 20])) });
+    node.on_packet(at(1), &Packet { transaction: asked.transaction, body }.encode(), now);
+    let asked: Vec<SocketAddr> = sent(&mut node).iter().map(|(to, _)| *to).collect();
+    assert!(asked.contains(&at(2)) && !asked.contains(&resolver), "{asked:?}");
+}
+
+#[test]
 fn who_stays_at_home_talks_to_nobody_outside() {
     let now = Instant::now();
     let home = Settings { local_only: true, ..settings() };

@@ -40,7 +40,7 @@ struct Play {
 }
 
 fn address(n: usize) -> SocketAddr {
-    format!("20.0.{n}.1:7").parse().unwrap()
+    format!("20.0.{n}.1:7007").parse().unwrap()
 }
 
 impl Play {

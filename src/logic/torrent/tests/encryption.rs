@@ -82,7 +82,7 @@ fn who_is_said_to_understand_encryption_is_not_met_in_plain_text_at_once() {
     assert_eq!(greets_in_vain(&mut stage, 0), Some(Some(Methods::Any)));
     assert_eq!(greets_in_vain(&mut stage, 0), None);
     let key = stage.joins("20.0.0.1:5", 1, 0);
-    let other = Other { address: "20.0.0.8:1".parse().unwrap(), seed: false, encrypts: true };
+    let other = Other { address: "20.0.0.8:7001".parse().unwrap(), seed: false, encrypts: true };
     let exchange = Exchange { number: EXCHANGE, added: vec![other], dropped: vec![] };
     let now = stage.start;
     stage.torrent.on_message(key, Message::Exchange(Box::new(exchange)), now);

@@ -72,8 +72,8 @@ fn who_stays_at_home_deals_with_nobody_outside() {
     stage.torrent.add_candidates(&[outside], Source::Tracker, stage.start);
     let (a, actions) = stage.exchanger("10.0.0.1:5", 1, (3, 1001), 0);
     assert!(dialled(actions).is_empty());
-    let of = [("20.0.0.2:7", false), ("192.168.0.2:7", false), ("[2001:db8::1]:7", false)];
-    assert_eq!(stage.hears_of(a, &of, 0), ["192.168.0.2:7"]);
+    let of = [("20.0.0.2:7007", false), ("192.168.0.2:7007", false), ("[2001:db8::1]:7007", false)];
+    assert_eq!(stage.hears_of(a, &of, 0), ["192.168.0.2:7007"]);
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn peers_are_told_of_each_other_and_of_who_left() {
 fn what_peers_tell_is_dialled_but_not_too_often() {
     let mut stage = Stage::exchanging();
     let (key, _) = stage.exchanger("20.0.0.1:5", 1, (3, 1001), 0);
-    let both = stage.hears_of(key, &[("30.0.0.1:7", false), ("30.0.0.2:7", true)], 1);
-    assert_eq!(both, ["30.0.0.1:7", "30.0.0.2:7"]);
-    assert_eq!(stage.hears_of(key, &[("30.0.0.3:7", false)], 30), [""; 0]);
-    assert_eq!(stage.hears_of(key, &[("30.0.0.4:7", false)], 61), ["30.0.0.4:7"]);
+    let both = stage.hears_of(key, &[("30.0.0.1:7007", false), ("30.0.0.2:7007", true)], 1);
+    assert_eq!(both, ["30.0.0.1:7007", "30.0.0.2:7007"]);
+    assert_eq!(stage.hears_of(key, &[("30.0.0.3:7007", false)], 30), [""; 0]);
+    assert_eq!(stage.hears_of(key, &[("30.0.0.4:7007", false)], 61), ["30.0.0.4:7007"]);
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn what_is_in_our_network_is_neither_told_outside_nor_believed_from_there() {
     let (near, _) = stage.exchanger("192.168.0.2:5", 1, (3, 1001), 0);
     let (far, actions) = stage.exchanger("20.0.0.1:5", 2, (3, 1002), 0);
     assert_eq!(told(actions), []);
-    let inside = [("192.168.0.9:7", false), ("127.0.0.1:7", false)];
+    let inside = [("192.168.0.9:7007", false), ("127.0.0.1:7007", false)];
     assert_eq!(stage.hears_of(far, &inside, 1), [""; 0]);
-    assert_eq!(stage.hears_of(near, &inside[..1], 1), ["192.168.0.9:7"]);
+    assert_eq!(stage.hears_of(near, &inside[..1], 1), ["192.168.0.9:7007"]);
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn a_seed_has_no_use_for_seeds() {
     let config = Config { peer_exchange: true, ..Config::default() };
     let mut stage = Stage::new(4, "####", config);
     let (key, _) = stage.exchanger("20.0.0.1:5", 1, (3, 1001), 0);
-    let dialled = stage.hears_of(key, &[("30.0.0.1:7", true), ("30.0.0.2:7", false)], 1);
-    assert_eq!(dialled, ["30.0.0.2:7"]);
+    let dialled = stage.hears_of(key, &[("30.0.0.1:7007", true), ("30.0.0.2:7007", false)], 1);
+    assert_eq!(dialled, ["30.0.0.2:7007"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn where_it_is_not_wanted_nothing_is_offered_told_or_believed() {
     let (key, actions) = stage.exchanger("20.0.0.2:5", 2, (3, 1002), 0);
     assert_eq!(told(actions), []);
     assert_eq!(told(stage.until(60)), []);
-    assert_eq!(stage.hears_of(key, &[("30.0.0.1:7", false)], 60), [""; 0]);
+    assert_eq!(stage.hears_of(key, &[("30.0.0.1:7007", false)], 60), [""; 0]);
     let (_, actions) = Stage::exchanging().exchanger("20.0.0.1:5", 1, (3, 1001), 0);
     assert!(actions.iter().any(offers));
 }

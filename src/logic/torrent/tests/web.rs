@@ -370,3 +370,30 @@ fn of_one_that_gives_no_parts_not_much_is_thrown_away_for_what_a_peer_has() {
     let asked = stage.until(200);
     let [(_, _, 299, 1)] = fetches(&asked)[..] else { panic!("{asked:?}") };
 }
+
+#[test]
+fn one_that_breaks_off_after_little_is_asked_more_and_more_seldom() {
+    let have = "#".repeat(1000) + &".".repeat(400);
+    let mut stage = Stage::new(1400, &have, Config::default());
+    let begun = stage.web("a", 0);
+    let mut asked = stage.ends(fetches(&begun)[0].0, Err(Failure::Undivided), 0);
+    let (mut at, mut pauses) = (0, Vec::new());
+    while pauses.len() < 4 {
+        let [(run, ..)] = fetches(&asked)[..] else { panic!("{asked:?}") };
+        let came = stage.streams(run, 9999, at);
+        stage.proves(&came, true, at);
+        let more = stage.ends(run, Ok(()), at);
+        stage.fails(fetches(&more)[0].0, "it broke off", at);
+        let failed_at = at;
+        loop {
+            at += 1;
+            asked = stage.until(at);
+            if !fetches(&asked).is_empty() {
+                break;
+            }
+        }
+        pauses.push(at - failed_at);
+    }
+    assert!(pauses[..3].iter().all(|pause| (30..=38).contains(pause)), "{pauses:?}");
+    assert!((60..=76).contains(&pauses[3]), "{pauses:?}");
+}

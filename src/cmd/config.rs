@@ -23,13 +23,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// Options that name what a command is to work on, which else its arguments do.
+const NAMING: &[&str] = &["metafile", "url", "dfile"];
+
 /// In the table of each command that has settings.
 pub(super) const SAVE_OPTIONS: Opt = Opt::new(
     "save_options",
     Kind::Flag,
     "0",
     "save all that differs from the defaults in the file of settings, for the next time, but for \
-     what is about one torrent; where one is to be named and is not, that is all",
+     what is about one torrent; where nothing is named that it could work on, that is all",
 );
 
 /// In the table of each command that has settings.
@@ -247,13 +250,10 @@ fn printed(command: &Command, parsed: &Parsed, places: &Places, file: Option<&Fi
     text
 }
 
-/// Whether there is nothing to do but to save: no torrent is named.
+/// Whether there is nothing to do but to save: no torrent, folder, path or state file is named.
 fn is_all(command: &Command, parsed: &Parsed) -> bool {
-    let takes_torrent = command.options.iter().any(|opt| opt.name == "metafile");
-    takes_torrent
-        && parsed.positionals().is_empty()
-        && !parsed.given("metafile")
-        && !parsed.given("url")
+    let mut named = command.options.iter().filter(|opt| NAMING.contains(&opt.name));
+    parsed.positionals().is_empty() && !named.any(|opt| parsed.given(opt.name))
 }
 
 /// Writes down what differs from the defaults.
@@ -338,7 +338,16 @@ mod tests {
 
     /// What a client's call gives: exit, standard output, standard error.
     fn call(home: &Path, vars: &[(&str, &str)], args: &[&str]) -> (Exit, String, String) {
-        let mut all = vec!["btdownload"];
+        call_of("btdownload", home, vars, args)
+    }
+
+    fn call_of(
+        name: &str,
+        home: &Path,
+        vars: &[(&str, &str)],
+        args: &[&str],
+    ) -> (Exit, String, String) {
+        let mut all = vec![name];
         all.extend(args);
         let (mut env, said) = Env::captured("bittornado", all, "/nonexistent");
         let vars: Vec<(String, OsString)> =
@@ -472,6 +481,19 @@ mod tests {
         let (exit, _, err) = call(&home.0, &[], &["--save_options", "--on_done", "a\nb"]);
         assert_eq!((exit, err.contains("--on_done")), (Exit::Failed, true), "{err}");
         assert_eq!(fs::read_to_string(home.own()).unwrap(), text);
+    }
+
+    #[test]
+    fn where_nothing_is_named_to_work_on_all_commands_only_save() {
+        let home = Home::new("bare");
+        let saving = |c: &&&Command| c.options.iter().any(|opt| opt.name == "save_options");
+        let names: Vec<&str> =
+            super::super::COMMANDS.iter().filter(saving).map(|c| c.name).collect();
+        assert!(names.len() > 4, "{names:?}");
+        for name in names {
+            let (exit, _, err) = call_of(name, &home.0, &[], &["--save_options"]);
+            assert_eq!(exit, Exit::Done, "{name}: {err}");
+        }
     }
 
     /// As the original writes it.

@@ -147,6 +147,22 @@ impl Connection {
         self.inbound.is_ended()
     }
 
+    /// Whether it would take so many that it is worth while to say so.
+    pub fn is_roomy(&self) -> bool {
+        self.room() >= self.outbound.most() / 2 && self.room() > 0
+    }
+
+    /// Bytes that it keeps, both ways.
+    pub fn kept(&self) -> usize {
+        self.inbound.kept() + self.outbound.kept()
+    }
+
+    /// Whether memory is scarce from now on, so that it may keep less.
+    pub fn economise(&mut self, is_scarce: bool) {
+        self.inbound.economise(is_scarce);
+        self.outbound.economise(is_scarce);
+    }
+
     /// Bytes that [`write`](Connection::write) would take.
     pub fn room(&self) -> usize {
         if matches!(self.stage, Stage::Over(_)) { 0 } else { self.outbound.room() }
@@ -161,7 +177,8 @@ impl Connection {
     pub fn read(&mut self, out: &mut [u8]) -> usize {
         let count = self.inbound.read(out);
         // Who was told of next to nothing waits for this word.
-        if self.told_window < MAX_KEPT / 4 && self.inbound.room() > MAX_KEPT / 2 {
+        let most = self.inbound.most();
+        if self.told_window < most / 4 && self.inbound.room() > most / 2 {
             self.ack = Ack::Now;
         }
         count

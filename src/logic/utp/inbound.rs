@@ -7,6 +7,9 @@ use crate::proto::utp::MAX_SELECTIVE;
 /// Bytes that are kept for whom they are for: in order and before their turn.
 pub const MAX_KEPT: usize = 512 << 10;
 
+/// And while all streams together keep too much.
+const MAX_KEPT_IN_NEED: usize = 32 << 10;
+
 /// How far ahead of the next packet one may be to be kept. As many can be acknowledged selectively.
 pub const MAX_AHEAD: usize = MAX_SELECTIVE * 8;
 
@@ -36,6 +39,8 @@ pub struct Inbound {
     last: Option<u16>,
     /// Nobody reads any more.
     is_discarded: bool,
+    /// Bytes that may be kept now.
+    most: usize,
 }
 
 impl Inbound {
@@ -48,7 +53,23 @@ impl Inbound {
             early_bytes: 0,
             last: None,
             is_discarded: false,
+            most: MAX_KEPT,
         }
+    }
+
+    /// Whether memory is scarce from now on, so that less is kept.
+    pub fn economise(&mut self, is_scarce: bool) {
+        self.most = if is_scarce { MAX_KEPT_IN_NEED } else { MAX_KEPT };
+    }
+
+    /// Bytes that may be kept now.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Bytes that are kept.
+    pub fn kept(&self) -> usize {
+        self.ready.len() + self.early_bytes
     }
 
     /// Up to this number everything has come.
@@ -58,7 +79,7 @@ impl Inbound {
 
     /// Bytes that there is room for.
     pub fn room(&self) -> usize {
-        MAX_KEPT.saturating_sub(self.ready.len() + self.early_bytes)
+        self.most.saturating_sub(self.kept())
     }
 
     /// Bytes that can be read.
@@ -110,7 +131,7 @@ impl Inbound {
         }
         if ahead == 0 {
             // What came early does not count here: it waits for this one.
-            if self.ready.len() + payload.len() > MAX_KEPT {
+            if self.ready.len() + payload.len() > self.most {
                 return Taken::OutOfTurn;
             }
             self.note_last(seq, is_last);

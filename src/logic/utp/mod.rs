@@ -38,6 +38,9 @@ pub const MAX_STREAMS: usize = 1_000;
 /// Streams that strangers asked for and have not proved their address in; of more, the oldest go.
 pub const MAX_UNPROVEN: usize = 64;
 
+/// Bytes that all streams together keep before each may keep but little.
+pub const MAX_KEPT_BY_ALL: usize = 16 << 20;
+
 /// Packets in a second that are answered with a word that their connection is unknown.
 pub const MAX_RESETS: usize = 20;
 
@@ -79,6 +82,8 @@ struct Stream {
     connection: Connection,
     /// What was last told of it.
     told: Stage,
+    /// Its part of what all keep.
+    kept: usize,
     is_readable_told: bool,
     is_heard_told: bool,
     /// A write found no room for all.
@@ -97,6 +102,8 @@ pub struct Streams {
     unproven: VecDeque<StreamKey>,
     /// Those that may have something to send.
     stirred: sorted::Set<StreamKey>,
+    /// Bytes that all keep, as far as they were counted last.
+    kept: usize,
     events: VecDeque<Event>,
     resets: VecDeque<(SocketAddr, Header)>,
     /// The second in which resets are counted, and how many it has had.
@@ -114,6 +121,7 @@ impl Streams {
             next_key: 0,
             unproven: VecDeque::new(),
             stirred: sorted::Set::new(),
+            kept: 0,
             events: VecDeque::new(),
             resets: VecDeque::new(),
             resets_in: (now, 0),
@@ -148,8 +156,9 @@ impl Streams {
         self.next_key += 1;
         self.index.insert((address, connection.our_id()), key);
         let told = connection.stage();
-        let (is_readable_told, is_heard_told, is_full) = (false, false, false);
-        let stream = Stream { address, connection, told, is_readable_told, is_heard_told, is_full };
+        let (is_readable_told, is_heard_told, is_full, kept) = (false, false, false, 0);
+        let stream =
+            Stream { address, connection, told, kept, is_readable_told, is_heard_told, is_full };
         self.streams.insert(key, stream);
         self.stirred.insert(key);
         key
@@ -157,6 +166,7 @@ impl Streams {
 
     fn remove(&mut self, key: StreamKey) {
         if let Some(stream) = self.streams.remove(&key) {
+            self.kept -= stream.kept;
             self.index.remove(&(stream.address, stream.connection.our_id()));
         }
         self.stirred.remove(&key);
@@ -229,8 +239,18 @@ impl Streams {
         }
     }
 
+    /// Counts again what a stream keeps, and says how much it may.
+    fn weigh(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let kept = stream.connection.kept();
+        self.kept = self.kept - stream.kept + kept;
+        stream.kept = kept;
+        stream.connection.economise(self.kept > MAX_KEPT_BY_ALL);
+    }
+
     /// Tells what has changed with a stream, and lets go of it if nobody wants it.
     fn after(&mut self, key: StreamKey) {
+        self.weigh(key);
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let stage = stream.connection.stage();
         let was = std::mem::replace(&mut stream.told, stage);
@@ -255,7 +275,7 @@ impl Streams {
             stream.is_readable_told = true;
             self.events.push_back(Event::Readable(key));
         }
-        if stream.is_full && stream.connection.room() >= MAX_QUEUED / 2 {
+        if stream.is_full && stream.connection.is_roomy() {
             stream.is_full = false;
             self.events.push_back(Event::Writable(key));
         }
@@ -327,6 +347,7 @@ impl Streams {
         let count = stream.connection.read(out);
         stream.is_readable_told = stream.connection.ready() > 0;
         self.stirred.insert(key);
+        self.weigh(key);
         count
     }
 
@@ -337,6 +358,7 @@ impl Streams {
         let count = stream.connection.write(bytes);
         stream.is_full = count < bytes.len();
         self.stirred.insert(key);
+        self.weigh(key);
         count
     }
 

@@ -9,6 +9,9 @@ use crate::proto::utp::{Kind, Packet};
 /// Bytes that may wait to be sent, beside those that are under way.
 pub const MAX_QUEUED: usize = 256 << 10;
 
+/// And while all streams together keep too much.
+const MAX_QUEUED_IN_NEED: usize = 16 << 10;
+
 /// Packets that may be under way: fewer than the other side can acknowledge selectively.
 pub const MAX_FLYING: usize = 1_000;
 
@@ -88,6 +91,8 @@ pub struct Outbound {
     queue: VecDeque<u8>,
     /// Bytes under way: neither lost nor arrived.
     flying: usize,
+    /// Bytes of `sent` that have not arrived, as far as is known.
+    unsure: usize,
     /// How many of `sent` are to be sent again.
     lost: usize,
     /// Packets sent so far, the repeated ones too.
@@ -102,6 +107,8 @@ pub struct Outbound {
     /// How many had been sent when a loss was told last.
     told_at: u64,
     doubt: Option<Doubt>,
+    /// Bytes that may wait now.
+    most: usize,
     /// The stream is to end behind the queue.
     ends: bool,
     /// The packet that ends it has a number.
@@ -127,6 +134,7 @@ impl Outbound {
             sent: VecDeque::new(),
             queue: VecDeque::new(),
             flying: 0,
+            unsure: 0,
             lost: 0,
             order: 0,
             newest: 0,
@@ -134,6 +142,7 @@ impl Outbound {
             loss_by: None,
             told_at: 0,
             doubt: None,
+            most: MAX_QUEUED,
             ends: false,
             has_ended: false,
         }
@@ -152,7 +161,22 @@ impl Outbound {
 
     /// Bytes that the queue has room for; none once the stream is to end.
     pub fn room(&self) -> usize {
-        if self.ends { 0 } else { MAX_QUEUED.saturating_sub(self.queue.len()) }
+        if self.ends { 0 } else { self.most.saturating_sub(self.queue.len()) }
+    }
+
+    /// Whether memory is scarce from now on, so that less may wait.
+    pub fn economise(&mut self, is_scarce: bool) {
+        self.most = if is_scarce { MAX_QUEUED_IN_NEED } else { MAX_QUEUED };
+    }
+
+    /// Bytes that may wait now.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Bytes that wait, or are not acknowledged.
+    pub fn kept(&self) -> usize {
+        self.queue.len() + self.unsure
     }
 
     /// Takes as many of the bytes as there is room for, and says how many.
@@ -234,6 +258,7 @@ impl Outbound {
         let seq = self.next_seq();
         self.order += 1;
         self.flying += payload.len();
+        self.unsure += payload.len();
         let (order, state) = (self.order, State::Flying);
         self.sent.push_back(Sent {
             kind,
@@ -352,6 +377,7 @@ impl Outbound {
         sent.state = State::Arrived;
         acked.is_news = true;
         acked.bytes += sent.payload.len();
+        self.unsure -= sent.payload.len();
         if sent.times == 1 {
             acked.round_trip = Some(now.saturating_duration_since(sent.at));
         }

@@ -372,6 +372,72 @@ fn forged_packets_with_numbers_out_of_the_windows_change_nothing() {
     assert_eq!(world.events[RIGHT], [Event::Over(accepted, Why::Reset)]);
 }
 
+#[test]
+fn what_all_streams_keep_is_bounded_and_who_is_honest_goes_on() {
+    const MANY: u16 = 200;
+    let (mut world, key, _) = World::open(link(100, 5));
+    let now = world.now;
+    let mut out = Vec::new();
+    for n in 0..MANY {
+        let from = SocketAddr::from(([9, 9, (n >> 8) as u8, n as u8], 6881));
+        let right = &mut world.sides[RIGHT];
+        right.on_packet(from, &packet(Kind::Syn, 7, 100, 0), now);
+        while right.next_packet(now, &mut out) != Some(from) {}
+        let ack = Packet::read(&out).unwrap().header.seq.wrapping_sub(1);
+        right.on_packet(from, &packet(Kind::Data, 8, 101, ack), now);
+        // The next one never comes.
+        for seq in 103..600 {
+            let header =
+                Header { kind: Kind::Data, connection: 8, sent: 5, delay: 0, window: 0, seq, ack };
+            let mut bytes = Vec::new();
+            let payload = &[b'y'; 1_300];
+            Packet { header, selective: &[], payload }.write_to(&mut bytes);
+            right.on_packet(from, &bytes, now);
+        }
+        while right.next_packet(now, &mut out).is_some() {}
+    }
+    let right = &world.sides[RIGHT];
+    let kept: usize = right.streams.values().map(|stream| stream.connection.kept()).sum();
+    assert_eq!(kept, right.kept);
+    let most = MAX_KEPT_BY_ALL + MAX_KEPT + usize::from(MANY) * (32 << 10);
+    assert!(right.streams.len() > usize::from(MANY) && kept < most, "{kept}");
+    // What the others are sent goes nowhere.
+    let (mut rest, end) = (&content(300_000)[..], world.now + Duration::from_secs(20));
+    while world.received[RIGHT].len() < 300_000 && world.now < end {
+        rest = &rest[world.sides[LEFT].write(key, rest)..];
+        let step = (world.now + Duration::from_millis(10)).min(end);
+        deliver(&mut world, step);
+    }
+    assert_eq!(world.received[RIGHT].len(), 300_000);
+}
+
+/// Plays up to then; what goes to others than the two gets lost.
+fn deliver(world: &mut World, end: Instant) {
+    let mut packet = Vec::new();
+    while world.now < end {
+        for side in [LEFT, RIGHT] {
+            while let Some(event) = world.sides[side].next_event() {
+                if let Event::Readable(key) = event {
+                    world.read(side, key);
+                }
+            }
+            while let Some(to) = world.sides[side].next_packet(world.now, &mut packet) {
+                if to == address(1 - side) {
+                    let at = world.now + Duration::from_millis(5);
+                    world.later(at, Thing::Packet(1 - side, packet.clone()));
+                }
+            }
+        }
+        world.now += Duration::from_millis(1);
+        while world.things.peek().is_some_and(|Reverse((at, _, _))| *at <= world.now) {
+            if let Some(Reverse((_, _, Thing::Packet(to, packet)))) = world.things.pop() {
+                world.sides[to].on_packet(address(1 - to), &packet, world.now);
+            }
+        }
+        world.sides.iter_mut().for_each(|side| side.on_time(world.now));
+    }
+}
+
 fn packet(kind: Kind, connection: u16, seq: u16, ack: u16) -> Vec<u8> {
     let header = Header { kind, connection, sent: 5, delay: 0, window: 1 << 20, seq, ack };
     let mut bytes = Vec::new();

@@ -229,3 +229,42 @@ fn bytes_that_moved_in_are_checked_again_unless_the_user_trusts_them() {
         assert_eq!(stage.is_same(1), is_same, "--double_check {double_check}");
     }
 }
+
+/// How many bytes of a cold file of two pieces the seed has the system bring in at a time, at most.
+fn brought_in(buffer_reads: &str) -> u64 {
+    let dir = Dir::new();
+    let path = dir.write("data", content("cold", 2 << 20));
+    let mut tracker = dir.cmd("bttrack").args(["--port", "0", "--bind", "127.0.0.1"]);
+    tracker = tracker.args(["--dfile", "state"]);
+    let mut tracker = tracker.start();
+    let url = format!("http://127.0.0.1:{}/announce", tracker.wait_for_listening(SOON));
+    dir.cmd("btmakemetafile").args([&url, "data", "--piece_size_pow2", "20"]).run().expect(0);
+    let strace = dir.program("strace").args(["-D", "-f", "-qq", "-o", "calls"]);
+    let strace = strace.args(["-e", "trace=fadvise64"]).arg(dir.cmd("btdownload").name());
+    let seed = client(strace).args(["--saveas", "data", "--buffer_reads", buffer_reads]);
+    let mut seed = seed.start();
+    seed.wait_for(COMPLETE, SOON);
+    let file = File::open(path).unwrap();
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    let leech = client(dir.cmd("btdownload")).args(["--saveas", "copy", "--exit_on_done"]);
+    leech.run().expect(0);
+    seed.stop(SOON).expect(0);
+    let calls = String::from_utf8(dir.read("calls")).unwrap();
+    let asked = calls.lines().filter(|line| line.contains("POSIX_FADV_WILLNEED"));
+    let length = |line: &str| line.split(", ").nth(2)?.parse().ok();
+    asked.filter_map(length).max().unwrap_or(0)
+}
+
+#[test]
+#[ignore = "needs strace"]
+fn a_seed_that_buffers_reads_has_the_rest_of_a_piece_brought_in() {
+    let (without, with) = (brought_in("0"), brought_in("1"));
+    if (without, with) == (0, 0) {
+        println!("nothing is ever cold on this file system");
+        return;
+    }
+    // A window is a quarter of a piece.
+    assert!((1..=256 << 10).contains(&without), "{without}");
+    assert!((257 << 10..=1 << 20).contains(&with), "{with}");
+}

@@ -10,6 +10,7 @@ use super::{Timer, Torrent};
 use crate::logic::PeerKey;
 use crate::proto::geometry::{BlockRef, PieceIndex};
 use crate::proto::sorted;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Who waits is looked at again this often.
@@ -67,11 +68,21 @@ impl Torrent {
             })
     }
 
+    /// The first of a peer's requests that makes a first copy. Those for one piece mostly follow each
+    /// other, and the answer is the same for all of them: asked for each, this is most of what a
+    /// seed of many peers does.
+    fn first_copy(&self, key: PeerKey, requests: &VecDeque<BlockRef>) -> Option<usize> {
+        let mut last = None;
+        requests.iter().position(|block| {
+            let piece = block.piece();
+            last.replace(piece) != Some(piece) && self.is_first(key, piece)
+        })
+    }
+
     /// Puts requests for a first copy at the head of the peer's queue; false if there are none.
     fn bring_first_forward(&mut self, key: PeerKey) -> bool {
         let Some(session) = self.peers.get(&key).and_then(|p| p.session()) else { return false };
-        let first = session.uploads.iter().position(|block| self.is_first(key, block.piece()));
-        let Some(first) = first else { return false };
+        let Some(first) = self.first_copy(key, &session.uploads) else { return false };
         let Some(session) = self.session(key) else { return false };
         if first > 0 {
             let piece = session.uploads[first].piece();
@@ -87,9 +98,10 @@ impl Torrent {
     /// Whether a peer that asks for copies alone gives way to others.
     fn must_wait(&mut self, key: PeerKey, now: Instant) -> bool {
         let wanted = self.sessions().any(|(other, session)| {
-            let moves = !session.is_deaf(STUCK, now);
-            let is_first = |block: &BlockRef| self.is_first(other, block.piece());
-            other != key && !session.choking && moves && session.uploads.iter().any(is_first)
+            other != key
+                && !session.choking
+                && !session.is_deaf(STUCK, now)
+                && self.first_copy(other, &session.uploads).is_some()
         });
         let Some(session) = self.session(key) else { return false };
         let since = *session.held_since.get_or_insert(now);

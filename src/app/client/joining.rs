@@ -4,6 +4,7 @@
 //! no pieces and no disk. What happens comes out of [`Joining::next_report`]; the last report is
 //! [`JoinReport::Ended`], with the metadata and with the [`Company`] that a download goes on with.
 
+mod asking;
 mod streams;
 mod turns;
 

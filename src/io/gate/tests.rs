@@ -1,7 +1,9 @@
 use super::*;
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Everything comes much sooner.
 const PATIENCE: Duration = Duration::from_secs(60);

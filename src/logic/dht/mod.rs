@@ -488,19 +488,6 @@ impl Dht {
             self.steps.push_back(Step::Found(info_hash, peers));
         }
     }
-
-    /// What a node says our address is. If enough agree, our id follows it (BEP 42).
-    fn vote(&mut self, from: SocketAddr, external: Option<SocketAddr>, now: Instant) {
-        let n = family(from);
-        let Some(ip) = external.filter(|at| family(*at) == n).map(|at| at.ip()) else { return };
-        let net = &mut self.nets[n];
-        let Some(ip) = net.votes.add(from.ip(), ip) else { return };
-        if !net.table.own().belongs_to(ip) {
-            net.table.moved_to(NodeId::of(ip, random(&mut self.rng)));
-            let own = net.table.own();
-            self.begin(n, Goal::Nodes(own), &[], now);
-        }
-    }
 }
 
 fn random(rng: &mut Rng) -> [u8; 20] {

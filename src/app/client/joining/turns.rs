@@ -1,7 +1,8 @@
 //! The loop of a search: events to logic, actions to io.
 
+use super::asking::PEER_NAMES;
 use super::{JoinReport, JoinSettings, Joined};
-use crate::app::client::dht::{self, Node};
+use crate::app::client::dht::Node;
 use crate::app::client::engine::{Announces, DOOR_SHUT, END, MAX_REPLY};
 use crate::app::client::links::{Heard, Hearing, Introduced, Reception, Who};
 use crate::app::client::lsd::Lsd;
@@ -11,9 +12,7 @@ use crate::app::client::udp::Udp;
 use crate::app::client::utp::Utp;
 use crate::app::client::{Company, Event, Look};
 use crate::io::conn::{Conn, Outcome, Staging};
-use crate::io::datagrams::Datagrams;
 use crate::io::fetch::{self, Bounds, Fetch};
-use crate::io::lookup::{self, LookedUp};
 use crate::io::mailbox::{JobSender, Mailbox, Post};
 use crate::io::origin::Origin;
 use crate::io::reactor::{self, Token};
@@ -25,7 +24,6 @@ use crate::logic::clock::Clock;
 use crate::logic::inquiry::{Action, Inquiry};
 use crate::logic::torrent::Tracker;
 use crate::proto::announce::ask;
-use crate::proto::magnet::PeerAddress;
 use crate::proto::metainfo::{Metainfo, torrent_of};
 use crate::proto::port_mapping::Protocol;
 use crate::proto::sorted;
@@ -34,12 +32,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Of the peers in the link no more names than this are looked up.
-const MAX_NAMES: usize = 16;
-
-/// Look-ups of peers have numbers from here on; those of trackers have those of announces.
-const PEER_NAMES: u64 = 1 << 62;
 
 /// What the loop is made from.
 pub(super) struct Parts {
@@ -61,10 +53,10 @@ pub(super) fn run(parts: Parts) {
 
 pub(super) struct Search {
     pub(super) company: Company,
-    inquiry: Inquiry,
+    pub(super) inquiry: Inquiry,
     pub(super) settings: JoinSettings,
     mail: Mailbox<Event>,
-    post: Post<Event>,
+    pub(super) post: Post<Event>,
     stop: Arc<AtomicBool>,
     reporter: JobSender<JoinReport>,
     pub(super) origin: Origin,
@@ -200,65 +192,6 @@ impl Search {
         Ok(Some(Box::new(Joined { metainfo, bytes, company })))
     }
 
-    /// The peers that the link names.
-    fn ask_link(&mut self, now: Instant) {
-        let mut names = 0;
-        for peer in std::mem::take(&mut self.settings.magnet.peers) {
-            match peer {
-                PeerAddress::At(address) => {
-                    self.inquiry.add_candidates(&[address], Source::Tracker, now);
-                }
-                PeerAddress::Named(..) if self.settings.config.local_only => {}
-                PeerAddress::Named(host, port) if names < MAX_NAMES => {
-                    names += 1;
-                    let number = PEER_NAMES + names as u64;
-                    if let Err(e) = lookup::start(number, host, port, self.post.clone()) {
-                        self.notice(format!("cannot start a thread: {}", reason(&e)));
-                    }
-                }
-                PeerAddress::Named(..) => {}
-            }
-        }
-    }
-
-    /// Looks for peers in the distributed hash table too.
-    fn ask_table(&mut self, now: Instant) {
-        let Some(options) = &self.settings.dht else { return };
-        let Company { reactor, port, .. } = &mut self.company;
-        match Node::start(
-            options,
-            (&self.settings.door.bind, *port),
-            Datagrams::new(self.origin.clone()),
-            reactor,
-            now,
-        ) {
-            Ok(mut node) => {
-                node.want(self.settings.magnet.info_hash, Vec::new(), &self.post, now);
-                self.company.dht = Some(node);
-            }
-            Err(e) => self.notice(dht::unusable(&e)),
-        }
-    }
-
-    /// Looks for peers on the same link too.
-    fn ask_neighbours(&mut self, now: Instant) {
-        if self.settings.lsd && !self.settings.config.local_only {
-            let mut lsd =
-                Lsd::new((&self.settings.door.bind, self.company.port), self.origin.clone(), now);
-            lsd.iter_mut().for_each(|lsd| lsd.want(self.settings.magnet.info_hash, now));
-            self.company.lsd = lsd;
-        }
-    }
-
-    /// Has the router let peers in.
-    fn ask_gateway(&mut self) {
-        let settings = &self.settings;
-        let first = settings.map_ports.filter(|_| !settings.config.local_only);
-        let (bind, port) = (&settings.door.bind, self.company.port);
-        let begin = |first| Ports::new(bind, self.origin.clone(), port, first);
-        self.company.ports = first.and_then(begin);
-    }
-
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let links = &self.company.links;
         let report = self.told.map_or(Some(now), |(peers, at)| {
@@ -328,13 +261,6 @@ impl Search {
             }
             // There is no disk here.
             _ => {}
-        }
-    }
-
-    fn on_peer_found(&mut self, found: LookedUp, now: Instant) {
-        match found.result {
-            Ok(addresses) => self.inquiry.add_candidates(&addresses, Source::Tracker, now),
-            Err(why) => self.notice(format!("cannot look up a peer of the link: {why}")),
         }
     }
 

@@ -1,20 +1,29 @@
-//! What others ask of us.
+//! What others ask of us. Anybody can write anybody's address on a packet, so that until somebody
+//! has shown that he is where he says, by an answer to a question of ours or by the token that was
+//! sent there, he is sent no more than came in his name: else a stranger could have us, and all
+//! nodes like us, flood whom he likes with several times what he sends himself.
 
 use super::{About, Dht, MAX_PENDING, Step, family};
 use crate::proto::address::is_local;
 use crate::proto::dht::id::NodeId;
 use crate::proto::dht::{Answer, Ask, Body, Node, Packet, Query};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// Answers in a second.
 pub(super) const MAX_ANSWERS: u32 = 100;
 
+/// Addresses that are remembered as somebody's, beside those in the table.
+const MAX_PROVED: usize = 256;
+
+/// And for how long.
+const PROVED: Duration = Duration::from_secs(60 * 60);
+
 impl Dht {
     pub(super) fn on_query(
         &mut self,
         from: SocketAddr,
-        transaction: Vec<u8>,
+        (transaction, length): (Vec<u8>, usize),
         query: &Query,
         now: Instant,
     ) {
@@ -26,13 +35,32 @@ impl Dht {
             return;
         }
         let body = self.answer(from, query, now);
-        let packet = Packet { transaction, body }.encode();
-        self.steps.push_back(Step::Send(from, packet));
+        let mut packet = Packet { transaction, body };
+        if !self.is_proved(from, now) {
+            cut(&mut packet, length);
+        }
+        self.steps.push_back(Step::Send(from, packet.encode()));
         let is_wanted = !query.read_only && self.nets[n].table.wants(&query.id, from);
         let is_asked = self.pending.iter().any(|pending| pending.to == from);
         if is_wanted && !is_asked && self.pending.len() < MAX_PENDING / 2 {
             self.ask(from, Ask::Ping, About::Presence, now);
         }
+    }
+
+    /// Somebody is at this address.
+    pub(super) fn prove(&mut self, ip: IpAddr, now: Instant) {
+        self.proved.retain(|(other, _)| *other != ip);
+        if self.proved.len() >= MAX_PROVED {
+            self.proved.remove(0);
+        }
+        self.proved.push((ip, now));
+    }
+
+    fn is_proved(&self, at: SocketAddr, now: Instant) -> bool {
+        let is_it = |(ip, since): &(IpAddr, Instant)| {
+            *ip == at.ip() && now.saturating_duration_since(*since) < PROVED
+        };
+        self.proved.iter().any(is_it) || self.nets[family(at)].table.has_host(at)
     }
 
     fn is_too_much(&mut self, from: SocketAddr, now: Instant) -> bool {
@@ -62,6 +90,7 @@ impl Dht {
                 if !self.store.is_token(token, from.ip(), now) {
                     return Body::Refusal(203, "bad token".into());
                 }
+                self.prove(from.ip(), now);
                 let port = port.unwrap_or(from.port());
                 self.store.list(*info_hash, SocketAddr::new(from.ip(), port), now);
             }
@@ -76,5 +105,29 @@ impl Dht {
         let nets = self.nets.iter().zip([four, six]).filter(|(_, wanted)| *wanted);
         let nodes = nets.flat_map(|(net, _)| net.table.nearest(place));
         nodes.filter(|(_, at)| is_local(from.ip()) || !is_local(at.ip())).collect()
+    }
+}
+
+/// Takes from an answer what makes it longer than the question was. One peer or the nearest node
+/// stays: with IPv4 the shortest question has room for it beside the token, with IPv6 there are 13
+/// bytes too many, without which nobody could begin to search.
+fn cut(packet: &mut Packet, length: usize) {
+    let is_fit = |packet: &Packet| packet.encode().len() <= length;
+    let mut external = None;
+    while !is_fit(packet) {
+        let Body::Answer(answer) = &mut packet.body else { return };
+        external = external.or(answer.external.take());
+        if answer.nodes.len() + answer.peers.len() <= 1 {
+            break;
+        }
+        if answer.nodes.pop().is_none() {
+            answer.peers.pop();
+        }
+    }
+    let Body::Answer(answer) = &mut packet.body else { return };
+    answer.external = answer.external.or(external);
+    if !is_fit(packet) {
+        let Body::Answer(answer) = &mut packet.body else { return };
+        answer.external = None;
     }
 }

@@ -25,7 +25,7 @@ use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
 use search::Search;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 use store::Store;
 use table::{K, Table};
@@ -155,6 +155,8 @@ pub struct Dht {
     limit: Limit,
     /// Answers given in the second that began then.
     answers: (Instant, u32),
+    /// Addresses that are somebody's, and since when that is known; the oldest first.
+    proved: Vec<(IpAddr, Instant)>,
     tick: Instant,
     lonely: (Instant, Duration),
     secret: u64,
@@ -187,6 +189,7 @@ impl Dht {
             steps: VecDeque::new(),
             limit: Limit::new(MAX_ANSWERS_EACH, now),
             answers: (now, 0),
+            proved: Vec::new(),
             tick: now,
             lonely: (now, LONELY.0),
             secret,
@@ -442,11 +445,12 @@ impl Dht {
         }
         let Some(Packet { transaction, body }) = Packet::decode(packet) else { return };
         if let Body::Query(query) = body {
-            return self.on_query(from, transaction, &query, now);
+            return self.on_query(from, (transaction, packet.len()), &query, now);
         }
         let is_it = |p: &Pending| p.to == from && p.transaction[..] == transaction[..];
         let Some(at) = self.pending.iter().position(is_it) else { return };
         let about = self.pending.swap_remove(at).about;
+        self.prove(from.ip(), now);
         match body {
             Body::Answer(answer) => self.on_answer(from, answer, about, now),
             _ => self.with_search(about, now, |search| search.failed(from)),

@@ -17,11 +17,15 @@ const MAX_PEERS: usize = 100;
 /// Peers listed of all torrents.
 const MAX_ALL: usize = 10_000;
 
-/// Peers in one answer, so that it stays in one packet and is not much longer than the question.
+/// Peers in one answer, so that it stays in one packet.
 const MAX_ANSWER: usize = 32;
 
 /// A peer that does not say so again is forgotten after this.
 const LIFE: Duration = Duration::from_secs(45 * 60);
+
+/// A token in bytes: few, for it is part of the first answer that somebody gets, and many enough for
+/// sixty guesses a minute.
+const TOKEN: usize = 3;
 
 /// A token is good for at least this, and at most twice as long (BEP 5).
 const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -65,7 +69,7 @@ impl Store {
             IpAddr::V6(ip) => ip.octets().to_vec(),
         };
         let secret = [self.secret.to_be_bytes(), epoch.to_be_bytes()].concat();
-        sha1(&[secret, ip].concat())[..8].to_vec()
+        sha1(&[secret, ip].concat())[..TOKEN].to_vec()
     }
 
     /// Lists a peer.

@@ -113,6 +113,11 @@ impl Table {
                 || bucket.nodes.iter().any(|node| node.failures >= FAILING))
     }
 
+    /// Whether a node on this host has answered.
+    pub fn has_host(&self, at: SocketAddr) -> bool {
+        self.holder(at).is_some()
+    }
+
     /// A node answered. It stays, if there is a place for it.
     pub fn heard(&mut self, id: NodeId, at: SocketAddr, now: Instant) {
         if id == self.own {

@@ -247,6 +247,41 @@ fn a_flood_is_answered_a_little_and_a_guessed_answer_is_none() {
 }
 
 #[test]
+fn who_may_be_somebody_else_is_sent_no_more_than_came_in_his_name() {
+    let mut world = World::with(30, 0);
+    world.run(Duration::from_secs(30));
+    let now = world.now;
+    let node = world.nodes.get_mut(&at(3)).unwrap();
+    let listed: Vec<SocketAddr> =
+        (1..40u16).map(|n| SocketAddr::new(at(3).ip(), 7000 + n)).collect();
+    let full = InfoHash([0x24; 20]);
+    listed.iter().for_each(|peer| node.store.list(full, *peer, now));
+    let target = Ask::FindNode(NodeId([0x42; 20]));
+    let asks = [(target, 1, 0), (Ask::GetPeers(HASH), 1, 0), (Ask::GetPeers(full), 0, 4)];
+    let mut ask = |from: u32, ask: &Ask| {
+        let question = query(ask.clone());
+        node.on_packet(at(from), &question, now);
+        let (to, packet) = sent(node).remove(0);
+        assert_eq!(to, at(from));
+        let Body::Answer(answer) = &packet.body else { panic!("an answer") };
+        (packet.encode().len() as i64 - question.len() as i64, answer.clone())
+    };
+    for (asked, nodes, peers) in &asks {
+        let (longer, answer) = ask(1000, asked);
+        assert!(longer <= 0, "{asked:?}: {longer}");
+        assert_eq!((answer.nodes.len(), answer.peers.len()), (*nodes, *peers), "{asked:?}");
+    }
+    let token = ask(1000, &Ask::GetPeers(HASH)).1.token.unwrap();
+    let listing = Ask::Announce { info_hash: HASH, port: Some(7000), token };
+    for (known, proof) in [(1000, Some(&listing)), (4, None)] {
+        proof.map(|proof| ask(known, proof));
+        let (_, answer) = ask(known, &Ask::GetPeers(full));
+        assert!(answer.nodes.len() == K && answer.peers.len() > 20, "{known}");
+        assert_eq!(answer.external, Some(at(known)));
+    }
+}
+
+#[test]
 fn only_who_asked_before_is_listed_and_only_where_he_is() {
     let now = Instant::now();
     let mut node = Dht::new(settings(), &Saved::default(), 1, 2, now);

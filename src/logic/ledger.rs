@@ -171,11 +171,6 @@ impl Ledger {
             .filter_map(move |n| self.geometry.block(piece, n))
     }
 
-    /// The lowest block of a wanted piece that is neither asked for nor here.
-    pub fn free_block(&self, piece: PieceIndex) -> Option<BlockRef> {
-        self.free_blocks_of(piece).next()
-    }
-
     /// The peers that a block is asked of; more than one only in the endgame.
     pub fn asked_of(&self, block: BlockRef) -> impl Iterator<Item = PeerKey> + '_ {
         let (first, more) = match self.block(block) {

@@ -88,11 +88,6 @@ impl<K, V> Map<K, V> {
         self.iter().next()
     }
 
-    /// The entry with the highest key.
-    pub fn last_key_value(&self) -> Option<(&K, &V)> {
-        self.iter().next_back()
-    }
-
     /// Takes out the entry with the lowest key.
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         (!self.is_empty()).then(|| self.entries.remove(0))

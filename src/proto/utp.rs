@@ -6,9 +6,6 @@
 /// Bytes of a packet before its extensions.
 pub const HEADER_LENGTH: usize = 20;
 
-/// Bytes before the bits of a selective acknowledgement.
-pub const SELECTIVE_HEAD: usize = 2;
-
 /// The most bytes of bits that are written into one selective acknowledgement: 1,024 packets.
 pub const MAX_SELECTIVE: usize = 128;
 

@@ -1,5 +1,5 @@
 //! Thin safe wrappers over the system calls that the standard library lacks: epoll, non-blocking
-//! sockets, sendfile, probing the page cache, opening files beneath a directory, terminals.
+//! sockets, probing the page cache, opening files beneath a directory, terminals.
 //!
 //! The rest of `io` calls these. Nothing here keeps state, decides, or retries anything but a
 //! call that a signal interrupted. Errors are the system's own, without a word about what was

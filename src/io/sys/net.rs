@@ -263,24 +263,6 @@ fn send_flags(more: bool) -> SendFlags {
     flags
 }
 
-/// Sends bytes of a file from the page cache, without a copy through our memory, as many as the
-/// socket takes now. It waits for the disk where the page cache lacks them. 0 means that the
-/// file ends at or before `offset`.
-///
-/// # Errors
-/// `WouldBlock` when the socket takes nothing; `InvalidInput` where the file's system cannot.
-pub fn sendfile(
-    socket: impl AsFd,
-    file: impl AsFd,
-    offset: u64,
-    length: usize,
-) -> io::Result<usize> {
-    Ok(retry_on_intr(|| {
-        let mut at = offset;
-        rustix::fs::sendfile(socket.as_fd(), file.as_fd(), Some(&mut at), length)
-    })?)
-}
-
 /// The number of the network interface of this name.
 ///
 /// # Errors
@@ -396,7 +378,6 @@ pub fn send_all_to(socket: impl AsFd, datagrams: &[(SocketAddr, Vec<u8>)]) {
 mod tests {
     use super::super::{Interest, Watch};
     use super::*;
-    use std::fs::File;
     use std::io::ErrorKind;
     use std::time::Duration;
 
@@ -459,21 +440,6 @@ mod tests {
         assert_eq!(again.unwrap_err().kind(), ErrorKind::AddrInUse);
         let everywhere = listen("[::1]:0".parse().unwrap(), true).unwrap();
         assert!(sockopt::ipv6_v6only(&everywhere).unwrap());
-    }
-
-    #[test]
-    fn sendfile_starts_at_its_offset_and_ends_with_the_file() {
-        let (a, b) = pair("127.0.0.1:0");
-        let path = std::env::temp_dir().join(format!("bittornado-sendfile-{}", std::process::id()));
-        std::fs::write(&path, b"0123456789").unwrap();
-        let file = File::open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(sendfile(&a, &file, 4, 100).unwrap(), 6);
-        assert_eq!(sendfile(&a, &file, 10, 100).unwrap(), 0);
-        wait(&b, Interest::READ);
-        let mut buffer = [0; 16];
-        assert_eq!(recv(&b, &mut buffer).unwrap(), 6);
-        assert_eq!(&buffer[..6], b"456789");
     }
 
     #[test]

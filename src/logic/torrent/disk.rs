@@ -60,11 +60,6 @@ impl Torrent {
         self.ask_all(now);
     }
 
-    /// Whether nothing is asked of anybody because the disk takes nothing.
-    pub fn is_held(&self) -> bool {
-        self.held
-    }
-
     /// Whether nothing is asked of anybody, for whatever reason.
     pub(super) fn asks_nothing(&self) -> bool {
         self.ledger.is_done() || self.stopping || self.held || self.config.paused

@@ -390,7 +390,7 @@ impl Links {
         let Some(link) = self.peers.get_mut(&key) else { return };
         let interest = match link.dialing {
             true => Interest::WRITE,
-            false => Interest { read: !link.stalled, write: link.conn.is_sending() },
+            false => Interest { read: !link.stalled, write: link.conn.is_sending(), once: false },
         };
         if interest != link.interest {
             link.interest = interest;

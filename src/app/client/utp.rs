@@ -232,7 +232,7 @@ impl Utp {
         if pipe.is_over && !write {
             return self.drop_pipe(stream, reactor, now);
         }
-        reactor.set_interest(pipe.token, Interest { read: !pipe.is_full, write });
+        reactor.set_interest(pipe.token, Interest { read: !pipe.is_full, write, once: false });
     }
 
     fn drop_pipe(&mut self, stream: StreamKey, reactor: &mut Reactor, now: Instant) {

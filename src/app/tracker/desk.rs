@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::io::gate::{Answer, Request};
+use crate::io::gate::{Answer, Header, Request};
 use crate::io::pages::{Page, Render};
 use crate::logic::registry::access::Ranges;
 use crate::logic::registry::address::{Forwarded, behind_proxies};
@@ -263,17 +263,17 @@ impl Desk {
     fn requester(&self, request: &Request) -> IpAddr {
         let socket = request.from.ip();
         if let Some(trusted) = self.trusted_proxies.as_ref().filter(|t| t.contains(socket)) {
-            let list = request.header("x-forwarded-for");
+            let list = request.header(Header::XForwardedFor);
             return list.and_then(|list| behind_proxies(list, trusted)).unwrap_or(socket);
         }
         if !self.trust_forwarded {
             return socket;
         }
         let forwarded = Forwarded {
-            x_forwarded_for: request.header("x-forwarded-for"),
-            client_ip: request.header("client-ip"),
-            via: request.header("via"),
-            from: request.header("from"),
+            x_forwarded_for: request.header(Header::XForwardedFor),
+            client_ip: request.header(Header::ClientIp),
+            via: request.header(Header::Via),
+            from: request.header(Header::From),
         };
         forwarded.address().unwrap_or(socket)
     }
@@ -296,7 +296,8 @@ impl Desk {
 }
 
 fn uncached(status: u16, reason: &'static str) -> Answer {
-    Answer::new(status, reason, "text/plain").header("Pragma", "no-cache")
+    let fixed = "Content-Type: text/plain\r\nPragma: no-cache\r\n";
+    Answer { fixed, ..Answer::empty(status, reason) }
 }
 
 fn malformed(garbage: &Garbage) -> Answer {

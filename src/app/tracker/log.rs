@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::io::gate::{Request, Sent};
+use crate::io::gate::{Header, Request, Sent};
 use crate::io::mailbox::{Ended, JobReceiver, JobSender, Post, jobs, life};
 use crate::io::reason;
 use crate::logic::registry::Check;
@@ -272,9 +272,9 @@ fn put_access(text: &mut Vec<u8>, date: &str, request: &Request, status: u16, se
     text.push(b' ');
     put_digits(text, sent.bytes);
     text.extend_from_slice(b" \"");
-    escape(text, request.header("referer").unwrap_or(b"-"));
+    escape(text, request.header(Header::Referer).unwrap_or(b"-"));
     text.extend_from_slice(b"\" \"");
-    escape(text, request.header("user-agent").unwrap_or(b"-"));
+    escape(text, request.header(Header::UserAgent).unwrap_or(b"-"));
     text.extend_from_slice(b"\"\n");
 }
 

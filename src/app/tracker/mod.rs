@@ -202,8 +202,8 @@ impl Tracker {
         while !self.ended {
             // From the beginning of the last turn: nothing here is due to the millisecond, and a
             // look at the clock is a hundredth of an announce.
-            let wait = deadline.saturating_duration_since(now);
-            self.reactor.turn(Some(wait), &mut events).map_err(TrackerError::Machine)?;
+            let turn = self.reactor.turn_until(deadline, now, &mut events);
+            turn.map_err(TrackerError::Machine)?;
             now = Instant::now();
             let mut is_busy = deadline <= now;
             while let Some(message) = self.mailbox.try_recv() {

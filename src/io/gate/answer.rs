@@ -32,6 +32,8 @@ pub struct Answer {
     pub status: u16,
     /// The words behind it.
     pub reason: Cow<'static, str>,
+    /// The first header lines, as they are to be sent: for what is always the same.
+    pub fixed: &'static str,
     /// Headers, in this order. `Content-Length` and what else the gate adds do not belong here.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
     /// The body; shared, since many may be sent the same.
@@ -57,7 +59,8 @@ impl Answer {
         Answer {
             status,
             reason: reason.into(),
-            headers: Vec::with_capacity(2),
+            fixed: "",
+            headers: Vec::new(),
             body: Arc::default(),
             gzipped: false,
             plain: false,
@@ -109,33 +112,40 @@ impl Answer {
         let minor = u8::from(stays.is_some() && version == Version::Http11);
         let body = if self.body.len() <= JOINED { self.body.len() } else { 0 };
         let mut head = Vec::with_capacity(HEAD + body);
-        let put = |head: &mut Vec<u8>, parts: &[&str]| {
-            parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
-        };
-        put(&mut head, &["HTTP/1.", if minor == 1 { "1 " } else { "0 " }]);
-        put_digits(&mut head, self.status.into());
-        put(&mut head, &[" ", &clean(&self.reason), "\r\n"]);
+        let put = |head: &mut Vec<u8>, part: &str| head.extend_from_slice(part.as_bytes());
+        match (minor, self.status, &*self.reason) {
+            (0, 200, "OK") => put(&mut head, "HTTP/1.0 200 OK\r\n"),
+            (1, 200, "OK") => put(&mut head, "HTTP/1.1 200 OK\r\n"),
+            (_, _, reason) => {
+                put(&mut head, if minor == 1 { "HTTP/1.1 " } else { "HTTP/1.0 " });
+                put_digits(&mut head, self.status.into());
+                [" ", &clean(reason), "\r\n"].iter().for_each(|part| put(&mut head, part));
+            }
+        }
         if version == Version::Bare {
             return head;
         }
+        put(&mut head, self.fixed);
         for (name, value) in &self.headers {
-            put(&mut head, &[name, ": ", &clean(value), "\r\n"]);
+            [name, ": ", &clean(value), "\r\n"].iter().for_each(|part| put(&mut head, part));
         }
         if self.gzipped {
-            put(&mut head, &["Content-Encoding: gzip\r\n"]);
+            put(&mut head, "Content-Encoding: gzip\r\n");
         }
         match (stays, version) {
-            (Some(true), Version::Http10) => put(&mut head, &["Connection: keep-alive\r\n"]),
-            (Some(false), Version::Http11) => put(&mut head, &["Connection: close\r\n"]),
+            (Some(true), Version::Http10) => put(&mut head, "Connection: keep-alive\r\n"),
+            (Some(false), Version::Http11) => put(&mut head, "Connection: close\r\n"),
             _ => {}
         }
         // Of what the other side has already no length is told but its own.
-        if self.status != 304 {
-            put(&mut head, &["Content-Length: "]);
-            put_digits(&mut head, self.length());
-            put(&mut head, &["\r\n"]);
+        match self.status {
+            304 => put(&mut head, "\r\n"),
+            _ => {
+                put(&mut head, "Content-Length: ");
+                put_digits(&mut head, self.length());
+                put(&mut head, "\r\n\r\n");
+            }
         }
-        put(&mut head, &["\r\n"]);
         head
     }
 }

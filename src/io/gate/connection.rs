@@ -47,6 +47,8 @@ pub(super) struct Connection {
     pub stage: Stage,
     /// What has been read and not used.
     pub input: Vec<u8>,
+    /// Whether the kernel may have more, or the end, that it has told of already.
+    pub more: bool,
     pub deadline: Instant,
     /// When the present stage began.
     pub since: Instant,

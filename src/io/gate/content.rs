@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use super::answer::Answer;
-use super::request::Request;
+use super::request::{Header, Request};
 use super::stream::Chunk;
 use crate::io::storage::Part;
 use crate::proto::ranges::{Selection, select};
@@ -82,11 +82,11 @@ impl Content {
 
     /// The range that is wanted, if the asker still means this content.
     fn selected(&self, request: &Request) -> Selection {
-        let Some(range) = request.header("range").filter(|_| !request.head_only) else {
+        let Some(range) = request.header(Header::Range).filter(|_| !request.head_only) else {
             return Selection::Whole;
         };
         let same = |value: &[u8]| value == self.quoted().as_bytes() || self.is_date(value);
-        match request.header("if-range").is_none_or(same) {
+        match request.header(Header::IfRange).is_none_or(same) {
             true => select(range, self.looks.size),
             false => Selection::Whole,
         }
@@ -94,8 +94,10 @@ impl Content {
 
     /// Whether the asker says that it has this already.
     fn is_known(&self, request: &Request) -> bool {
-        let Some(tags) = request.header("if-none-match") else {
-            return request.header("if-modified-since").is_some_and(|value| self.is_date(value));
+        let Some(tags) = request.header(Header::IfNoneMatch) else {
+            return request
+                .header(Header::IfModifiedSince)
+                .is_some_and(|value| self.is_date(value));
         };
         let ours = self.quoted();
         let weak = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == ours.as_bytes();

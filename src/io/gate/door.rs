@@ -90,13 +90,14 @@ impl Gate {
             from: SocketAddr::new(from.ip().to_canonical(), from.port()),
             stage: Stage::Head,
             input: Vec::new(),
+            more: true,
             deadline: now + self.settings.timeout,
             since: now,
             left: 0,
         };
         self.connections.insert(token, connection);
         // Mostly the request has come along with the connection.
-        self.receive(reactor, token, now);
+        self.receive(reactor, token, true, now);
     }
 
     /// Closes the connection that has been idle longest; if none is idle, the one that has been

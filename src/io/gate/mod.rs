@@ -31,7 +31,7 @@ use connection::{Connection, End, Manner, Plain, Stage};
 pub use content::Content;
 use door::{Listener, spare};
 pub use files::{Done, Files};
-pub use request::{MAX_HEAD, Request, Version};
+pub use request::{Header, MAX_HEAD, Request, Version};
 use request::{Read, read};
 pub use stream::Chunk;
 use stream::{Pump, Step};
@@ -167,7 +167,9 @@ impl Gate {
         }
         let Some(connection) = self.connections.get(&event.token) else { return false };
         match connection.stage {
-            Stage::Head | Stage::Lingering => self.receive(reactor, event.token, now),
+            Stage::Head | Stage::Lingering => {
+                self.receive(reactor, event.token, event.hangup, now);
+            }
             Stage::Answering(ref outgoing, _) if outgoing.wait == Wait::Socket => {
                 self.send(reactor, event.token, now);
             }
@@ -181,10 +183,15 @@ impl Gate {
         self.connections.remove(&token).is_some()
     }
 
-    fn receive(&mut self, reactor: &mut Reactor, token: Token, now: Instant) {
+    /// Reads once. `ended`: the end of it may be there already.
+    fn receive(&mut self, reactor: &mut Reactor, token: Token, ended: bool, now: Instant) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         match sys::recv(&connection.socket, &mut self.buffer[..]) {
             Ok(n) if n > 0 => {
+                connection.more = n == READ_SIZE || ended;
+                if connection.more {
+                    reactor.set_interest(token, Interest::READ);
+                }
                 if let Stage::Head = connection.stage {
                     if connection.input.is_empty() {
                         connection.deadline = now + self.settings.timeout;
@@ -349,7 +356,8 @@ impl Gate {
                 };
                 connection.deadline = now + patience;
                 match connection.input.is_empty() {
-                    true => reactor.set_interest(token, Interest::READ),
+                    true if connection.more => reactor.set_interest(token, Interest::READ),
+                    true => reactor.set_interest(token, Interest::NEWS),
                     false => self.behind.push((token, now)),
                 }
             }

@@ -13,7 +13,27 @@ pub const MAX_HEAD: usize = 8 * 1024;
 /// The most header lines in a head.
 const MAX_HEADERS: usize = 64;
 
-/// The headers that a request keeps.
+/// The headers that a request keeps; the names are those of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they would only repeat the names")]
+pub enum Header {
+    AcceptEncoding,
+    ClientIp,
+    Connection,
+    ContentLength,
+    From,
+    IfModifiedSince,
+    IfNoneMatch,
+    IfRange,
+    Range,
+    Referer,
+    TransferEncoding,
+    UserAgent,
+    Via,
+    XForwardedFor,
+}
+
+/// Their names, in the same order.
 const KEPT: [&str; 14] = [
     "accept-encoding",
     "client-ip",
@@ -81,37 +101,35 @@ impl Request {
         &self.head[self.line.clone()]
     }
 
-    /// The value of a header (name in lower case), the last where it is repeated. Only those that
-    /// somebody here reads are kept.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        let place = KEPT.iter().position(|kept| *kept == name)?;
-        let (start, end) = self.headers[place]?;
+    /// The value of a header, the last where it is repeated.
+    pub fn header(&self, name: Header) -> Option<&[u8]> {
+        let (start, end) = self.headers[name as usize]?;
         Some(&self.head[start.into()..end.into()])
     }
 
-    fn header_has(&self, name: &str, word: &[u8]) -> bool {
+    fn header_has(&self, name: Header, word: &[u8]) -> bool {
         let value = self.header(name).unwrap_or_default();
         value.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word))
     }
 
     /// Whether the answer may be compressed: as BitTornado, no weights are looked at.
     pub fn accepts_gzip(&self) -> bool {
-        self.header_has("accept-encoding", b"gzip")
+        self.header_has(Header::AcceptEncoding, b"gzip")
     }
 
     /// Whether the other side would send a further request on this connection.
     pub(super) fn wants_to_stay(&self) -> bool {
         match self.version {
             Version::Bare => false,
-            Version::Http10 => self.header_has("connection", b"keep-alive"),
-            Version::Http11 => !self.header_has("connection", b"close"),
+            Version::Http10 => self.header_has(Header::Connection, b"keep-alive"),
+            Version::Http11 => !self.header_has(Header::Connection, b"close"),
         }
     }
 
     /// Whether bytes may follow that are no request. They are never read as one.
     pub(super) fn has_body(&self) -> bool {
-        self.header("content-length").is_some_and(|n| n != b"0")
-            || self.header("transfer-encoding").is_some()
+        self.header(Header::ContentLength).is_some_and(|n| n != b"0")
+            || self.header(Header::TransferEncoding).is_some()
     }
 }
 
@@ -130,6 +148,10 @@ pub(super) enum Read {
 pub(super) fn read(bytes: &[u8], from: SocketAddr) -> Read {
     let seen = &bytes[..bytes.len().min(MAX_HEAD)];
     let unfinished = if bytes.len() < MAX_HEAD { Read::Partial } else { Read::Bad };
+    // Nearly all are usual and have come whole: what the parser takes then, would be taken below.
+    if let Some(whole) = parsed(seen, from) {
+        return whole;
+    }
     let blank = seen.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let Some(length) = line_end(&seen[blank..]) else { return unfinished };
     let line = trim(seen, blank..blank + length);
@@ -142,7 +164,7 @@ pub(super) fn read(bytes: &[u8], from: SocketAddr) -> Read {
             whole(&seen[..end], Parts { line, target, headers, version, head_only: false }, from)
         }
         (Some(b"GET" | b"HEAD"), Some(_), Some(_), None) => match head_end(&seen[blank..]) {
-            Some(end) => with_headers(&seen[..blank + end], line, from),
+            Some(_) => Read::Bad,
             None => unfinished,
         },
         _ => Read::Bad,
@@ -177,14 +199,19 @@ struct Parts {
     head_only: bool,
 }
 
-fn with_headers(head: &[u8], line: Range<usize>, from: SocketAddr) -> Read {
+/// A request with a version, if it is good and all there.
+fn parsed(seen: &[u8], from: SocketAddr) -> Option<Read> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(head, &mut slots) {
-        Ok(httparse::Status::Complete(_)) => {}
-        _ => return Read::Bad,
+    let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(seen, &mut slots)
+    else {
+        return None;
+    };
+    let head = &seen[..length];
+    let (method, target) = (parsed.method?, place_of(head, parsed.path?.as_bytes()));
+    if !matches!(method, "GET" | "HEAD") {
+        return None;
     }
-    let (Some(method), Some(target)) = (parsed.method, parsed.path) else { return Read::Bad };
     let mut headers = Headers::default();
     for header in parsed.headers.iter() {
         let kept = KEPT.iter().position(|kept| kept.eq_ignore_ascii_case(header.name));
@@ -195,8 +222,9 @@ fn with_headers(head: &[u8], line: Range<usize>, from: SocketAddr) -> Read {
         }
     }
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
-    let target = place_of(head, target.as_bytes());
-    whole(head, Parts { line, target, headers, version, head_only: method == "HEAD" }, from)
+    // The parser takes one blank between the words, and none behind the last.
+    let line = target.start - method.len() - 1..target.end + " HTTP/1.x".len();
+    Some(whole(head, Parts { line, target, headers, version, head_only: method == "HEAD" }, from))
 }
 
 fn whole(head: &[u8], parts: Parts, from: SocketAddr) -> Read {
@@ -269,9 +297,9 @@ mod tests {
         assert_eq!((&r.path[..], r.query()), (&b"/a/b c%"[..], &b"x=%31&y"[..]));
         assert_eq!(r.raw_path(), b"/a%2fb+c%25");
         assert_eq!(r.line(), b"GET /a%2fb+c%25?x=%31&y HTTP/1.1");
-        assert_eq!(r.header("user-agent"), Some(&b"me"[..]));
-        assert_eq!(r.header("referer"), Some(&b"b"[..]), "the last one counts");
-        assert_eq!(r.header("via"), None);
+        assert_eq!(r.header(Header::UserAgent), Some(&b"me"[..]));
+        assert_eq!(r.header(Header::Referer), Some(&b"b"[..]), "the last one counts");
+        assert_eq!(r.header(Header::Via), None);
         assert!(r.accepts_gzip() && !r.head_only && r.wants_to_stay() && !r.has_body());
     }
 
@@ -360,7 +388,7 @@ mod tests {
             if let Read::Whole(request, used) = read(&bytes, from()) {
                 assert!(used <= bytes.len(), "round {round}");
                 assert!(!request.line().contains(&b'\n'), "round {round}");
-                let _ = (request.query(), request.header("via"), request.accepts_gzip());
+                let _ = (request.query(), request.header(Header::Via), request.accepts_gzip());
             }
         }
     }

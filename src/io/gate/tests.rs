@@ -267,6 +267,35 @@ fn a_connection_that_stays_serves_what_is_sent_ahead_in_order() {
 }
 
 #[test]
+fn a_connection_that_stays_misses_neither_a_part_nor_a_flood_nor_the_end() {
+    let keep_alive = Some(Duration::from_secs(30));
+    let mut d = door(Settings { keep_alive, ..settings() });
+    let mut stream = d.visit();
+    let mut asked = 0;
+    let flood = "GET /flood HTTP/1.1\r\n\r\n".repeat(2 * READ_SIZE / 23);
+    // The parts come in turns of their own, and the flood is more than is read at once.
+    for parts in
+        [&["GET /a HTTP/1.1\r\n\r\n"][..], &["GE", "T /b HTT", "P/1.1\r\n\r", "\n"], &[&flood]]
+    {
+        for round in 0..2 {
+            for part in parts {
+                stream.write_all(part.as_bytes()).unwrap();
+                d.turn();
+            }
+            asked += parts.concat().matches("GET").count();
+            d.turns(|d| d.sent.len() == asked);
+            let mut read = Vec::new();
+            let _ = stream.read_to_end(&mut read);
+            assert!(!read.is_empty(), "round {round}");
+        }
+    }
+    // Its end may come along with its last request.
+    stream.write_all(b"GET /last HTTP/1.1\r\n\r\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    d.turns(|d| d.sent.len() == asked + 1 && d.gate.connections() == 0);
+}
+
+#[test]
 fn however_much_is_sent_ahead_others_have_their_turn() {
     let keep_alive = Some(Duration::from_secs(30));
     let mut d = door(Settings { keep_alive, ..settings() });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags};
 
 /// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,22 +16,28 @@ pub struct Interest {
     pub read: bool,
     /// Wait until writing would not block (or would tell of an error).
     pub write: bool,
+    /// Tell of what comes only once, and of nothing that is there when the wait begins a second
+    /// time: for those who read all there is. A change of what is waited for begins anew.
+    pub once: bool,
 }
 
 impl Interest {
     /// Wait for nothing, not even for a hang-up.
-    pub const NONE: Interest = Interest { read: false, write: false };
+    pub const NONE: Interest = Interest { read: false, write: false, once: false };
     /// Wait until it can be read.
-    pub const READ: Interest = Interest { read: true, write: false };
+    pub const READ: Interest = Interest { read: true, write: false, once: false };
+    /// Wait until something more has come. Cheaper where it is waited for again and again.
+    pub const NEWS: Interest = Interest { read: true, write: false, once: true };
     /// Wait until it can be written.
-    pub const WRITE: Interest = Interest { read: false, write: true };
+    pub const WRITE: Interest = Interest { read: false, write: true, once: false };
     /// Wait for either.
-    pub const BOTH: Interest = Interest { read: true, write: true };
+    pub const BOTH: Interest = Interest { read: true, write: true, once: false };
 
     fn flags(self) -> EventFlags {
         let mut flags = EventFlags::empty();
         flags.set(EventFlags::IN, self.read);
         flags.set(EventFlags::OUT, self.write);
+        flags.set(EventFlags::ET | EventFlags::RDHUP, self.once);
         flags
     }
 }
@@ -42,13 +49,15 @@ pub struct Ready {
     pub readable: bool,
     /// Writing will not block; also set on a hang-up or an error.
     pub writable: bool,
-    /// The other side is gone in both directions, or the socket has an error.
+    /// The other side is gone in both directions, or the socket has an error; with
+    /// [`Interest::once`] also that it will send no more.
     pub hangup: bool,
 }
 
 impl Ready {
     fn from_flags(flags: EventFlags) -> Ready {
-        let hangup = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        // The last of them is told only where it was asked for.
+        let hangup = flags.intersects(EventFlags::HUP | EventFlags::ERR | EventFlags::RDHUP);
         Ready {
             readable: hangup || flags.contains(EventFlags::IN),
             writable: hangup || flags.contains(EventFlags::OUT),
@@ -85,7 +94,8 @@ impl Watch {
         Ok(epoll::add(&self.0, fd, EventData::new_u64(number), interest.flags())?)
     }
 
-    /// Waits for a counter of [`event_counter`], and tells of each raise once.
+    /// Waits for a counter of [`event_counter`] or a [`timer`], and tells of each raise and of each
+    /// time that is up once.
     ///
     /// # Errors
     /// As for [`Watch::add`].
@@ -118,10 +128,7 @@ impl Watch {
         timeout: Option<Duration>,
         mut found: impl FnMut(u64, Ready),
     ) -> io::Result<()> {
-        let timeout = timeout.map(|t| {
-            let t = t.min(LONGEST_WAIT);
-            Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos() as _ }
-        });
+        let timeout = timeout.map(timespec);
         let mut room = [const { MaybeUninit::uninit() }; MAX_FOUND];
         let ready = match epoll::wait(&self.0, &mut room[..], timeout.as_ref()) {
             Err(rustix::io::Errno::INTR) => return Ok(()),
@@ -133,6 +140,34 @@ impl Watch {
         }
         Ok(())
     }
+}
+
+fn timespec(t: Duration) -> Timespec {
+    let t = t.min(LONGEST_WAIT);
+    Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos() as _ }
+}
+
+/// A timer that can be waited for, and stands still.
+///
+/// # Errors
+/// Out of descriptors or memory.
+pub fn timer() -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+/// Has a [`timer`] tell once when this time is over, a day at most, and not of an earlier one any
+/// more.
+///
+/// # Errors
+/// It is no timer.
+pub fn set_timer(timer: &OwnedFd, wait: Duration) -> io::Result<()> {
+    let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Zero would stop it.
+    let wait = timespec(wait.max(Duration::from_nanos(1)));
+    let spec = Itimerspec { it_interval: once, it_value: wait };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec)?;
+    Ok(())
 }
 
 /// A counter that can be waited for, at zero; writing it never blocks.
@@ -171,6 +206,28 @@ mod tests {
             assert_eq!(found(&watch), [(7, ready)]);
             assert_eq!(found(&watch), []);
         }
+    }
+
+    #[test]
+    fn news_are_told_once_each_and_the_end_with_them() {
+        use std::io::Write;
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let watch = Watch::new().unwrap();
+        watch.add(&ours, Interest::NEWS, 1).unwrap();
+        assert_eq!(found(&watch), []);
+        for _ in 0..2 {
+            theirs.write_all(b"x").unwrap();
+            assert_eq!(
+                found(&watch),
+                [(1, Ready { readable: true, writable: false, hangup: false })]
+            );
+            assert_eq!(found(&watch), []);
+        }
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(found(&watch)[0].1.hangup);
+        // All of it is still there for who asks in the ordinary way.
+        watch.change(&ours, Interest::READ, 1).unwrap();
+        assert!(found(&watch)[0].1.readable);
     }
 
     #[test]

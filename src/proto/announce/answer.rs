@@ -15,13 +15,53 @@ pub use reply::*;
 use crate::proto::address::dialable;
 use crate::proto::ids::{InfoHash, PeerId};
 
+/// A key of a query and its value.
+pub type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// The pairs of a query, in their order: split at `&` and the first `=`, `+` read as a blank, then
 /// percent-decoded once. A key without `=` has an empty value.
-pub fn pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
-    query.split(|b| *b == b'&').filter(|part| !part.is_empty()).map(|part| {
-        let at = part.iter().position(|b| *b == b'=').unwrap_or(part.len());
-        (percent_decode(&part[..at]), percent_decode(part.get(at + 1..).unwrap_or_default()))
+pub fn pairs(query: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+    let mut rest = query;
+    std::iter::from_fn(move || {
+        while let [b'&', more @ ..] = rest {
+            rest = more;
+        }
+        let (pair, after) = first_pair(rest)?;
+        rest = after;
+        Some(pair)
     })
+}
+
+/// The key and value at the beginning of a query, and what follows them. Looks at each byte once,
+/// unless it is encoded.
+fn first_pair(query: &[u8]) -> Option<(Pair<'_>, &[u8])> {
+    let (mut equals, mut end, mut encoded) = (None, query.len(), [false; 2]);
+    let special = query.iter().enumerate().filter(|(_, b)| is_special(**b));
+    for (at, byte) in special {
+        match byte {
+            b'&' => {
+                end = at;
+                break;
+            }
+            b'=' => equals = equals.or(Some(at)),
+            _ => encoded[usize::from(equals.is_some())] = true,
+        }
+    }
+    let part = &query[..end];
+    let (key, value) = part.split_at(equals.unwrap_or(end));
+    let decoded = |text, encoded| match encoded {
+        true => percent_decode(text),
+        false => Cow::Borrowed(text),
+    };
+    let value = value.get(1..).unwrap_or_default();
+    let pair = (decoded(key, encoded[0]), decoded(value, encoded[1]));
+    (!part.is_empty()).then_some((pair, &query[end..]))
+}
+
+/// Whether a byte stands for something in a query. All of these are below 64.
+fn is_special(byte: u8) -> bool {
+    const SPECIAL: u64 = 1 << b'&' | 1 << b'=' | 1 << b'%' | 1 << b'+';
+    byte < 64 && SPECIAL >> byte & 1 == 1
 }
 
 /// Reads `+` as a blank and `%xx` as a byte; a `%` that no two hex digits follow stays.
@@ -49,7 +89,12 @@ pub fn percent_decode(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
 }
 
 /// What an announce tells of.

@@ -2,7 +2,7 @@
 //! Also the plainest of all trackers, which always says the same: what the kernel alone costs.
 //!
 //! usage: announcer http|staying|udp PORT FIRST COUNT TORRENTS RATE AT_ONCE
-//!        announcer bare-http|bare-udp
+//!        announcer bare-http|bare-staying|bare-udp
 //!
 //! Announce number n is of peer n, for torrent n modulo TORRENTS. RATE: announces a second, each
 //! waited for from the moment it was due; 0 = one after the other. AT_ONCE: packets sent before
@@ -23,7 +23,8 @@ const LISTED: usize = 50;
 fn main() -> io::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words[0].as_str() {
-        "bare-http" => return bare_http(),
+        "bare-http" => return bare_http(false),
+        "bare-staying" => return bare_http(true),
         "bare-udp" => return bare_udp(),
         _ => {}
     }
@@ -166,7 +167,7 @@ fn is_whole(answer: &[u8]) -> bool {
     length.and_then(|n| n.parse().ok()).is_some_and(|n: usize| answer.len() >= end + 4 + n)
 }
 
-fn bare_http() -> io::Result<()> {
+fn bare_http(stays: bool) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
     let list = "x".repeat(6 * LISTED);
@@ -174,8 +175,11 @@ fn bare_http() -> io::Result<()> {
     let mut request = [0; 4096];
     loop {
         let (mut stream, _) = listener.accept()?;
-        if stream.read(&mut request)? > 0 {
+        while stream.read(&mut request)? > 0 {
             stream.write_all(body.as_bytes())?;
+            if !stays {
+                break;
+            }
         }
     }
 }

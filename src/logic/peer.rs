@@ -198,7 +198,8 @@ pub struct Session {
     pub sending: usize,
     /// From one block sent to the next, while there are any to send: a mean of the latest.
     pub pace: Duration,
-    /// When the last of them was sent, or the first was asked for if that was later.
+    /// When the last of them was sent, or the first was asked for or all of it allowed to leave,
+    /// whatever was last.
     pub sent_at: Instant,
     /// Whether it stands in the round of uploads.
     pub in_round: bool,
@@ -330,9 +331,12 @@ impl Session {
         self.have.set(piece.get(), true)
     }
 
-    /// Whether it has taken nothing of what is being sent to it for `patience`.
+    /// Whether it has taken nothing of what is being sent to it for `patience`. What our limit
+    /// keeps back it cannot take.
     pub fn is_deaf(&self, patience: Duration, now: Instant) -> bool {
-        self.sending > 0 && now.saturating_duration_since(self.sent_at) >= patience
+        self.sending > 0
+            && self.withheld == 0
+            && now.saturating_duration_since(self.sent_at) >= patience
     }
 
     /// A block that was handed on has been sent.

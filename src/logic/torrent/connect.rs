@@ -340,10 +340,9 @@ impl Torrent {
     /// been of no use to either side for a while, if there is one, and it is worth less (BEP 40).
     /// Who wants something and does not read, or does not ask when its turn comes, is of no use.
     fn make_room(&mut self, newcomer: SocketAddr, now: Instant) -> bool {
-        let patience = self.patience();
         let useless = |peer: &&Peer| match peer.session() {
             Some(session) => {
-                let served = session.wanting && is_servable(session, patience, now);
+                let served = session.wanting && is_servable(session, now);
                 peer.since + LEAST_STAY <= now && !session.interested && !served
             }
             None => peer.direction == Direction::Incoming && peer.since + LEAST_GREETING <= now,

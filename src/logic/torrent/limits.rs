@@ -183,6 +183,9 @@ impl Torrent {
         let bytes = session.withheld.min(portion);
         session.withheld -= bytes;
         let through = session.withheld == 0;
+        if through {
+            session.sent_at = now;
+        }
         self.limits.upload.take(now, bytes.into());
         self.actions.push_back(Action::Allow(key, bytes.into()));
         if through {

@@ -22,9 +22,6 @@ const DEAF: Duration = Duration::from_secs(4);
 /// asks.
 const LAZY: Duration = Duration::from_secs(60);
 
-/// The same as [`DEAF`], under a limit.
-const DEAF_WITH_LIMIT: Duration = Duration::from_secs(60);
-
 impl Torrent {
     pub(super) fn on_request(
         &mut self,
@@ -165,24 +162,13 @@ impl Torrent {
         }
     }
 
-    /// Who took nothing for so long does not read.
-    pub(super) fn patience(&self) -> Duration {
-        match self.limits.upload.limit() {
-            None => DEAF,
-            // It may be we who are slow.
-            Some(_) => DEAF_WITH_LIMIT,
-        }
-    }
-
     pub(super) fn rechoke(&mut self, now: Instant) {
         if self.config.paused {
             return;
         }
-        let patience = self.patience();
         self.note_lazy(now);
         let sessions = self.sessions();
-        let views: Vec<PeerView> =
-            sessions.map(|(key, session)| view(key, session, patience, now)).collect();
+        let views: Vec<PeerView> = sessions.map(|(key, session)| view(key, session, now)).collect();
         if views.iter().any(|v| v.interested) {
             self.timers.set(Timer::Rechoke, now + RECHOKE_PERIOD);
         }
@@ -222,14 +208,14 @@ impl Torrent {
 }
 
 /// Whether a slot would not be lost on it: it reads, and asks when it may.
-pub(super) fn is_servable(session: &Session, patience: Duration, now: Instant) -> bool {
-    !session.is_deaf(patience, now) && session.lazy_until.is_none_or(|at| at <= now)
+pub(super) fn is_servable(session: &Session, now: Instant) -> bool {
+    !session.is_deaf(DEAF, now) && session.lazy_until.is_none_or(|at| at <= now)
 }
 
-fn view(key: PeerKey, session: &Session, patience: Duration, now: Instant) -> PeerView {
+fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
     PeerView {
         key,
-        interested: session.is_hungry() && is_servable(session, patience, now),
+        interested: session.is_hungry() && is_servable(session, now),
         unchoked: !session.choking,
         snubbed: session.snubbed,
         download_rate: session.down.rate(now),

@@ -214,8 +214,8 @@ fn without_auto_kick_a_liar_is_borne() {
 
 #[test]
 fn those_who_do_not_read_or_do_not_ask_take_no_slot() {
-    for asks in [true, false] {
-        let mut stage = Stage::seed();
+    for (asks, limit) in [(true, None), (false, None), (true, Some(1_000_000))] {
+        let mut stage = Stage::new(4, "####", config(|c| c.upload_limit = limit));
         let deaf: Vec<PeerKey> =
             (1..8).map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0)).collect();
         for key in &deaf {
@@ -237,8 +237,27 @@ fn those_who_do_not_read_or_do_not_ask_take_no_slot() {
         }
         stage.until(8);
         let served = readers.iter().filter(|key| unchoked(&mut stage, **key)).count();
-        assert_eq!(served, readers.len(), "asks: {asks}");
+        assert_eq!(served, readers.len(), "asks: {asks}, limit: {limit:?}");
     }
+}
+
+#[test]
+fn whom_our_limit_keeps_waiting_is_not_taken_for_deaf() {
+    // A block takes 16 s.
+    let mut stage = Stage::new(4, "####", config(|c| c.upload_limit = Some(1024)));
+    let key = stage.joins("20.0.0.1:5", 1, 0);
+    stage.hears(key, Message::Interested, 0);
+    stage.until(1);
+    let request = Message::Request(stage.block(0, 0));
+    stage.hears(key, request, 1);
+    for at in 2..15 {
+        stage.until(at);
+        let now = stage.at(at);
+        assert!(!stage.torrent.session(key).unwrap().is_deaf(Duration::from_secs(4), now), "{at}");
+    }
+    stage.until(25);
+    let now = stage.at(25);
+    assert!(stage.torrent.session(key).unwrap().is_deaf(Duration::from_secs(4), now));
 }
 
 #[test]

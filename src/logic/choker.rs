@@ -23,6 +23,21 @@ const SLOWING_PIECE_LENGTH: u64 = 200_000;
 /// Who gives back less than one byte of so many that it takes is in debt.
 const LEAST_RETURN: u64 = 8;
 
+/// Who comes is tried for so long, and who stands first when the turn went round has the slot for
+/// as long at least.
+pub const TRIAL: Duration = Duration::from_secs(5);
+
+/// Whether it is known how fast a peer takes what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    /// It was never unchoked while it was interested.
+    Due,
+    /// For less than [`TRIAL`] it has been.
+    On,
+    /// What can be known of it is.
+    Over,
+}
+
 /// A peer as the choker sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PeerView {
@@ -44,6 +59,8 @@ pub struct PeerView {
     pub taken: u64,
     /// How many pieces it has.
     pub pieces: u32,
+    /// How far it has been tried.
+    pub trial: Trial,
 }
 
 impl PeerView {
@@ -106,13 +123,16 @@ impl Choker {
     /// Preferred for all slots but one are the interested peers with the highest rate: while we
     /// download those that give us most (not snubbing us, and at least
     /// [`LEAST_PREFERRED_RATE`]), as a seed those that take most. Of the others one interested
-    /// peer at least is unchoked, and more until `min_uploads` are: as a seed those whose turn it
-    /// is; while we download those first that have the fewest pieces and are not in debt with us,
-    /// then those whose turn it is. Of those that take alike (nothing yet, mostly) who has a slot
-    /// keeps it, and a free one goes to who came last: else a crowd that never reads what it asked
-    /// for would have every slot once before the first who does. Who is not interested and stands before the last of them is
-    /// unchoked too, so that it can start at once when it is. Every `round_robin_period` the turn
-    /// goes to the first interested peer that is choked.
+    /// peer at least is unchoked, and more until `min_uploads` are: while we download those first
+    /// that have the fewest pieces and are not in debt with us, then those whose turn it is; as a
+    /// seed those whose turn it is, and in between each that was not tried yet, who came last
+    /// before others. Else a crowd that takes little would have all slots, and keep who takes much
+    /// waiting for its turn behind all of them. Of those that take alike (nothing yet, mostly) who
+    /// has a slot keeps it, and a free one goes to who came last: else a crowd that never reads
+    /// what it asked for would have every slot once before the first who does. Who is not
+    /// interested and stands before the last of them is unchoked too, so that it can start at once
+    /// when it is. Every `round_robin_period` the turn goes to the first interested peer that is
+    /// choked.
     pub fn choose(
         &mut self,
         peers: &[PeerView],
@@ -126,7 +146,8 @@ impl Choker {
         self.admit(peers, rng);
         self.rotate(&views, slots.round_robin_period, now);
         let turns: Vec<&PeerView> = self.turns.iter().map(|key| views[key]).collect();
-        let unchoked = unchoked(&turns, slots, seeding);
+        let in_turn = self.rotated.is_some_and(|at| now.saturating_duration_since(at) < TRIAL);
+        let unchoked = unchoked(&turns, slots, seeding, in_turn);
         let mut verdicts: Vec<Verdict> = turns
             .iter()
             .map(|peer| (peer, unchoked.contains(&peer.key)))
@@ -165,8 +186,14 @@ impl Choker {
     }
 }
 
-/// Who is to be unchoked, of the peers in the order of their turns.
-fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> sorted::Set<PeerKey> {
+/// Who is to be unchoked, of the peers in the order of their turns; `in_turn` if the first of them
+/// shall have its turn whoever is to be tried.
+fn unchoked(
+    turns: &[&PeerView],
+    slots: &Slots,
+    seeding: bool,
+    in_turn: bool,
+) -> sorted::Set<PeerKey> {
     let mut unchoked = preferred(turns, slots.max_uploads.saturating_sub(1), seeding);
     let fill = slots.min_uploads.min(slots.max_uploads);
     let others = fill.saturating_sub(unchoked.len()).max(1);
@@ -176,14 +203,16 @@ fn unchoked(turns: &[&PeerView], slots: &Slots, seeding: bool) -> sorted::Set<Pe
         .filter(|(_, peer)| peer.interested && !unchoked.contains(&peer.key))
         .map(|(turn, peer)| (turn, *peer))
         .collect();
-    if !seeding {
+    let first = waiting.first().map(|(turn, _)| *turn).filter(|_| in_turn);
+    order::by_key(&mut waiting, |(turn, peer)| match (seeding, peer.trial) {
+        (true, _) if first == Some(*turn) => 0,
+        (true, Trial::On) => 1,
+        (true, Trial::Due) => u64::MAX - 1 - peer.key.0,
+        (true, Trial::Over) => u64::MAX,
         // Who lacks most has least to give, and would never be preferred.
-        let rank = |peer: &PeerView| match peer.is_in_debt(slots.credit) {
-            true => u32::MAX,
-            false => peer.pieces,
-        };
-        order::by_key(&mut waiting, |(_, peer)| rank(peer));
-    }
+        (false, _) if !peer.is_in_debt(slots.credit) => peer.pieces.into(),
+        (false, _) => u64::MAX,
+    });
     // With nobody left to wait for there is room for all who might.
     let all = turns.len().checked_sub(1).filter(|_| waiting.len() < others);
     waiting.truncate(others);
@@ -215,7 +244,7 @@ mod tests {
     use super::*;
 
     /// A table of peers, one a row: letter, interested, unchoked, snubbed (`i`, `u`, `s`; `-` for
-    /// not), rate to us and rate from us in bytes a second; then, if it matters, the number of its
+    /// not), perhaps `?` for a trial that is due or `!` for one under way, rate to us and rate from us in bytes a second; then, if it matters, the number of its
     /// pieces, bytes given and bytes taken.
     fn table(rows: &[&str]) -> Vec<PeerView> {
         let peer = |row: &&str| {
@@ -231,6 +260,11 @@ mod tests {
                 pieces: number(4) as u32,
                 given: number(5),
                 taken: number(6),
+                trial: match words[1].as_bytes().get(3) {
+                    Some(b'?') => Trial::Due,
+                    Some(b'!') => Trial::On,
+                    _ => Trial::Over,
+                },
             }
         };
         rows.iter().map(peer).collect()
@@ -368,6 +402,30 @@ mod tests {
         assert_eq!(got(&rows, 1, true), "+a +b", "all slots but one are for those who take most");
         let got = verdicts(&mut in_turn("ab"), &rows, slots(1, 1), true);
         assert_eq!(got, "+a", "a seed goes by turns alone");
+    }
+
+    #[test]
+    fn a_seed_tries_who_came_last_at_once_but_one_at_a_time_and_turns_go_on() {
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let crowd = ["a iu- 0 9", "b iu- 0 8", "c i-- 0 0", "d i--? 0 0", "e i--? 0 0"];
+        let under_way = ["a iu- 0 9", "b iu- 0 8", "c iu-! 0 0", "d i-- 0 0", "e i--? 0 0"];
+        for (rows, seconds, expected) in [
+            (crowd, 1, "+c"),
+            (crowd, 6, "+e"),
+            (under_way, 6, ""),
+            (crowd, 31, "+c"),
+            (crowd, 36, "+e"),
+        ] {
+            let mut choker = in_turn("cdeab");
+            choker.rotated = Some(at(seconds / 30 * 30));
+            let peers = table(&rows);
+            let told = choker.choose(&peers, &slots(3, 1), true, at(seconds), &mut Rng::new(1));
+            assert_eq!(text(&told), expected, "{rows:?} after {seconds} s");
+        }
+        let rows = ["d i--? 0 0 9", "c i-- 0 0 3"];
+        let got = verdicts(&mut in_turn("dc"), &rows, slots(2, 1), false);
+        assert_eq!(got, "+c", "who downloads itself goes by other rules");
     }
 
     #[test]

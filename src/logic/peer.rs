@@ -211,6 +211,8 @@ pub struct Session {
     pub withheld: u32,
     /// It was unchoked then while it was interested, and has asked for nothing since.
     pub unchoked_at: Option<Instant>,
+    /// It was first unchoked then while it was interested.
+    pub tried_at: Option<Instant>,
     /// It was unchoked and asked for nothing: until then it counts as not interested.
     pub lazy_until: Option<Instant>,
     /// Payload that came from it.
@@ -265,6 +267,7 @@ impl Session {
             withheld: 0,
             held_since: None,
             unchoked_at: None,
+            tried_at: None,
             lazy_until: None,
             down: Meter::new(now, window),
             up: Meter::new(now, window),

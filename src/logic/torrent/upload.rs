@@ -2,7 +2,7 @@
 
 use super::{Action, Timer, Torrent};
 use crate::logic::PeerKey;
-use crate::logic::choker::{PeerView, Slots, seeding_period};
+use crate::logic::choker::{PeerView, Slots, TRIAL, Trial, seeding_period};
 use crate::logic::peer::Session;
 use crate::proto::geometry::BlockRef;
 use crate::proto::wire::{Message, PeerFault};
@@ -186,6 +186,11 @@ impl Torrent {
         for verdict in self.choker.choose(&views, &slots, seeding, now, &mut self.rng) {
             self.set_choking(verdict.key, !verdict.unchoke, now);
         }
+        for session in self.peers.values_mut().filter_map(|peer| peer.session_mut()) {
+            if !session.choking && session.is_hungry() {
+                session.tried_at.get_or_insert(now);
+            }
+        }
     }
 
     pub(super) fn set_choking(&mut self, key: PeerKey, choking: bool, now: Instant) {
@@ -223,5 +228,10 @@ fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
         given: session.down.total(),
         taken: session.up.total(),
         pieces: session.have.count(),
+        trial: match session.tried_at {
+            None => Trial::Due,
+            Some(at) if now.saturating_duration_since(at) < TRIAL => Trial::On,
+            Some(_) => Trial::Over,
+        },
     }
 }

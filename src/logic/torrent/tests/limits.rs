@@ -242,6 +242,29 @@ fn those_who_do_not_read_or_do_not_ask_take_no_slot() {
 }
 
 #[test]
+fn however_many_take_little_a_newcomer_to_a_seed_soon_shows_that_it_takes_much() {
+    let mut stage = Stage::seed();
+    let block = stage.block(0, 0);
+    let slow: Vec<PeerKey> =
+        (1..100).map(|n| stage.joins(&format!("20.0.0.{n}:5"), n, 0)).collect();
+    slow.iter().for_each(|key| drop(stage.hears(*key, Message::Interested, 0)));
+    for at in 1..20 {
+        for key in &slow {
+            if !stage.torrent.session(*key).unwrap().choking {
+                stage.hears(*key, Message::Request(block), at);
+                let now = stage.at(at);
+                stage.torrent.on_block_sent(*key, block, now);
+            }
+        }
+        stage.until(at);
+    }
+    let newcomer = stage.joins("20.0.1.1:5", 200, 20);
+    let mut actions = stage.hears(newcomer, Message::Interested, 20);
+    actions.extend(stage.until(26));
+    assert!(sends(&actions, newcomer, &Message::Unchoke));
+}
+
+#[test]
 fn whom_our_limit_keeps_waiting_is_not_taken_for_deaf() {
     // A block takes 16 s.
     let mut stage = Stage::new(4, "####", config(|c| c.upload_limit = Some(1024)));

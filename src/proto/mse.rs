@@ -182,6 +182,8 @@ pub enum MseFault {
     PadTooLong,
     /// No method is offered, or chosen, that we agree to.
     NoMethod,
+    /// The answer is a plain handshake.
+    Plain,
 }
 
 impl fmt::Display for MseFault {
@@ -192,6 +194,7 @@ impl fmt::Display for MseFault {
             MseFault::NotVerified => "encrypted handshake with another key",
             MseFault::PadTooLong => "encrypted handshake with too much padding",
             MseFault::NoMethod => "no common method of encryption",
+            MseFault::Plain => "plain handshake in answer to an encrypted one",
         })
     }
 }

@@ -18,6 +18,9 @@ pub(in crate::logic) const MAX_HALF_OPEN: usize = 8;
 /// A handshake takes no longer than this, as in BitTornado.
 pub(in crate::logic) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// After so long of them it is tried in plain text who does not answer an encrypted handshake.
+const RIDDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A piece of which a peer rejected a request is not asked of it for so long, or longer, unless it
 /// unchokes us anew.
 pub(super) const BARRED: Duration = Duration::from_secs(15);
@@ -174,6 +177,7 @@ impl Torrent {
         peer.stage = Stage::Greeting;
         peer.heard = now;
         let methods = self.config.encryption.methods().filter(|_| peer.encrypted);
+        self.tick_by(now + RIDDLE_TIMEOUT);
         self.actions.push_back(Action::Greet(key, methods));
     }
 
@@ -287,11 +291,19 @@ impl Torrent {
     /// A connection that we dialled stood, and has ended before its session began. It may be that
     /// the peer does not understand encryption, or nothing else.
     fn failed_to_greet(&mut self, peer: &Peer, now: Instant) {
-        let riddled = matches!(peer.stage, Stage::Greeting) && !peer.greeted;
-        match self.config.encryption == Encryption::Allowed && riddled {
+        let greeting = matches!(peer.stage, Stage::Greeting) && !peer.greeted;
+        match self.config.encryption == Encryption::Allowed && greeting {
             true => self.candidates.riddled(peer.address, peer.encrypted, now),
             false => self.candidates.failed(peer.address, now),
         }
+    }
+
+    /// Whether it may be that it does not answer because it does not understand encryption.
+    fn is_riddled(&self, peer: &Peer) -> bool {
+        self.config.encryption == Encryption::Allowed
+            && peer.encrypted
+            && !peer.greeted
+            && matches!((&peer.stage, peer.direction), (Stage::Greeting, Direction::Outgoing))
     }
 
     /// A peer broke the rules: its connection is closed, nothing else.
@@ -452,6 +464,7 @@ impl Torrent {
         let silent = match peer.session() {
             Some(_) => self.next_check(peer.heard + self.config.timeout),
             None if self.is_turned_away(peer) => peer.heard + TICK,
+            None if self.is_riddled(peer) => peer.heard + RIDDLE_TIMEOUT,
             None => peer.since + HANDSHAKE_TIMEOUT,
         };
         if silent <= now {

@@ -6,6 +6,7 @@ use super::{
     ciphers, hash, mask, pad, pad_length, private_key,
 };
 use crate::proto::ids::InfoHash;
+use crate::proto::wire::PROTOCOL;
 
 #[derive(Debug)]
 enum Stage {
@@ -73,6 +74,10 @@ impl Initiator {
     fn go_on(&mut self, out: &mut Vec<u8>) -> Result<Option<Agreement>, MseFault> {
         loop {
             let next = match &self.stage {
+                // No key begins like this but once in 2^160 times.
+                Stage::Key if self.input.bytes.starts_with(PROTOCOL) => {
+                    return Err(MseFault::Plain);
+                }
                 Stage::Key => self.key(out),
                 Stage::Sync { mark } => self.input.find(mark)?.then_some(Stage::Choice),
                 Stage::Choice => self.choice()?,

@@ -296,6 +296,16 @@ fn chosen_key() -> impl FnMut() -> u64 {
 }
 
 #[test]
+fn a_plain_answer_ends_what_was_begun_encrypted_at_its_first_words() {
+    for cut in [1, 7, 20] {
+        let mut a = Initiator::new(NAME, Methods::Any, b"", &mut any(1), &mut Vec::new());
+        let mut out = Vec::new();
+        let mut said = PROTOCOL.chunks(cut).map(|part| a.on_bytes(part, &mut out).err());
+        assert_eq!(said.by_ref().last(), Some(Some(MseFault::Plain)));
+    }
+}
+
+#[test]
 fn endless_noise_ends_the_handshake_and_is_not_kept() {
     let (mut b, _) = answered(Methods::Any);
     let mut a = Initiator::new(NAME, Methods::Any, b"", &mut any(1), &mut Vec::new());

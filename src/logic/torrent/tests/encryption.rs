@@ -62,6 +62,21 @@ fn who_does_not_understand_encryption_is_met_in_plain_text_at_once_and_that_is_r
 }
 
 #[test]
+fn who_is_silent_at_an_encrypted_handshake_is_met_in_plain_text_soon() {
+    for (encryption, again) in [(Encryption::Allowed, true), (Encryption::Only, false)] {
+        let mut stage = knows_somebody(encryption);
+        let now = stage.start;
+        stage.torrent.on_time(now);
+        let Some(Action::Dial { peer, .. }) = stage.says().pop() else { panic!("no dial") };
+        stage.torrent.on_connected(peer, now);
+        let dial = |action: &Action| matches!(action, Action::Dial { .. });
+        assert!(!stage.until(9).iter().any(dial));
+        let actions = stage.until(12);
+        assert_eq!((closes(&actions, peer), actions.iter().any(dial)), (again, again));
+    }
+}
+
+#[test]
 fn what_is_wished_for_all_is_done_with_all() {
     for (encryption, methods) in [
         (Encryption::Never, None),

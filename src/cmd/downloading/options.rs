@@ -385,7 +385,7 @@ pub const OPTIONS: &[Opt] = &[
          options above wait for it, a minute at most",
     )
     .arg("program"),
-    Opt::new("security", Kind::Flag, "1", "one connection for each peer id and public address"),
+    Opt::new("security", Kind::Flag, "1", "no more than one connection of a peer id, and one of a public address"),
     Opt::new(
         "check_hashes",
         Kind::Flag,

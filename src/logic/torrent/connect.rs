@@ -227,13 +227,16 @@ impl Torrent {
             return;
         }
         let twin = self.sessions().find(|(k, s)| *k != key && s.id == id).map(|(k, _)| k);
+        // Without security a peer may come as often as it likes.
+        let crosses =
+            |twin: &PeerKey| self.peers.get(twin).is_some_and(|p| p.direction != direction);
+        let twin = twin.filter(|twin| self.config.security || crosses(twin));
         if let Some(twin) = twin {
             let same_host = self.peers.get(&twin).is_some_and(|p| p.address.ip() == address.ip());
             // As BitTornado does: the same host came again, so its older connection is dead; from
             // another host it is an impostor. Two that dialled each other at the same moment must
             // keep the same one of both connections, so there the greater id decides.
-            let crossed = self.peers.get(&twin).is_some_and(|p| p.direction != direction);
-            let keep_new = match crossed {
+            let keep_new = match crosses(&twin) {
                 true => (direction == Direction::Outgoing) == (self.peer_id > id),
                 false => same_host,
             };

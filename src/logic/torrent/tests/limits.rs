@@ -163,6 +163,20 @@ fn one_worth_less_takes_nobodys_place() {
 }
 
 #[test]
+fn who_comes_again_by_the_same_name_takes_its_own_place_unless_security_is_off() {
+    for (security, host, stay) in [(true, 1, &[false, true]), (true, 2, &[true, false])]
+        .into_iter()
+        .chain([(false, 1, &[true, true]), (false, 2, &[true, true])])
+    {
+        let mut stage = Stage::new(4, "....", config(|c| c.security = security));
+        let first = stage.joins("127.0.0.1:5", 1, 0);
+        let second = stage.joins(&format!("127.0.0.{host}:6"), 1, 0);
+        let open = stage.open_keys();
+        assert_eq!(&[first, second].map(|key| open.contains(&key)), stay, "{security} {host}");
+    }
+}
+
+#[test]
 fn a_ban_is_told_of_once_however_much_more_turns_out_bad() {
     let mut stage = Stage::new(8, "........", config(|_| ()));
     let key = stage.joins("20.0.0.1:5", 1, 0);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use crate::app::tracker::{
-    Aggregator, Dealings, Door, InfoPage, Ranges, Rules, Scraping, Settings, Sources, Target,
+    self, Aggregator, Dealings, Door, InfoPage, Ranges, Rules, Scraping, Settings, Sources, Target,
     Tracker, Trackers,
 };
 use crate::cmd::env::{Env, reason};
@@ -238,7 +238,7 @@ fn addresses(env: &mut Env, options: &Parsed) -> Result<Vec<SocketAddr>, Exit> {
 /// The icon; one that cannot be read is no reason not to track.
 fn favicon(env: &mut Env, options: &Parsed) -> Option<Vec<u8>> {
     let path = options.path("favicon")?;
-    match std::fs::read(env.cwd.join(&path)) {
+    match tracker::icon(&env.cwd.join(&path)) {
         Ok(icon) => Some(icon),
         Err(e) => {
             let why = reason(&e);

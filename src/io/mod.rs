@@ -16,6 +16,7 @@ pub mod mailbox;
 pub mod multicast;
 pub mod origin;
 pub mod pages;
+pub mod plain;
 pub mod reactor;
 pub mod save;
 pub mod screen;

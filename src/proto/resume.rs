@@ -83,27 +83,36 @@ pub fn read_state(
     take: &mut dyn FnMut(Saved),
 ) -> Result<(), StateError> {
     let mut walk = Walk { window: Vec::new(), at: 0, before: 0, more };
-    walk.entries("the whole", &mut |walk, key| match key {
-        b"completed" => walk.entries("completed", &mut |walk, hash| {
-            let count = walk.value(|v| v.as_int())?.ok_or(StateError::Shape("completed"))?;
-            let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
-            take(Saved::Completed(info_hash(hash, "completed")?, count));
-            Ok(())
-        }),
-        b"peers" => walk.entries("peers", &mut |walk, hash| {
-            let hash = info_hash(hash, "peers")?;
-            take(Saved::Swarm(hash));
-            walk.entries("peers", &mut |walk, id| {
-                let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
-                let peer = walk.value(|v| v.as_dict().map(|_| saved_peer(id, v)))?;
-                let peer = peer.ok_or(StateError::Shape("peers"))?;
-                peer.into_iter().for_each(|peer| take(Saved::Peer(hash, peer)));
+    // Whether there are keys, and none that a tracker's state has: it is something else then.
+    let (mut known, mut foreign) = (false, false);
+    walk.entries("the whole", &mut |walk, key| {
+        match key {
+            b"completed" | b"peers" => known = true,
+            _ => foreign = true,
+        }
+        match key {
+            b"completed" => walk.entries("completed", &mut |walk, hash| {
+                let count = walk.value(|v| v.as_int())?.ok_or(StateError::Shape("completed"))?;
+                let count = u32::try_from(count.max(0)).unwrap_or(u32::MAX);
+                take(Saved::Completed(info_hash(hash, "completed")?, count));
                 Ok(())
-            })
-        }),
-        _ => walk.value(|_| ()),
+            }),
+            b"peers" => walk.entries("peers", &mut |walk, hash| {
+                let hash = info_hash(hash, "peers")?;
+                take(Saved::Swarm(hash));
+                walk.entries("peers", &mut |walk, id| {
+                    let id = PeerId::from_bytes(id).ok_or(StateError::Shape("peers"))?;
+                    let peer = walk.value(|v| v.as_dict().map(|_| saved_peer(id, v)))?;
+                    let peer = peer.ok_or(StateError::Shape("peers"))?;
+                    peer.into_iter().for_each(|peer| take(Saved::Peer(hash, peer)));
+                    Ok(())
+                })
+            }),
+            _ => walk.value(|_| ()),
+        }
     })?;
     match walk.peek() {
+        _ if foreign && !known => Err(StateError::Shape("peers")),
         Ok(_) => Err(walk.bad(Fault::Trailing)),
         Err(_) => Ok(()),
     }
@@ -395,6 +404,8 @@ mod tests {
         let odd = String::from_utf8(encode(state())).unwrap().replace("127.0.0.1", "localhost");
         assert_eq!(decode(odd.as_bytes()).unwrap().peers[0].1.len(), 1);
         assert_eq!(decode(b"de"), Ok(Whole::default()));
+        assert_eq!(shape(b"d8:announce1:a4:infodee"), StateError::Shape("peers"));
+        assert_eq!(decode(b"d7:allowedde9:completedde1:xi1ee"), Ok(Whole::default()));
     }
 
     #[test]

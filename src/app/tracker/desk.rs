@@ -2,6 +2,7 @@
 //! says yes and no (status, reason, headers and texts as BitTornado has them).
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::io::gate::{Answer, Header, Request};
 use crate::io::pages::{Page, Render};
+use crate::io::plain;
 use crate::logic::registry::access::Ranges;
 use crate::logic::registry::address::{Forwarded, behind_proxies};
 use crate::logic::registry::limit::{Limit, WINDOW};
@@ -20,6 +22,7 @@ use crate::proto::announce::answer::{
 };
 use crate::proto::announce::ask::percent_encode;
 use crate::proto::ids::InfoHash;
+use crate::proto::metainfo::MAX_SIZE;
 
 use super::lists::Lists;
 use super::page::{Snapshot, Sort, escaped};
@@ -33,6 +36,9 @@ const REUSED: Duration = Duration::from_secs(5);
 
 /// What is said of anything that does not exist.
 const NOT_HERE: &str = "your file may exist elsewhere in the universe\nbut alas, not here\n";
+
+/// Bytes of the icon at most: it stays in memory.
+const MAX_ICON: u64 = 1 << 20;
 
 /// Shorter answers to announces are never compressed: it would cost more than it saves.
 const WORTH_GZIP: usize = 256;
@@ -179,7 +185,7 @@ impl Desk {
         };
         let (path, name) = (path.clone(), attached(path));
         // Not read here: a disk may take its time.
-        let read = move || match std::fs::read(path) {
+        let read = move || match plain::read(&path, MAX_SIZE) {
             Ok(body) => Page { status: 200, content_type: "application/x-bittorrent", body },
             Err(_) => Page { status: 404, content_type: "text/plain", body: NOT_HERE.into() },
         };
@@ -293,6 +299,14 @@ impl Desk {
         };
         Answer { body, ..Answer::new(200, "OK", "text/plain") }
     }
+}
+
+/// Reads what is to be `/favicon.ico`.
+///
+/// # Errors
+/// There is no such file, or it is too large.
+pub fn icon(path: &Path) -> io::Result<Vec<u8>> {
+    plain::read(path, MAX_ICON)
 }
 
 fn uncached(status: u16, reason: &'static str) -> Answer {

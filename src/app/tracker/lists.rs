@@ -13,7 +13,7 @@ use std::thread;
 
 use crate::app::torrent_files::{self, Stamp};
 use crate::io::mailbox::{JobSender, Post, jobs};
-use crate::io::reason;
+use crate::io::{plain, reason};
 use crate::logic::registry::access::{Access, Allowed, Ranges, Torrent, torrent_list};
 use crate::proto::bencode;
 use crate::proto::ids::InfoHash;
@@ -23,6 +23,9 @@ use super::Message;
 
 /// Troubles of one reading that are told; of more only the number.
 const MAX_TOLD: usize = 10;
+
+/// Bytes of a list of addresses or torrents: a million lines, and room.
+const MAX_LIST: u64 = 64 << 20;
 
 /// Where it is written what is allowed.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +93,8 @@ impl Reader {
     pub fn new(sources: Sources) -> Result<(Reader, News), (PathBuf, io::Error)> {
         for path in [&sources.list, &sources.allowed_ips, &sources.banned_ips].into_iter().flatten()
         {
-            fs::File::open(path).map_err(|e| (path.clone(), e))?;
+            // Read here only to see that it can be: without it everything would be allowed.
+            plain::read(path, MAX_LIST).map_err(|e| (path.clone(), e))?;
         }
         if let Some(folder) = &sources.folder {
             fs::read_dir(folder).map_err(|e| (folder.clone(), e))?;
@@ -156,7 +160,7 @@ impl Reader {
         if self.stamps.get(path) == Some(&stamp) {
             return None;
         }
-        match fs::read(path) {
+        match plain::read(path, MAX_LIST) {
             Ok(bytes) => {
                 self.stamps.insert(path.to_path_buf(), stamp);
                 Some(bytes)
@@ -234,11 +238,7 @@ impl Reader {
 fn read_torrent(path: &Path, controls: bool) -> Read {
     let shown = path.display();
     let unreadable = |e: io::Error| format!("{shown} has errors: {}", reason(&e));
-    let length = fs::metadata(path).map_err(unreadable)?.len();
-    if length > MAX_SIZE {
-        return Err(format!("{shown} has errors: it is too large"));
-    }
-    let bytes = fs::read(path).map_err(unreadable)?;
+    let bytes = plain::read(path, MAX_SIZE).map_err(unreadable)?;
     let metainfo = Metainfo::decode_any(&bytes).map_err(|e| format!("{shown} has errors: {e}"))?;
     let (failure, warning) = if controls { said(&bytes) } else { (None, None) };
     let torrent = Torrent {

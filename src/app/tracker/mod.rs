@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use crate::io::gate::Settings as Door;
 pub use crate::logic::registry::access::Ranges;
 pub use crate::logic::registry::{Aggregator, Scraping, Settings as Rules, Trackers};
-pub use desk::InfoPage;
+pub use desk::{InfoPage, icon};
 pub use lists::Sources;
 pub use log::Target;
 pub use multi::Dealings;

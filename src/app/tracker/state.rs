@@ -26,11 +26,15 @@ pub fn load(
     tell: &mut dyn FnMut(Notice),
     take: &mut dyn FnMut(Saved),
 ) -> io::Result<()> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    match fs::metadata(path) {
+        // Anything else would be read as damaged, and make room for a file.
+        Ok(there) if !there.is_file() && !there.is_dir() => {
+            return Err(io::Error::other("it is no regular file"));
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
+        result => result.map(drop)?,
+    }
+    let file = File::open(path)?;
     // Once only to look, since of a damaged one nothing is taken.
     let Err(error) = read(&file, &mut |_| {})? else { return taken(&file, take) };
     let kept_as = set_aside(path)?;
@@ -219,6 +223,14 @@ mod tests {
         assert_eq!(state, [Saved::Completed(InfoHash([7; 20]), 3)]);
         assert!(told.ends_with("d.old'"), "{told}");
         assert!(loaded(&dir, &mut |_| panic!()).is_err());
+        // Nobody's devices are renamed.
+        std::os::unix::fs::symlink("/dev/null", dir.join("null")).unwrap();
+        assert!(loaded(&dir.join("null"), &mut |_| panic!()).is_err());
+        assert!(dir.join("null").exists());
+        // A .torrent, say.
+        fs::write(&path, "d8:announce1:ae").unwrap();
+        loaded(&path, &mut |notice| told = notice.to_string()).unwrap();
+        assert!(told.contains("d.damaged") && !path.exists(), "{told}");
         fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -42,12 +42,24 @@ impl Forwarded<'_> {
 pub fn behind_proxies(x_forwarded_for: &[u8], trusted: &Ranges) -> Option<IpAddr> {
     let mut heard = None;
     for part in x_forwarded_for.rsplit(|b| *b == b',') {
-        heard = Some(address(part)?);
+        heard = Some(address(without_port(part))?);
         if heard.is_some_and(|ip| !trusted.contains(ip)) {
             break;
         }
     }
     heard
+}
+
+/// Of `1.2.3.4:5` and `[2001:db8::1]:5`, as some proxies write, what stands before the port.
+fn without_port(part: &[u8]) -> &[u8] {
+    let part = part.trim_ascii();
+    match part.strip_prefix(b"[") {
+        Some(rest) => rest.split(|b| *b == b']').next().unwrap_or_default(),
+        None if part.iter().filter(|b| **b == b':').count() == 1 => {
+            part.split(|b| *b == b':').next().unwrap_or_default()
+        }
+        None => part,
+    }
 }
 
 /// What follows the last word `for` of a `Via` header.
@@ -68,6 +80,9 @@ mod tests {
         assert_eq!(of("6.6.6.6").as_deref(), Some("6.6.6.6"));
         assert_eq!(of("1.1.1.1, 6.6.6.6,10.0.0.2, 10.0.0.1").as_deref(), Some("6.6.6.6"));
         assert_eq!(of("10.0.0.3, 10.0.0.1").as_deref(), Some("10.0.0.3"));
+        assert_eq!(of("1.1.1.1, 6.6.6.6:77, 10.0.0.1:8").as_deref(), Some("6.6.6.6"));
+        assert_eq!(of("1.1.1.1, [2001:4860::1]:7").as_deref(), Some("2001:4860::1"));
+        assert_eq!(of("2001:4860::1").as_deref(), Some("2001:4860::1"));
         assert_eq!(of("1.1.1.1, nonsense"), None);
         assert_eq!(of(""), None);
     }

@@ -229,6 +229,9 @@ impl Announcer {
         if self.stopping || self.pending.len() >= MAX_PENDING {
             return None;
         }
+        if let Some(tracker) = self.to_be_told() {
+            return Some(tracker.not_before.max(self.plan.regular));
+        }
         let ready = self.askable().map(|t| t.not_before).min()?;
         let due = ready.max(self.plan.regular.min(self.plan.early));
         Some(self.pending.iter().map(|p| p.late).fold(due, Instant::max))
@@ -238,6 +241,14 @@ impl Announcer {
     fn askable(&self) -> impl Iterator<Item = &Tracker> {
         let is_asked = |t: &Tracker| self.pending.iter().any(|p| p.tracker == t.index);
         self.trackers().filter(move |t| !t.gone && !is_asked(t))
+    }
+
+    /// Who hears that the last piece has arrived, if it was told of the start: it is not waited for
+    /// others in front of it, which may hang, since the end may wait for it.
+    fn to_be_told(&self) -> Option<&Tracker> {
+        let is_told = self.pending.iter().any(|p| p.event == Some(Event::Completed));
+        let mut knowing = self.askable().filter(|t| t.told && t.failures == 0);
+        knowing.next().filter(|_| self.completed && !is_told)
     }
 
     /// The announce that should be sent now, if any.
@@ -250,7 +261,8 @@ impl Announcer {
             self.plan.early = now + self.rerequest.max(*INTERVALS.start());
             return None;
         }
-        let tracker = self.askable().find(|t| t.not_before <= now)?;
+        let next = || self.askable().find(|t| t.not_before <= now);
+        let tracker = self.to_be_told().filter(|t| t.not_before <= now).or_else(next)?;
         let event = match (tracker.told, self.completed) {
             (false, _) => Some(Event::Started),
             (true, true) => Some(Event::Completed),
@@ -299,9 +311,12 @@ impl Announcer {
         self.plan.regular = now;
     }
 
-    /// Whether a tracker is still to hear that the last piece has arrived, and is likely to listen.
+    /// Whether a tracker is still to hear that the last piece has arrived, and is likely to listen:
+    /// it knows of us, or is being asked for the first time.
     pub fn owes_completed(&self) -> bool {
-        self.completed && !self.stopping && self.trackers().any(|t| !t.gone && t.failures == 0)
+        let is_asked = |t: &Tracker| self.pending.iter().any(|p| p.tracker == t.index);
+        let listens = |t: &Tracker| !t.gone && t.failures == 0 && (t.told || is_asked(t));
+        self.completed && !self.stopping && self.trackers().any(listens)
     }
 
     /// The run ends: an announce for each tracker that knows of us. Nothing more is due afterwards;
@@ -547,6 +562,34 @@ mod tests {
         p.hears(1902, "");
         assert_eq!(p.stops(), ["a stopped numwant=0 id=x"]);
         assert_eq!((p.deadline(), p.asks(99_999), p.stops()), (None, "nothing".into(), vec![]));
+    }
+
+    #[test]
+    fn who_hangs_in_front_keeps_nobody_from_hearing_of_the_end() {
+        let mut p = play("a/b", 1);
+        assert_eq!((p.asks(0), p.asks(10)), ("a started".into(), "b started".into()));
+        p.hears(10, "8:intervali900e");
+        p.announcer.forget(p.now(20));
+        assert_eq!(p.asks(20), "a started");
+        p.announcer.completed(p.now(21));
+        assert!(p.announcer.owes_completed());
+        assert_eq!((p.deadline(), p.asks(21)), (Some(21), "b completed".into()));
+        assert_eq!(p.deadline(), None, "both are being asked");
+        p.hears(21, "8:intervali900e");
+        assert!(!p.announcer.owes_completed());
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_was_never_asked() {
+        let mut p = play("a/b", 1);
+        p.asks(0);
+        p.fails(0);
+        p.announcer.completed(p.now(0));
+        assert!(!p.announcer.owes_completed());
+        assert_eq!(p.asks(0), "b started");
+        assert!(p.announcer.owes_completed());
+        p.fails(0);
+        assert!(!p.announcer.owes_completed());
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// So long the end waits for a tracker to hear that the download is complete.
-const TRACKERS: Duration = Duration::from_secs(10);
+/// So long the end waits for a tracker to hear that the download is complete. What has been sent to
+/// one by then is on its way.
+const TRACKERS: Duration = Duration::from_secs(3);
 
 /// What a user has set as the end of a torrent; with nothing set it is shared until it is stopped.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -33,16 +33,28 @@ pub enum Links {
 pub(super) struct Root {
     pub path: PathBuf,
     pub links: Links,
-    /// The directory of the root, open. Forgotten when something is not found beneath it: it may
-    /// have been replaced.
-    base: Mutex<Option<Arc<OwnedFd>>>,
-    /// The directory in which a file was last looked up, by its name beneath the root.
-    last: Mutex<Option<Looked>>,
+    folders: Folders,
 }
 
-/// A directory beneath the root that was looked into.
+/// The directories that are kept open for all torrents that share it: one of each kind, however
+/// many torrents there are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Folders(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The root that was last used, open. Forgotten when something is not found beneath it: it may
+    /// have been replaced.
+    base: Option<(PathBuf, Arc<OwnedFd>)>,
+    /// The directory in which a file was last looked up.
+    last: Option<Looked>,
+}
+
+/// A directory that was looked into.
 #[derive(Debug)]
 struct Looked {
+    root: PathBuf,
+    /// Its name beneath the root.
     name: PathBuf,
     /// `None` if it is not there.
     dir: Option<Arc<OwnedFd>>,
@@ -53,8 +65,14 @@ struct Looked {
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Root {
-    pub fn new(path: PathBuf, links: Links) -> Root {
-        Root { path, links, base: Mutex::default(), last: Mutex::default() }
+    pub fn new(path: PathBuf, links: Links, folders: Folders) -> Root {
+        Root { path, links, folders }
+    }
+
+    /// For a moment: a disk that hangs must not stop the torrents of others.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // What is remembered here is whole at any time.
+        self.folders.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The full name of a file, for messages.
@@ -99,25 +117,32 @@ impl Root {
         let file = file.ok();
         let file = file.filter(|file| matches!(sys::kind_of(file), Ok(Kind::File(_))));
         if file.is_none() {
-            *lock(&self.base) = None;
+            self.kept().base = None;
         }
         file
     }
 
     fn base(&self) -> Option<Arc<OwnedFd>> {
-        let mut base = lock(&self.base);
-        if base.is_none() {
-            *base = Some(Arc::new(sys::open_dir(or_here(&self.path)).ok()?));
+        let known = self.kept().base.as_ref().filter(|(path, _)| self.is(path)).cloned();
+        if let Some((_, base)) = known {
+            return Some(base);
         }
-        base.clone()
+        let base = Arc::new(sys::open_dir(or_here(&self.path)).ok()?);
+        self.kept().base = Some((self.path.clone(), Arc::clone(&base)));
+        Some(base)
+    }
+
+    fn is(&self, root: &Path) -> bool {
+        root.as_os_str() == self.path.as_os_str()
     }
 
     /// The directory a file is in, and its name there, for a look: many files in a row are in one.
     fn look<'a>(&'a self, path: &'a Path) -> io::Result<(Arc<OwnedFd>, &'a OsStr)> {
-        let mut last = lock(&self.last);
-        let known = last.as_ref().filter(|last| last.at.elapsed() < LOOK_AGAIN);
-        if let (Some(known), Some(parent), Some(name)) = (known, path.parent(), path.file_name()) {
-            if known.name == parent {
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+            let is_there = |at: &&Looked| {
+                at.at.elapsed() < LOOK_AGAIN && self.is(&at.root) && at.name == parent
+            };
+            if let Some(known) = self.kept().last.as_ref().filter(is_there) {
                 let dir = known.dir.as_ref().ok_or(ErrorKind::NotFound)?;
                 return Ok((Arc::clone(dir), name));
             }
@@ -129,8 +154,9 @@ impl Root {
             Err(_) => return found,
         };
         // The root itself may be the file, and then the directory has no name beneath it.
-        let looked = |parent: &Path| Looked { name: parent.into(), dir, at: Instant::now() };
-        *last = path.parent().map(looked);
+        let root = self.path.clone();
+        let looked = |name: &Path| Looked { root, name: name.into(), dir, at: Instant::now() };
+        self.kept().last = path.parent().map(looked);
         found
     }
 
@@ -205,7 +231,7 @@ impl Root {
 
     /// Takes nothing for known any more: directories were made.
     pub fn look_again(&self) {
-        *lock(&self.last) = None;
+        self.kept().last = None;
     }
 
     /// The directory of the root, to bring all beneath it to the disk; and the number of its
@@ -280,11 +306,6 @@ impl Root {
         let link = sys::kind_at(dir, name, false).is_ok_and(|kind| kind == Kind::Link);
         if link && !self.follow(path) { not_a_file(Kind::Link) } else { error }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is remembered here is whole at any time.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The empty path means the current directory, but not to open(2).

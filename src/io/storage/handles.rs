@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::beneath::Folders;
 use crate::io::sys;
 
 /// How many files of one torrent are kept open by default, as in BitTornado.
@@ -29,7 +30,7 @@ type Key = (u64, usize);
 /// A table of open files that several torrents share: together they have no more of them than its
 /// limit says, and whoever needs one closes the one that was used longest ago, whosever it is.
 #[derive(Debug, Clone)]
-pub struct OpenFiles(Arc<Mutex<Table>>);
+pub struct OpenFiles(Arc<Mutex<Table>>, Folders);
 
 #[derive(Debug)]
 struct Table {
@@ -87,7 +88,13 @@ impl OpenFiles {
     pub fn within(limit: usize, allowed: usize) -> OpenFiles {
         let limit = if limit == 0 { allowed } else { limit.min(allowed) };
         let open = HashMap::new();
-        OpenFiles(Arc::new(Mutex::new(Table { open, uses: 0, limit, allowed, torrents: 0 })))
+        let table = Table { open, uses: 0, limit, allowed, torrents: 0 };
+        OpenFiles(Arc::new(Mutex::new(table)), Folders::default())
+    }
+
+    /// The directories of the torrents whose files are in the table.
+    pub(super) fn folders(&self) -> Folders {
+        self.1.clone()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

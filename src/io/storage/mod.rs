@@ -96,13 +96,13 @@ impl Storage {
     ) -> Storage {
         debug_assert_eq!(files.len(), geometry.file_count());
         let options = options.into();
-        let root = Root::new(root, options.links);
         // The file aside and the zeros are open beside the others.
         let other = |used| usize::from(files.iter().any(|file| file.used == used));
         let others = other(Use::Unwanted) + other(Use::Pad);
         let has_pads = other(Use::Pad) > 0;
         let open = options.open_files.clone();
         let open = open.unwrap_or_else(|| OpenFiles::new(options.max_files_open));
+        let root = Root::new(root, options.links, open.folders());
         let handles = Mutex::new(Handles::new(open, others));
         let aside = Aside::new(options.aside.clone());
         let locking = Locking::new(options.locks);

@@ -585,3 +585,27 @@ fn many_files_are_brought_to_the_disk_together() {
     assert!(s.sync().is_err());
     assert_eq!(s.handles().dirty.len(), 1);
 }
+
+#[test]
+fn however_many_torrents_there_are_few_folders_stay_open() {
+    let dir = Dir::new();
+    let files = OpenFiles::new(2);
+    let torrents: Vec<Storage> = (0..8)
+        .map(|n| {
+            let options = Options { open_files: Some(files.clone()), ..Options::default() };
+            storage(&dir.join(&format!("t{n}")), 10, &[("d/a", 10), ("b", 10)], options)
+        })
+        .collect();
+    for round in 0..2 {
+        for (n, s) in torrents.iter().enumerate() {
+            s.prepare().unwrap();
+            s.write_vectored(range(s, 0, 0, 10), &[&[n as u8 + round; 10]]).unwrap();
+            assert_eq!(s.length(0).unwrap(), Some(10));
+            assert_eq!(fs::read(dir.join(&format!("t{n}/d/a"))).unwrap(), [n as u8 + round; 10]);
+        }
+    }
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let folders = open.filter(|path| path.starts_with(&dir.0) && path.is_dir()).count();
+    assert!(folders <= 2, "{folders}");
+}

@@ -210,6 +210,23 @@ fn a_write_that_fails_is_told_and_the_others_are_tried() {
 }
 
 #[test]
+fn what_was_hashed_and_then_not_written_does_not_count() {
+    let faults = Faults::planned();
+    let options = Options { faults: faults.clone(), ..Options::default() };
+    let mut bench = Bench::with_options(PIECE as usize, 64, options);
+    fs::create_dir_all(&bench.dir).unwrap();
+    fs::write(bench.dir.join("one"), [7; 20_000]).unwrap();
+    // The run, and then the block by itself.
+    faults.inject(Call::Write, 0..2, Fault::Error(5));
+    bench.write(0, 0);
+    assert!(matches!(bench.answers(1)[..], [Done::Written { result: Err(_), .. }]));
+    (1..8).for_each(|n| bench.write(0, n));
+    assert!(!bench.verdict(0, 7).unwrap(), "the file has other bytes there");
+    bench.write(0, 0);
+    assert!(bench.verdict(0, 1).unwrap());
+}
+
+#[test]
 fn ready_gives_the_parts_and_refuses_a_file_that_is_too_short() {
     let mut bench = Bench::new(PIECE as usize);
     let range = bench.torrent.geometry.range(0, 10_000, 50_000).unwrap();

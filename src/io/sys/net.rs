@@ -14,7 +14,7 @@ use rustix::net::{
 
 /// How many connections may wait to be accepted. Whoever finds no room asks again after a second;
 /// so many come to a tracker while something else has its core.
-const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 4096;
 
 fn socket(address: &SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let family = match address {

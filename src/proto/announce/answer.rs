@@ -32,21 +32,30 @@ pub fn pairs(query: &[u8]) -> impl Iterator<Item = Pair<'_>> {
     })
 }
 
+/// Which bytes stand for themselves in a query.
+static PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    plain[b'&' as usize] = false;
+    plain[b'=' as usize] = false;
+    plain[b'%' as usize] = false;
+    plain[b'+' as usize] = false;
+    plain
+};
+
 /// The key and value at the beginning of a query, and what follows them. Looks at each byte once,
 /// unless it is encoded.
 fn first_pair(query: &[u8]) -> Option<(Pair<'_>, &[u8])> {
-    let (mut equals, mut end, mut encoded) = (None, query.len(), [false; 2]);
-    let special = query.iter().enumerate().filter(|(_, b)| is_special(**b));
-    for (at, byte) in special {
-        match byte {
-            b'&' => {
-                end = at;
-                break;
-            }
-            b'=' => equals = equals.or(Some(at)),
-            _ => encoded[usize::from(equals.is_some())] = true,
+    let (mut equals, mut at, mut encoded) = (None, 0, [false; 2]);
+    loop {
+        at += query[at..].iter().take_while(|b| PLAIN[usize::from(**b)]).count();
+        match query.get(at) {
+            None | Some(b'&') => break,
+            Some(b'=') => equals = equals.or(Some(at)),
+            Some(_) => encoded[usize::from(equals.is_some())] = true,
         }
+        at += 1;
     }
+    let end = at;
     let part = &query[..end];
     let (key, value) = part.split_at(equals.unwrap_or(end));
     let decoded = |text, encoded| match encoded {
@@ -56,12 +65,6 @@ fn first_pair(query: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let value = value.get(1..).unwrap_or_default();
     let pair = (decoded(key, encoded[0]), decoded(value, encoded[1]));
     (!part.is_empty()).then_some((pair, &query[end..]))
-}
-
-/// Whether a byte stands for something in a query. All of these are below 64.
-fn is_special(byte: u8) -> bool {
-    const SPECIAL: u64 = 1 << b'&' | 1 << b'=' | 1 << b'%' | 1 << b'+';
-    byte < 64 && SPECIAL >> byte & 1 == 1
 }
 
 /// Reads `+` as a blank and `%xx` as a byte; a `%` that no two hex digits follow stays.

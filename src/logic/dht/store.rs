@@ -1,6 +1,7 @@
 //! The peers that other nodes had listed with us (BEP 5), and the tokens by which they prove that
 //! they are where they say.
 
+use super::table::is_same_host;
 use crate::logic::rng::Rng;
 use crate::proto::hash::sha1;
 use crate::proto::ids::InfoHash;
@@ -16,6 +17,10 @@ const MAX_PEERS: usize = 100;
 
 /// Peers listed of all torrents.
 const MAX_ALL: usize = 10_000;
+
+/// Peers of one host listed of one torrent, and torrents of which it may be listed before they are
+/// listed for others too: nobody fills the lists alone. At home each port is a host.
+const MAX_EACH: (usize, usize) = (4, 50);
 
 /// Peers in one answer, so that it stays in one packet.
 const MAX_ANSWER: usize = 32;
@@ -74,18 +79,25 @@ impl Store {
 
     /// Lists a peer.
     pub fn list(&mut self, info_hash: InfoHash, peer: SocketAddr, now: Instant) {
-        let is_new = !self.torrents.contains_key(&info_hash);
-        if is_new && (self.torrents.len() >= MAX_TORRENTS || self.count >= MAX_ALL) {
-            return;
+        let is_here = |(at, _): &(SocketAddr, Instant)| is_same_host(*at, peer);
+        if !self.torrents.contains_key(&info_hash) {
+            if self.torrents.len() >= MAX_TORRENTS || self.count >= MAX_ALL {
+                return;
+            }
+            let of_host = self.torrents.values().filter(|peers| peers.iter().any(is_here));
+            if of_host.count() >= MAX_EACH.1 {
+                return;
+            }
         }
         let peers = self.torrents.entry(info_hash).or_default();
         if let Some((_, since)) = peers.iter_mut().find(|(at, _)| *at == peer) {
             *since = now;
             return;
         }
-        let is_full = peers.len() >= MAX_PEERS || self.count >= MAX_ALL;
-        let oldest = (0..peers.len()).min_by_key(|n| peers[*n].1);
-        if let Some(oldest) = oldest.filter(|_| is_full) {
+        let has_enough = peers.iter().filter(|at| is_here(at)).count() >= MAX_EACH.0;
+        let is_full = has_enough || peers.len() >= MAX_PEERS || self.count >= MAX_ALL;
+        let replaced = (0..peers.len()).filter(|n| !has_enough || is_here(&peers[*n]));
+        if let Some(oldest) = replaced.min_by_key(|n| peers[*n].1).filter(|_| is_full) {
             peers[oldest] = (peer, now);
             return;
         }
@@ -150,6 +162,31 @@ mod tests {
         assert_eq!(store.peers(&hash, false, &mut rng), [at(2)]);
         store.expire(now + LIFE * 2);
         assert_eq!((store.torrents.len(), store.count), (0, 0));
+    }
+
+    #[test]
+    fn nobody_fills_the_lists_alone() {
+        let (mut rng, now) = (Rng::new(1), Instant::now());
+        let mut store = Store::new(1, now);
+        let [hash, other] = [InfoHash([1; 20]), InfoHash([2; 20])];
+        store.list(hash, at(1), now);
+        let later = now + Duration::from_secs(1);
+        for port in 2000..4000 {
+            store.list(hash, SocketAddr::new(at(2).ip(), port), later);
+        }
+        let peers = store.peers(&hash, false, &mut rng);
+        assert!(peers.contains(&at(1)) && peers.len() == 1 + MAX_EACH.0, "{peers:?}");
+        for n in 0..2000u16 {
+            let hash = std::array::from_fn(|i| (n >> (i % 2 * 8)) as u8);
+            store.list(InfoHash(hash), at(2), later);
+        }
+        assert!(store.torrents.len() <= MAX_EACH.1);
+        store.list(other, at(3), later);
+        assert_eq!(store.peers(&other, false, &mut rng), [at(3)]);
+        for port in 2000..2010 {
+            store.list(other, SocketAddr::new([192, 168, 1, 1].into(), port), later);
+        }
+        assert_eq!(store.peers(&other, false, &mut rng).len(), 11, "at home there may be many");
     }
 
     #[test]

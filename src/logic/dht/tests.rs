@@ -252,8 +252,7 @@ fn who_may_be_somebody_else_is_sent_no_more_than_came_in_his_name() {
     world.run(Duration::from_secs(30));
     let now = world.now;
     let node = world.nodes.get_mut(&at(3)).unwrap();
-    let listed: Vec<SocketAddr> =
-        (1..40u16).map(|n| SocketAddr::new(at(3).ip(), 7000 + n)).collect();
+    let listed: Vec<SocketAddr> = (2000..2040).map(at).collect();
     let full = InfoHash([0x24; 20]);
     listed.iter().for_each(|peer| node.store.list(full, *peer, now));
     let target = Ask::FindNode(NodeId([0x42; 20]));

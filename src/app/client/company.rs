@@ -69,7 +69,8 @@ impl Company {
     }
 }
 
-/// Opens the first port that is free at all the addresses.
+/// Opens the first port that is free at all the addresses, for UDP too: streams and the hash table
+/// have the same number. If there is none, the first that is free for TCP.
 fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
     let mut ports: Vec<u16> = door.ports.clone().collect();
     if door.shuffle_ports {
@@ -77,17 +78,48 @@ fn listen(door: &Door, seed: u64) -> Result<(u16, Vec<OwnedFd>), StartError> {
     }
     let origin = door.origin();
     let mut source = io::Error::from(io::ErrorKind::InvalidInput);
+    let mut half_free = None;
     for port in ports {
         let open = |ip: &IpAddr| origin.listen(SocketAddr::new(*ip, port), true);
+        let is_free = |ip: &IpAddr| origin.bind_udp(SocketAddr::new(*ip, port), false).is_ok();
         match door.bind.iter().map(open).collect::<io::Result<Vec<_>>>() {
-            Ok(listeners) => return Ok((port, listeners)),
+            Ok(listeners) if door.bind.iter().all(is_free) => return Ok((port, listeners)),
+            Ok(listeners) => _ = half_free.get_or_insert((port, listeners)),
             Err(e) => source = e,
         }
     }
-    Err(StartError::Listen { ports: door.ports.clone(), source })
+    half_free.ok_or_else(|| StartError::Listen { ports: door.ports.clone(), source })
 }
 
 /// A new name for this run, and the seed of its random choices.
 pub(super) fn identity() -> (PeerId, u64) {
     (PeerId::generate(sys::random()), u64::from_le_bytes(sys::random()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_port_that_is_taken_for_udp_is_the_last_choice() {
+        let home: IpAddr = [127, 0, 0, 1].into();
+        let opened = |ports| {
+            let door = Door { ports, shuffle_ports: false, bind: vec![home], device: None };
+            listen(&door, 1).ok().map(|(port, _)| port)
+        };
+        // Somebody else may have the TCP port of the same number.
+        let found = (0..20).find_map(|_| {
+            let taken = UdpSocket::bind((home, 0)).unwrap();
+            let port = taken.local_addr().unwrap().port();
+            let alone = opened(port..=port)?;
+            Some((taken, port, alone))
+        });
+        let (_taken, port, alone) = found.expect("a port that is free for TCP");
+        assert_eq!(alone, port);
+        let other = opened(port.saturating_sub(40)..=port.saturating_add(40));
+        assert!(other.is_some_and(|other| other != port), "{other:?}");
+        let last = opened(port..=port.saturating_add(40));
+        assert!(port > 65_500 || last.is_some_and(|other| other != port), "{last:?}");
+    }
 }

@@ -343,6 +343,22 @@ fn a_file_that_is_removed_during_the_download_is_fetched_again() {
 }
 
 #[test]
+fn no_end_is_good_while_the_file_is_gone() {
+    let stage = Stage::new(32);
+    let mut source = stage.client("file").args(["--max_upload_rate", "1000"]).start();
+    source.wait_for(COMPLETE, SOON);
+    let leech = stage.client("copy").arg("--exit_on_done").start();
+    until(SOON, "a part", || {
+        let size = fs::metadata(stage.dir.join("copy")).map_or(0, |meta| meta.len());
+        (size as usize > stage.bytes.len() / 4).then_some(())
+    });
+    fs::remove_file(stage.dir.join("copy")).unwrap();
+    let done = leech.wait(SOON).expect(0);
+    assert!(done.err.contains("copy' was changed by somebody else"), "{}", done.err);
+    assert!(fs::read(stage.dir.join("copy")).unwrap() == stage.bytes);
+}
+
+#[test]
 fn what_is_taken_as_it_is_is_checked_before_it_is_sent() {
     let stage = Stage::new(16);
     let mut bad = stage.bytes.clone();

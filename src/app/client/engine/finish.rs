@@ -21,12 +21,16 @@ pub(super) struct Finish {
     since: Option<Instant>,
     /// Until when the end waits for the user's program, while it runs.
     hook: Option<Instant>,
+    /// The end waits until what was written is on the disk, and was looked at.
+    pub waits_for_save: bool,
+    /// It need not: the state cannot be saved.
+    pub unsaved: bool,
 }
 
 impl Finish {
     /// Of a torrent of which everything wanted was there already: nothing is run for it.
     pub(super) fn before(now: Instant) -> Finish {
-        Finish { since: Some(now), hook: None }
+        Finish { since: Some(now), ..Finish::default() }
     }
 }
 
@@ -78,9 +82,24 @@ impl Work<'_> {
         }
         let progress = self.own.progress().filter(|_| self.own.finish.hook.is_none());
         if let Some(reached) = progress.and_then(|p| self.own.settings.goal.reached(&p, now)) {
+            if self.waits_for_save() {
+                return;
+            }
             self.own.outlet.push(Report::Enough(reached));
             self.end(None, now);
         }
+    }
+
+    /// Whether there is something written that was not looked at since: somebody may have taken it
+    /// away, and then it is not done.
+    fn waits_for_save(&mut self) -> bool {
+        let saving = &mut self.own.saving;
+        let waits = saving.is_unlooked() && !self.own.finish.unsaved;
+        if waits && !saving.is_busy() {
+            saving.hurry();
+        }
+        self.own.finish.waits_for_save = waits;
+        waits
     }
 
     fn run_hook(&mut self, program: PathBuf, now: Instant) {

@@ -150,6 +150,16 @@ impl Saving {
         waits.then(|| self.last.map_or(now, |last| last + SAVE_EVERY))
     }
 
+    /// Whether files were written that were not looked at since.
+    pub(super) fn is_unlooked(&self) -> bool {
+        self.busy || !self.written.is_empty()
+    }
+
+    /// Whether a snapshot is being saved.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
     /// Whether all is saved, or nothing is.
     pub(super) fn is_at_rest(&self) -> bool {
         !self.busy && !self.changed && self.on_way.is_empty()
@@ -273,8 +283,12 @@ impl Work<'_> {
                     }
                 }
             }
+            // It would end now, and then nothing is left to try again.
+            Err(SaveFailure::Data(e)) if self.own.finish.waits_for_save => {
+                self.end(Some(e.to_string()), now);
+            }
             Err(SaveFailure::Data(e)) => self.on_unsaved(e, now),
-            Err(SaveFailure::State(_)) => {}
+            Err(SaveFailure::State(_)) => self.own.finish.unsaved = true,
         }
     }
 }

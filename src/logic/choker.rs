@@ -57,8 +57,8 @@ pub struct PeerView {
     pub given: u64,
     /// Bytes that it took from us since it came.
     pub taken: u64,
-    /// How many pieces it has.
-    pub pieces: u32,
+    /// What it has got from anybody since it came, in bytes a second.
+    pub gain_rate: u64,
     /// How far it has been tried.
     pub trial: Trial,
 }
@@ -124,8 +124,8 @@ impl Choker {
     /// download those that give us most (not snubbing us, and at least
     /// [`LEAST_PREFERRED_RATE`]), as a seed those that take most. Of the others one interested
     /// peer at least is unchoked, and more until `min_uploads` are: while we download those first
-    /// that have the fewest pieces and are not in debt with us, then those whose turn it is; as a
-    /// seed those whose turn it is, and in between each that was not tried yet, who came last
+    /// that get least from all together and are not in debt with us, then those whose turn it is;
+    /// as a seed those whose turn it is, and in between each that was not tried yet, who came last
     /// before others. Else a crowd that takes little would have all slots, and keep who takes much
     /// waiting for its turn behind all of them. Of those that take alike (nothing yet, mostly) who
     /// has a slot keeps it, and a free one goes to who came last: else a crowd that never reads
@@ -209,8 +209,8 @@ fn unchoked(
         (true, Trial::On) => 1,
         (true, Trial::Due) => u64::MAX - 1 - peer.key.0,
         (true, Trial::Over) => u64::MAX,
-        // Who lacks most has least to give, and would never be preferred.
-        (false, _) if !peer.is_in_debt(slots.credit) => peer.pieces.into(),
+        // Who falls behind has least to give, and would never be preferred.
+        (false, _) if !peer.is_in_debt(slots.credit) => peer.gain_rate,
         (false, _) => u64::MAX,
     });
     // With nobody left to wait for there is room for all who might.
@@ -244,8 +244,9 @@ mod tests {
     use super::*;
 
     /// A table of peers, one a row: letter, interested, unchoked, snubbed (`i`, `u`, `s`; `-` for
-    /// not), perhaps `?` for a trial that is due or `!` for one under way, rate to us and rate from us in bytes a second; then, if it matters, the number of its
-    /// pieces, bytes given and bytes taken.
+    /// not), perhaps `?` for a trial that is due or `!` for one under way, rate to us and rate from
+    /// us in bytes a second; then, if it matters, the rate at which it gets pieces, bytes given and
+    /// bytes taken.
     fn table(rows: &[&str]) -> Vec<PeerView> {
         let peer = |row: &&str| {
             let words: Vec<&str> = row.split_whitespace().collect();
@@ -257,7 +258,7 @@ mod tests {
                 snubbed: words[1].contains('s'),
                 download_rate: words[2].parse().unwrap(),
                 upload_rate: words[3].parse().unwrap(),
-                pieces: number(4) as u32,
+                gain_rate: number(4),
                 given: number(5),
                 taken: number(6),
                 trial: match words[1].as_bytes().get(3) {
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn while_we_download_the_slot_in_turn_goes_to_who_has_least_and_is_not_in_debt() {
+    fn while_we_download_the_slot_in_turn_goes_to_who_gets_least_and_is_not_in_debt() {
         let mut rows = [
             "a i-- 0 0 9 0   0",
             "b i-- 0 0 5 100 1800", // has earned what it took

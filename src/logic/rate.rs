@@ -92,6 +92,11 @@ impl Meter {
         sum as f64 / span.max(SHORTEST_SPAN.as_secs_f64())
     }
 
+    /// Bytes a second since the meter was made.
+    pub fn mean(&self, now: Instant) -> f64 {
+        self.total as f64 / self.age(now).max(SHORTEST_SPAN).as_secs_f64()
+    }
+
     /// All bytes ever counted.
     pub fn total(&self) -> u64 {
         self.total
@@ -252,6 +257,16 @@ mod tests {
 
     fn near(value: f64, expected: f64) -> bool {
         (value - expected).abs() <= expected * 0.06
+    }
+
+    #[test]
+    fn a_mean_is_over_all_the_time_that_there_was() {
+        let start = Instant::now();
+        let mut meter = Meter::new(start, DEFAULT_WINDOW);
+        meter.add(start, 600);
+        assert_eq!(meter.mean(start), 600.0);
+        meter.add(start + Duration::from_secs(50), 600);
+        assert_eq!(meter.mean(start + Duration::from_secs(100)), 12.0);
     }
 
     #[test]

@@ -156,7 +156,11 @@ impl Torrent {
         }
         self.picker.add_all(&bits);
         let useful = self.ledger.lacking_of(&bits);
+        let length = u64::from(self.geometry.piece_length());
         let Some(session) = self.session(key) else { return Ok(()) };
+        if before.count() > 0 {
+            session.gains.add(now, length * u64::from(bits.count() - before.count()));
+        }
         session.have = bits;
         session.useful = useful;
         self.after_learning(key, now);

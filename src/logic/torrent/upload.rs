@@ -227,7 +227,7 @@ fn view(key: PeerKey, session: &Session, now: Instant) -> PeerView {
         upload_rate: session.up.rate(now),
         given: session.down.total(),
         taken: session.up.total(),
-        pieces: session.have.count(),
+        gain_rate: session.gains.mean(now) as u64,
         trial: match session.tried_at {
             None => Trial::Due,
             Some(at) if now.saturating_duration_since(at) < TRIAL => Trial::On,

@@ -214,7 +214,8 @@ pub fn games(mib: u64, n: usize) -> Vec<Game> {
         game(
             "three times as many of 2/8",
             broadcast(10, mib / 4, 3 * n, seed(4.0), leecher(2.0, 8.0)),
-            None,
+            // A quarter of the content: the start counts for more.
+            Some(1.20),
         ),
         game(
             "churn: come, cut, leave",

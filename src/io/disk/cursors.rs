@@ -61,6 +61,11 @@ impl Cursors {
         *self.of(key) = Cursor { touched: self.clock, ..cursor };
     }
 
+    /// Takes the cursors of all pieces of a torrent away.
+    pub fn forget(&mut self, torrent: u64) {
+        self.by_piece.retain(|(number, _), _| *number != torrent);
+    }
+
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.by_piece.len()

@@ -119,6 +119,9 @@ pub enum Done {
         /// Those at whose place somebody else had put something.
         result: Result<Vec<usize>, DiskError>,
     },
+    /// Of no job: these files were cut by somebody else while they were being written. What was
+    /// not verified yet of their pieces may be gone, and what was verified too.
+    Cut(Vec<usize>),
     /// Of no job: something about the files that a user should know.
     Warning(String),
     /// A worker has panicked, which its message on standard error tells more of. This is its

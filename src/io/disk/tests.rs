@@ -170,6 +170,22 @@ fn a_wrong_byte_makes_a_bad_piece_until_it_is_written_again() {
 }
 
 #[test]
+fn what_somebody_cuts_off_while_it_is_written_is_noticed_and_not_taken_for_hashed() {
+    let mut bench = Bench::new(2 * PIECE as usize);
+    (2..7).for_each(|n| bench.write(0, n));
+    bench.answers(5);
+    let two = fs::File::options().write(true).open(bench.dir.join("two")).unwrap();
+    two.set_len(2 * u64::from(BLOCK_LENGTH)).unwrap();
+    bench.write(0, 7);
+    let answers = bench.answers(2);
+    assert!(matches!(&answers[0], Done::Cut(files) if *files == [1]), "{answers:?}");
+    (0..2).for_each(|n| bench.write(0, n));
+    assert!(!bench.verdict(0, 2).unwrap(), "told once, and read again");
+    (2..7).for_each(|n| bench.write(0, n));
+    assert!(bench.verdict(0, 5).unwrap());
+}
+
+#[test]
 fn the_buffer_comes_back_with_the_answer() {
     let mut bench = Bench::new(PIECE as usize);
     let block = bench.block(0, 0);

@@ -181,7 +181,14 @@ impl<E: From<Answer>> Worker<E> {
         for Block { block, data, .. } in run {
             cursor.feed(*block, data);
         }
-        if write_together(run).is_ok() {
+        let together = write_together(run);
+        let cut = torrent.storage.take_cut();
+        if !cut.is_empty() {
+            // What was hashed on its way to the disk may not be there any more.
+            self.cursors.forget(torrent.number);
+            self.answers.give(torrent, Done::Cut(cut));
+        }
+        if together.is_ok() {
             self.results.extend(run.iter().map(|_| Ok(())));
             self.catch_up(run);
             return;

@@ -1,12 +1,62 @@
 //! How the files look from outside: what tells whether somebody else has changed them.
 
-use std::io::ErrorKind;
-use std::sync::PoisonError;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::sync::{MutexGuard, PoisonError};
 
 use super::{DiskError, Storage, Use};
+use crate::io::sys;
 use crate::proto::resume::client::Stamp;
 
+/// What is known of the lengths of files that are being written. Nobody else makes them shorter
+/// without taking something away that we had written.
+#[derive(Debug, Default)]
+pub(super) struct Lengths {
+    /// What each file has at least, in bytes; nothing of any before the first write.
+    least: Vec<u64>,
+    /// Those that were shorter.
+    cut: Vec<usize>,
+}
+
 impl Storage {
+    /// Whether a file that is about to be written has no name any more. If so, or if it was cut by
+    /// somebody else, that is noted.
+    pub(super) fn is_gone(&self, number: usize, file: &File) -> io::Result<bool> {
+        if !self.is_file(number) {
+            return Ok(false);
+        }
+        let size = match sys::stamp(file) {
+            Ok(stamp) => Some(stamp.size),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        let mut lengths = self.lengths();
+        lengths.least.resize(self.files.len(), 0);
+        let least = std::mem::replace(&mut lengths.least[number], size.unwrap_or(0));
+        if size.is_none_or(|size| size < least) {
+            lengths.cut.push(number);
+        }
+        Ok(size.is_none())
+    }
+
+    /// A file was written up to here.
+    pub(super) fn reaches(&self, number: usize, end: u64) {
+        if let Some(least) = self.lengths().least.get_mut(number).filter(|_| self.is_file(number)) {
+            *least = end.max(*least);
+        }
+    }
+
+    /// The files of which it was noticed since the last call that somebody else has cut or removed
+    /// them while we wrote.
+    pub fn take_cut(&self) -> Vec<usize> {
+        std::mem::take(&mut self.lengths().cut)
+    }
+
+    fn lengths(&self) -> MutexGuard<'_, Lengths> {
+        // Numbers have no state in between: one thread's panic does not spoil them.
+        self.lengths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How file number `file` looks on disk; `None` if there is nothing of its name, or something
     /// that is no file of ours. What is kept aside, and what is nowhere, looks always the same.
     ///
@@ -58,6 +108,9 @@ impl Storage {
 
     /// Closes a file, so that the next use looks its name up anew: it may have been replaced.
     pub fn forget(&self, file: usize) {
+        if let Some(least) = self.lengths().least.get_mut(file) {
+            *least = 0;
+        }
         self.handles().close(file);
     }
 

@@ -35,6 +35,7 @@ use aside::{Aside, Place};
 use beneath::Root;
 use handles::{Handles, Opened};
 use locking::Locking;
+use looks::Lengths;
 
 /// One file of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +77,8 @@ pub struct Storage {
     aside: Aside,
     has_pads: bool,
     options: Options,
+    /// How long the files are that are being written.
+    lengths: Mutex<Lengths>,
     /// How each file looked when the storage was prepared, until it is asked for.
     found: Mutex<Option<Vec<Option<Stamp>>>>,
 }
@@ -106,8 +109,19 @@ impl Storage {
         let handles = Mutex::new(Handles::new(open, others));
         let aside = Aside::new(options.aside.clone());
         let locking = Locking::new(options.locks);
-        let found = Mutex::default();
-        Storage { root, files, geometry, handles, locking, aside, has_pads, options, found }
+        let (lengths, found) = Default::default();
+        Storage {
+            root,
+            files,
+            geometry,
+            handles,
+            locking,
+            aside,
+            has_pads,
+            options,
+            lengths,
+            found,
+        }
     }
 
     /// What was chosen about the files.
@@ -257,10 +271,14 @@ impl Storage {
 
     fn write_part(&self, part: FileRange, source: &mut Source<'_>) -> io::Result<()> {
         let mut left = part.length as usize;
-        let Place::File(file, mut offset) = self.place(part, true)? else {
+        let Place::File(mut file, mut offset) = self.place(part, true)? else {
             source.advance(left);
             return Ok(());
         };
+        if self.is_gone(part.file, &file)? {
+            self.handles().close(part.file);
+            file = self.open(part.file, true)?;
+        }
         while left > 0 {
             let mut buffers = [IoSlice::new(&[]); BUFFERS_A_CALL];
             let most = self.faults().meet(Call::Write, left)?;
@@ -273,6 +291,7 @@ impl Storage {
             offset += put as u64;
             left -= put;
         }
+        self.reaches(part.file, offset);
         Ok(())
     }
 

@@ -19,6 +19,10 @@ use std::time::Instant;
 pub(super) struct Doubts {
     /// Files that are being checked again.
     again: sorted::Set<usize>,
+    /// Those of them that were cut meanwhile.
+    anew: sorted::Set<usize>,
+    /// Pieces that were being fetched when a file of theirs was cut: what came of them may be gone.
+    pub shaken: sorted::Set<PieceIndex>,
     /// Pieces that are had because the user says so.
     pub unproven: Bitfield,
     /// Those of them that are being hashed, and who waits for that.
@@ -29,8 +33,8 @@ pub(super) struct Doubts {
 
 impl Doubts {
     pub(super) fn new(unproven: Bitfield) -> Doubts {
-        let (again, proving, looked) = Default::default();
-        Doubts { again, unproven, proving, looked }
+        let (again, anew, shaken, proving, looked) = Default::default();
+        Doubts { again, anew, shaken, unproven, proving, looked }
     }
 
     pub(super) fn begin_turn(&mut self) {
@@ -168,6 +172,20 @@ impl Work<'_> {
         self.send_on(Errand::CheckAgain(file, doubted));
     }
 
+    /// Somebody has cut a file that we are writing.
+    pub(super) fn on_cut(&mut self, file: usize, now: Instant) {
+        let pieces = self.own.geometry.pieces_of_file(file);
+        if let Some(torrent) = self.torrent() {
+            let begun = torrent.received().map(|(piece, _)| piece);
+            let shaken: Vec<PieceIndex> = begun.filter(|p| pieces.contains(&p.get())).collect();
+            self.own.doubts.shaken.extend(shaken);
+        }
+        match self.own.doubts.again.contains(&file) {
+            true => _ = self.own.doubts.anew.insert(file),
+            false => self.distrust(file, now),
+        }
+    }
+
     pub(super) fn on_checked_again(&mut self, piece: PieceIndex, good: bool, now: Instant) {
         self.own.doubts.unproven.set(piece.get(), false);
         self.with_torrent(|torrent| torrent.on_checked_again(piece, good, now));
@@ -178,5 +196,8 @@ impl Work<'_> {
         self.own.doubts.again.remove(&file);
         self.own.saving.look_again(file, stamp);
         self.own.outlet.hurry();
+        if self.own.doubts.anew.remove(&file) {
+            self.distrust(file, now);
+        }
     }
 }

@@ -120,6 +120,7 @@ impl Work<'_> {
             }
             Done::Settled { files, wanted: true, result } => self.on_taken_up(&files, result, now),
             Done::Settled { files, wanted: false, .. } => self.on_put_off(&files, now),
+            Done::Cut(files) => files.into_iter().for_each(|file| self.on_cut(file, now)),
             Done::Warning(text) => self.own.outlet.push(Report::Notice(text)),
             // It is about all torrents.
             Done::Died(_) => {}
@@ -156,6 +157,7 @@ impl Work<'_> {
     fn on_verified(&mut self, piece: PieceIndex, result: Result<bool, DiskError>, now: Instant) {
         self.own.saving.on_change();
         let was_tried = self.own.trouble.tried == Some(Tried::Verify(piece));
+        let was_shaken = self.own.doubts.shaken.remove(&piece);
         let result = match self.on_proven(piece, result, now) {
             Some(result) => result,
             None => return,
@@ -165,7 +167,11 @@ impl Work<'_> {
                 if was_tried {
                     self.recover(now);
                 }
-                self.with_torrent(|t| t.on_verified(piece, good, now));
+                self.with_torrent(|t| match good || !was_shaken {
+                    true => t.on_verified(piece, good, now),
+                    // Nobody gave anything wrong: it was taken away.
+                    false => t.on_gone(piece, now),
+                });
             }
             Err(e) if e.is_absent() => {
                 if was_tried {

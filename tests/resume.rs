@@ -346,7 +346,7 @@ fn a_file_that_is_removed_during_the_download_is_fetched_again() {
 #[test]
 fn no_end_is_good_while_the_file_is_gone() {
     let stage = Stage::new(32);
-    let mut source = stage.client("file").args(["--max_upload_rate", "1000"]).start();
+    let mut source = stage.client("file").args(["--max_upload_rate", "400"]).start();
     source.wait_for(COMPLETE, SOON);
     let leech = stage.client("copy").arg("--exit_on_done").start();
     until(SOON, "a part", || {
